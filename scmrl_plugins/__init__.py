@@ -1,0 +1,39 @@
+"""Audio-visual spiking neural networks from plugins.
+
+``build(config)`` assembles a model, ``load(run)`` brings a trained one back, ``hookimpl`` marks a plugin's
+hook. Importing this package imports no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scmrl_plugins.registry import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from scmrl_plugins.core.config import ExperimentConfig
+    from scmrl_plugins.core.model import AudioVisualModel
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "build", "hookimpl", "load"]
+
+
+def build(config: ExperimentConfig | Mapping[str, Any] | str | Path | None = None) -> AudioVisualModel:
+    """Assemble the model that a configuration describes, with freshly initialised weights.
+
+    ``config`` is a mapping of sections as in a TOML file, the path of such a file, a validated
+    ``ExperimentConfig``, or nothing for the defaults. Raises ``UserError`` for what the user can mend.
+    """
+    from scmrl_plugins.core import assembly, compose
+
+    return assembly.assemble(compose.as_config(config)).model
+
+
+def load(run: str | Path) -> AudioVisualModel:
+    """The model of a run directory with its saved weights, in evaluation mode."""
+    from scmrl_plugins.core import run as runs
+
+    return runs.open_run(run).load_model()

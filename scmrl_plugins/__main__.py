@@ -1,0 +1,4 @@
+from scmrl_plugins.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The work itself: interfaces, configuration, assembly, the model, training, evaluation, measuring."""

@@ -1,0 +1,89 @@
+"""What a configuration may say: sections for the seven kinds, ``model`` and ``train``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from scmrl_plugins.core.interfaces import ComponentConfig, ModelConfig
+
+
+class ComponentSection(BaseModel):
+    """Which component of a kind, by ``name``, and its options, which its own ``Config`` checks."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything in the section that the component itself understands."""
+        return dict(self.model_extra or {})
+
+
+class LossSection(ComponentSection):
+    """One term of the loss and its weight in the sum."""
+
+    weight: float = Field(1.0, allow_inf_nan=False)
+
+
+class TrainConfig(ComponentConfig):
+    """The recipe; the defaults are the published one."""
+
+    epochs: int = Field(100, ge=1, description="passes over the training split")
+    batch_size: int = Field(128, ge=1, description="samples a step")
+    lr: float | None = Field(None, gt=0, description="learning rate; none: 5e-3 batch_size / 1024")
+    optimizer: str = Field("adamw", description="name of one of timm's optimisers")
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup_epochs: int | None = Field(
+        None, ge=0, description="linear warm-up; none: 5, or a quarter of fewer than 20 epochs"
+    )
+    warmup_lr: float = Field(1e-6, ge=0, description="learning rate at the start of the warm-up")
+    min_lr: float = Field(1e-5, ge=0, description="learning rate at the end of the cosine")
+    clip_grad: float | None = Field(None, gt=0, description="largest norm of the gradient; none: no clipping")
+    seed: int = Field(42, ge=0, lt=2**32, description="of the weights, the order of the data and all draws")
+    workers: int = Field(0, ge=0, le=256, description="processes that load data")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="mixed precision by accelerate")
+    protocol: Literal["honest", "published"] = Field(
+        "honest",
+        description="honest: validation chooses the epoch, test is read once; published: the best test epoch",
+    )
+    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints to keep")
+
+
+class ExperimentConfig(BaseModel):
+    """A whole experiment. ``compose`` makes one from files and options; ``config.toml`` of a run holds one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    neuron: ComponentSection = ComponentSection(name="lif")
+    encoder: ComponentSection = ComponentSection(name="direct")
+    backbone: ComponentSection = ComponentSection(name="spikformer")
+    fusion: ComponentSection = ComponentSection(name="cmrl")
+    readout: ComponentSection = ComponentSection(name="add")
+    loss: list[LossSection] = Field(default_factory=list, description="empty: the fusion's own losses")
+    dataset: ComponentSection = ComponentSection(name="av-digits")
+    model: ModelConfig = ModelConfig()  # type: ignore[call-arg]
+    train: TrainConfig = TrainConfig()  # type: ignore[call-arg]
+
+    # Where each key was set, for messages: "fusion.alpha" -> "my.toml".
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def source(self, key: str) -> str:
+        """Where a key was set, as the end of a message: `` (in my.toml)``, or an empty string."""
+        while key:
+            if key in self._sources:
+                return f" (in {self._sources[key]})"
+            key = key.rpartition(".")[0]
+        return ""
+
+    def kinds(self) -> dict[str, Any]:
+        """The component chosen for each kind; the losses are a list."""
+        return {
+            kind: [section.name for section in value] if isinstance(value, list) else value.name
+            for kind, value in ((kind, getattr(self, kind)) for kind in COMPONENTS)
+        }
+
+
+COMPONENTS = ("neuron", "encoder", "backbone", "fusion", "readout", "loss", "dataset")

@@ -1,0 +1,204 @@
+"""What each kind of component is given and must return. Plugins depend on this module and the registry only.
+
+A component is a class with a ``Config`` (a frozen pydantic model, see ``ComponentConfig``). All kinds but
+``dataset`` are torch modules built as ``Component(config, context)``; a data set is built as
+``Dataset(config, model)``. Time comes first everywhere, ``[T, B, ...]``, and no hidden state survives a call.
+
+Letters in shapes: T time steps, B samples, C channels, H x W pixels, D embedding dimension, N tokens
+(Na audio, Nv visual), K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import datasets
+
+Modality = Literal["audio", "visual"]
+MODALITIES: tuple[Modality, Modality] = ("audio", "visual")
+
+
+class ComponentConfig(BaseModel):
+    """Base of every component's ``Config``: frozen, unknown keys refused, no silent conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ModelConfig(ComponentConfig):
+    """The sizes that all components of a model share; a data set may decide some of them."""
+
+    steps: int = Field(4, ge=1, le=1024, description="time steps T")
+    embed_dims: int = Field(256, ge=1, le=16384, description="embedding dimension D")
+    num_heads: int = Field(16, ge=1, le=1024, description="attention heads; must divide embed_dims")
+    image_size: int = Field(128, ge=4, le=4096, description="height and width of both inputs in pixels")
+
+
+class NeuronFactory(Protocol):
+    """Builds one neuron layer of the configured kind; keywords override its configuration by name."""
+
+    def __call__(self, **overrides: Any) -> nn.Module: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a component may know of the model it is built into."""
+
+    steps: int
+    embed_dims: int
+    num_heads: int
+    image_size: int
+    num_classes: int
+    channels: Mapping[str, int]
+    """Input channels of each modality, ``{"audio": 1, "visual": 3}``."""
+    neuron: NeuronFactory
+    modality: Modality | None = None
+    """Which modality a backbone serves; none for the other kinds."""
+    modalities: tuple[Modality, ...] = MODALITIES
+    """The modalities that the fusion block uses, for the read-out."""
+
+
+@dataclass
+class Fused:
+    """What a fusion block returns.
+
+    ``audio``, ``visual``: the streams after fusion, ``[T, B, D, N]``, none for a modality it does not use.
+    ``joint``: a third stream where the method makes one. ``residuals``: by modality, ``[T, B, D, N]``, what
+    a loss may align.
+    """
+
+    audio: Tensor | None
+    visual: Tensor | None
+    joint: Tensor | None = None
+    residuals: dict[str, Tensor] = field(default_factory=dict)
+
+    def streams(self) -> list[Tensor]:
+        """The streams of the modalities that are there, audio first."""
+        return [stream for stream in (self.audio, self.visual) if stream is not None]
+
+
+@dataclass
+class ModelOutput:
+    """What a model returns: ``logits [B, K]``, further heads' logits by name, and what a loss aligns.
+
+    ``aligned``: ``{"audio": [T, B, D], "visual": [T, B, D]}``, the residuals averaged over tokens, or none.
+    """
+
+    logits: Tensor
+    aux_logits: dict[str, Tensor] = field(default_factory=dict)
+    aligned: dict[str, Tensor] | None = None
+
+
+@runtime_checkable
+class Neuron(Protocol):
+    """``(x [T, B, *]) -> spikes [T, B, *]``: the whole sequence in one call, from a state of zero."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """``(x [B, C, H, W] or [B, T, C, H, W]) -> [T, B, C, H, W]``; a static input may come back as a view."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """``(x [T, B, C, H, W]) -> tokens [T, B, D, N]``, one instance a modality.
+
+    May also have ``feed_forward(tokens) -> tokens``: the half of its last block that follows the fusion, as
+    in a Transformer the MLP follows the attention; it is applied to each fused stream.
+    """
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Fusion(Protocol):
+    """``(audio [T, B, D, Na], visual [T, B, D, Nv]) -> Fused``.
+
+    ``modalities`` (default both): those it uses; the other is none in the call and need not be given by the
+    user. ``default_losses`` (default ``("ce",)``): the losses it is published with, used where the
+    configuration names none.
+    """
+
+    def __call__(self, audio: Tensor | None, visual: Tensor | None) -> Fused: ...
+
+
+@runtime_checkable
+class Readout(Protocol):
+    """``(Fused) -> ModelOutput``."""
+
+    def __call__(self, fused: Fused) -> ModelOutput: ...
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """``(ModelOutput, target [B]) -> scalar``."""
+
+    def __call__(self, output: ModelOutput, target: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A data set: its classes, its Hugging Face splits, and the transform from rows to arrays.
+
+    Built as ``Dataset(config, model)``; building it must touch no file, so that a model can be assembled
+    without the data.
+    """
+
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
+    """Sections of the configuration this data set decides unless the user does, ``{"model": {...}}``."""
+    classes: Sequence[str]
+    channels: Mapping[str, int]
+
+    def splits(self) -> datasets.DatasetDict:
+        """``train``, ``validation`` and ``test`` with columns ``audio``, ``visual``, ``label`` and ``id``.
+
+        Raises ``UserError`` where the files are not what the data set looks for.
+        """
+        ...
+
+    def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
+        """A batch of rows to ``audio`` and ``visual``, float32 ``[B, C, H, W]`` or ``[B, T, C, H, W]``.
+
+        Deterministic: the result is computed once and cached.
+        """
+        ...
+
+    def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
+        """One row (columns ``audio``, ``visual``) from files of the user's; ``UserError`` for bad ones.
+
+        A sample rate or image size other than the data set's own is refused, or, with ``convert``, resampled
+        and resized.
+        """
+        ...
+
+
+
+__all__ = [
+    "MODALITIES",
+    "Backbone",
+    "ComponentConfig",
+    "Context",
+    "Dataset",
+    "Encoder",
+    "Fused",
+    "Fusion",
+    "Loss",
+    "Modality",
+    "ModelConfig",
+    "ModelOutput",
+    "Neuron",
+    "NeuronFactory",
+    "Readout",
+]

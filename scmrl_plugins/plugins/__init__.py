@@ -1,0 +1,1 @@
+"""The built-in plugins; each registers through the same hook as a stranger's."""

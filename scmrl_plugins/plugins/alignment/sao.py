@@ -1,0 +1,38 @@
+"""The semantic alignment optimisation of S-CMRL."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, ModelOutput
+from scmrl_plugins.registry import UserError
+
+
+class SemanticAlignment(nn.Module):
+    """-mean_{i,j}( 1[y_i = y_j] log softmax_j(a_i . v_j / temperature) ), a and v the residuals' means [B, D].
+
+    ``(ModelOutput, target [B]) -> scalar``. The mean runs over all B^2 pairs, audio looks for vision only and
+    the features are not normalised, as published. Raises ``UserError`` where the fusion leaves no residuals.
+    Source: arXiv 2502.12488.
+    """
+
+    class Config(ComponentConfig):
+        temperature: float = Field(0.07, gt=0, description="temperature of the softmax")
+
+    def __init__(self, config: Config, context: Context) -> None:
+        super().__init__()
+        self.temperature = config.temperature
+
+    def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
+        if output.aligned is None or not {"audio", "visual"} <= output.aligned.keys():
+            raise UserError(
+                "loss 'sao' aligns the residuals of both modalities, and this fusion leaves none: "
+                "choose another fusion such as 'cmrl', or leave the loss out"
+            )
+        audio, visual = (output.aligned[name].mean(0) for name in ("audio", "visual"))
+        similarity = F.log_softmax(audio @ visual.T / self.temperature, dim=1)
+        same = target.unsqueeze(1) == target.unsqueeze(0)
+        return -torch.where(same, similarity, torch.zeros_like(similarity)).mean()

@@ -1,0 +1,118 @@
+"""From an input to a sequence over T time steps. Event data, which has its own steps, passes through.
+
+The codes are BrainCog's (``braincog.base.encoder``), written anew: there ``phase`` and ``ttfs`` raise.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from scmrl_plugins.core.interfaces import ComponentConfig, Context
+from scmrl_plugins.registry import UserError
+
+
+class StaticEncoder(nn.Module):
+    """What all encoders share: events ``[B, T, C, H, W]`` become ``[T, B, C, H, W]``, a static input is coded."""
+
+    class Config(ComponentConfig):
+        pass
+
+    def __init__(self, config: Config, context: Context) -> None:
+        super().__init__()
+        self.config = config
+        self.steps = context.steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 4:
+            return self.encode(x)
+        if x.dim() != 5:
+            raise UserError(
+                f"the input of an encoder is [B, C, H, W] or [B, T, C, H, W], this one is {list(x.shape)}"
+            )
+        if x.shape[1] != self.steps:
+            raise UserError(
+                f"the input has {x.shape[1]} time steps, the model {self.steps}: set model.steps = {x.shape[1]}"
+            )
+        return x.transpose(0, 1)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """``[B, C, H, W] -> [T, B, C, H, W]``."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        return f"steps={self.steps}"
+
+
+class Direct(StaticEncoder):
+    """x[t] = x: the analogue input at every step; the first spiking layer does the coding.
+
+    ``[B, C, H, W] -> [T, B, C, H, W]``, a view over T that copies nothing.
+    """
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x.expand(self.steps, *x.shape)
+
+
+class IntensityEncoder(StaticEncoder):
+    """An encoder of intensities in [0, 1]; each sample is brought there by its own minimum and maximum."""
+
+    class Config(ComponentConfig):
+        rescale: bool = Field(
+            True, description="map each sample's minimum and maximum to 0 and 1; off: clamp to [0, 1]"
+        )
+
+    config: Config
+
+    def intensity(self, x: Tensor) -> Tensor:
+        """``[B, C, H, W]`` to [0, 1]; a constant sample becomes 0."""
+        if not self.config.rescale:
+            return x.clamp(0, 1)
+        low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+        return (x - low) / (high - low).clamp_min(torch.finfo(x.dtype).tiny)
+
+
+class Rate(IntensityEncoder):
+    """x[t] = 1[p > U(0, 1)], p the intensity: independent at every step, drawn from torch's generator.
+
+    ``[B, C, H, W] -> [T, B, C, H, W]`` in {0, 1}; the mean over T tends to p.
+    """
+
+    def encode(self, x: Tensor) -> Tensor:
+        p = self.intensity(x)
+        return (p > torch.rand((self.steps, *p.shape), dtype=p.dtype, device=p.device)).to(p.dtype)
+
+
+class Phase(IntensityEncoder):
+    """x[t] = b[t mod 8] 2^-(t mod 8): the eight binary digits b of floor(256 p), p the intensity, highest first.
+
+    ``[B, C, H, W] -> [T, B, C, H, W]`` in {0, 2^-(t mod 8)}; over eight steps sum x[t] = 2 floor(256 p) / 256.
+    p = 1 counts as 255/256, where BrainCog's integer overflows to no spike at all.
+    """
+
+    def encode(self, x: Tensor) -> Tensor:
+        level = (self.intensity(x) * 256).long().clamp_max(255)
+        phase = torch.arange(self.steps, device=x.device).remainder(8).view(-1, 1, 1, 1, 1)
+        bit = (level >> (7 - phase)) & 1
+        return bit.to(x.dtype) * torch.exp2(-phase.to(x.dtype))
+
+
+class TimeToFirstSpike(IntensityEncoder):
+    """x[t] = 1[t = T - ceil(p T)]: one spike a pixel, at t = 0 for intensity p = 1, none for p = 0.
+
+    ``[B, C, H, W] -> [T, B, C, H, W]`` in {0, 1}. With ``weighted`` the spike's size is 1 / (t + 1), as in
+    BrainCog.
+    """
+
+    class Config(IntensityEncoder.Config):
+        weighted: bool = Field(False, description="size 1/(t + 1) instead of 1, as BrainCog has it")
+
+    config: Config
+
+    def encode(self, x: Tensor) -> Tensor:
+        p = self.intensity(x)
+        first = self.steps - torch.ceil(p * self.steps)
+        t = torch.arange(self.steps, dtype=p.dtype, device=p.device).view(-1, 1, 1, 1, 1)
+        spikes = (t == first).to(p.dtype)
+        return spikes / (t + 1) if self.config.weighted else spikes

@@ -1,0 +1,112 @@
+"""BrainCog's nodes as layers over [T, B, *]: one adapter that steps any of them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from scmrl_plugins.core.interfaces import ComponentConfig, Context
+from scmrl_plugins.plugins.braincog import NODES
+from scmrl_plugins.plugins.braincog.surrogates import SURROGATES, SurrogateName
+from scmrl_plugins.plugins.braincog.upstream import node, surrogate
+from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry.errors import near
+
+
+class NodeAdapter(nn.Module):
+    """s[t] = node(x[t]) for t = 1..T with BrainCog's node reset before and after: ``x [T, B, *] -> [T, B, *]``.
+
+    Settings left out are BrainCog's own defaults. What comes out is what the node puts out: most give spikes
+    in {0, 1}, some (``ReLUNode``, ``LIAFNode``, ``DGLIFNode``) analogue values.
+    """
+
+    class Config(ComponentConfig):
+        threshold: float | None = Field(None, description="firing threshold")
+        tau: float | None = Field(None, gt=1, description="membrane time constant, where the node has one")
+        surrogate: SurrogateName | None = Field(None, description="surrogate, where the node has one")
+        alpha: float | None = Field(None, gt=0, description="slope of the surrogate")
+        detach_membrane: bool = Field(True, description="let no gradient cross time steps")
+        options: dict[str, float | int | bool | str] = Field(
+            default_factory=dict, description="further keywords of the node's constructor"
+        )
+
+    node_name: ClassVar[str]
+
+    def __init__(self, config: Config, context: Context | None = None) -> None:
+        super().__init__()
+        self.node = self._make(config)
+
+    def _make(self, config: Config) -> nn.Module:
+        cls = getattr(node, self.node_name)
+        accepted = _parameters(cls)
+        free = accepted - _OWN_SETTINGS - _CODE
+        if unknown := set(config.options) - free:
+            raise UserError(
+                f"neuron.options.{min(unknown)}: not an option of BrainCog's {self.node_name}"
+                f"{near(min(unknown), free)}; options are {', '.join(sorted(free))}"
+            )
+        keywords: dict[str, Any] = {**config.options, "mem_detach": config.detach_membrane}
+        for key in ("threshold", "tau"):
+            value = getattr(config, key)
+            if value is not None and key not in accepted:
+                raise UserError(f"neuron.{key}: BrainCog's {self.node_name} has none; leave it out")
+            if value is not None:
+                keywords[key] = value
+        if config.surrogate is not None:
+            if "act_fun" not in accepted or self.node_name == "LIAFNode":
+                raise UserError(f"neuron.surrogate: BrainCog's {self.node_name} has none; leave it out")
+            keywords["act_fun"] = getattr(surrogate, SURROGATES[config.surrogate].braincog)
+        made = cls(**keywords)
+        if config.alpha is not None:
+            alpha = getattr(getattr(made, "act_fun", None), "alpha", None)
+            if alpha is None:
+                raise UserError(f"neuron.alpha: the surrogate of BrainCog's {self.node_name} has no slope")
+            alpha.data.fill_(config.alpha)
+        return made
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._reset()
+        # BrainCog's atan and gates return float32 whatever they are given, and OnlineLIFNode appends a trace
+        # of its rate to the batch.
+        spikes = torch.stack([self.node(current)[: x.shape[1]].to(x.dtype) for current in x])
+        self._reset()
+        return spikes
+
+    def _reset(self) -> None:
+        self.node.n_reset()
+        if hasattr(self.node, "rate_tracking"):  # BrainCog's reset leaves OnlineLIFNode's state behind
+            self.node.rate_tracking, self.node.init = None, True
+
+
+_OWN_SETTINGS = {"threshold", "tau", "mem_detach"}
+# BrainCog evaluates these where they are strings: only classes from the table of surrogates reach them.
+_CODE = {"act_fun", "spike_act"}
+
+
+@functools.cache
+def _parameters(cls: type) -> frozenset[str]:
+    """The keywords that a node's constructor takes, through its base classes."""
+    names: set[str] = set()
+    for base in cls.__mro__:
+        if not issubclass(base, node.BaseNode):
+            continue
+        parameters = inspect.signature(base.__init__).parameters.values()
+        names |= {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return frozenset(names)
+
+
+def __getattr__(name: str) -> type[NodeAdapter]:
+    """``nodes:PLIFNode`` and so on: an adapter class for each node of BrainCog's, made on first use."""
+    if name not in NODES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    members = {"node_name": name, "__module__": __name__, "__doc__": f"BrainCog's {name}: {NODES[name]}."}
+    made = type(name, (NodeAdapter,), members)
+    globals()[name] = made
+    return made

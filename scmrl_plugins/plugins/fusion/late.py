@@ -1,0 +1,20 @@
+"""Late fusion: the modalities meet in the read-out alone."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused
+
+
+class Late(nn.Module):
+    """a' = a, v' = v: ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` unchanged."""
+
+    class Config(ComponentConfig):
+        pass
+
+    def __init__(self, config: Config, context: Context) -> None:
+        super().__init__()
+
+    def forward(self, audio: Tensor, visual: Tensor) -> Fused:
+        return Fused(audio, visual)

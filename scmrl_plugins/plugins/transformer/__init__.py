@@ -1,0 +1,16 @@
+"""The spiking Transformer: patch splitting, attention, MLP, and the backbone made of them."""
+
+from __future__ import annotations
+
+from scmrl_plugins.registry import hookimpl
+from scmrl_plugins.registry.hookspecs import Register
+
+
+@hookimpl
+def scmrl_register(register: Register) -> None:
+    register(
+        "backbone",
+        "spikformer",
+        "scmrl_plugins.plugins.transformer.backbone:Spikformer",
+        "spiking patch splitting, then blocks of spiking self-attention and MLP",
+    )

@@ -1,0 +1,76 @@
+"""Spiking attention without softmax, over tokens or over time steps, within or across modalities."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from einops import rearrange
+from torch import Tensor, nn
+
+from scmrl_plugins.core.interfaces import Context
+from scmrl_plugins.plugins.transformer.layers import SpikingConv
+from scmrl_plugins.registry import UserError
+
+# The published factor, whatever the size of a head.
+SCALE = 0.25
+
+TemporalOrder = Literal["corrected", "published"]
+
+
+class SpikingAttention(nn.Module):
+    """LIF(BN(Conv(LIF((q k^T) v 0.25)))) with q = LIF(BN(Conv(x))) and k, v likewise from y.
+
+    ``x [T, B, D, N], y [T, B, D, M] -> [T, B, D, N]``; y = x is self-attention, y of the other modality
+    cross-attention. Heads are contiguous groups of channels. Attention is over the tokens of each step.
+    ``threshold`` is that of the neuron on the attention's result, none for the neuron's own. Source:
+    Spikformer, arXiv 2209.15425; arXiv 2502.12488.
+    """
+
+    def __init__(self, context: Context, threshold: float | None = None) -> None:
+        super().__init__()
+        dims, self.heads = context.embed_dims, context.num_heads
+        if dims % self.heads:
+            raise UserError(f"model.num_heads = {self.heads} does not divide model.embed_dims = {dims}")
+        self.query = SpikingConv(dims, dims, context.neuron)
+        self.key = SpikingConv(dims, dims, context.neuron)
+        self.value = SpikingConv(dims, dims, context.neuron)
+        self.neuron = context.neuron() if threshold is None else context.neuron(threshold=threshold)
+        self.projection = SpikingConv(dims, dims, context.neuron)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        attended = self.attend(self.query(x), self.key(y), self.value(y))
+        return self.projection(self.neuron(attended))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(q k^T) v 0.25, head by head: ``[T, B, D, N], [T, B, D, M], [T, B, D, M] -> [T, B, D, N]``."""
+        q, k, v = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
+        mixed = (q @ k.transpose(-2, -1)) @ v * SCALE
+        return rearrange(mixed, "t b h n d -> t b (h d) n")
+
+
+class TemporalAttention(SpikingAttention):
+    """The same over the T steps of each token: ``x, y [T, B, D, N] -> [T, B, D, N]``.
+
+    x and y need equally many tokens. ``order`` is ``"corrected"`` for the paper's equation, or
+    ``"published"`` for its code, which reads the result ``[N, B, heads, T, D/heads]`` as ``[N, B, T, D]`` as it
+    lies in memory: flat index h T + t is taken for t' heads + h', so channels and steps are mixed.
+    """
+
+    def __init__(
+        self, context: Context, threshold: float | None = None, order: TemporalOrder = "corrected"
+    ) -> None:
+        super().__init__(context, threshold)
+        self.order = order
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if q.shape[-1] != k.shape[-1]:
+            raise UserError(
+                f"temporal attention pairs tokens one by one, but one modality has {q.shape[-1]} and the other "
+                f"{k.shape[-1]}: set fusion.attention = 'spatial' or give both inputs one size"
+            )
+        q, k, v = (rearrange(z, "t b (h d) n -> n b h t d", h=self.heads) for z in (q, k, v))
+        mixed = (q @ k.transpose(-2, -1)) @ v * SCALE
+        if self.order == "corrected":
+            return rearrange(mixed, "n b h t d -> t b (h d) n")
+        mixed = rearrange(mixed, "n b h t d -> n b (h t) d")
+        return rearrange(mixed, "n b (t h) d -> t b (h d) n", h=self.heads)

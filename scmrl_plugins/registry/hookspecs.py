@@ -1,0 +1,29 @@
+"""The hook that a plugin implements, and the seven kinds of component it may register."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pluggy
+
+GROUP = "scmrl"
+KINDS = ("neuron", "encoder", "backbone", "fusion", "readout", "loss", "dataset")
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+class Register(Protocol):
+    """``register(kind, name, target, summary)``, handed to every plugin's hook."""
+
+    def __call__(self, kind: str, name: str, target: str, summary: str) -> None: ...
+
+
+@hookspec
+def scmrl_register(register: Register) -> None:
+    """Register a plugin's components.
+
+    Call ``register(kind, name, target, summary)`` once for each component: ``kind`` is one of ``KINDS``,
+    ``target`` is ``"module:attribute"`` and is imported only when the component is built, so a plugin's
+    registering module should import nothing heavy.
+    """
