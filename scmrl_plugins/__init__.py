@@ -34,6 +34,6 @@ def build(config: ExperimentConfig | Mapping[str, Any] | str | Path | None = Non
 
 def load(run: str | Path) -> AudioVisualModel:
     """The model of a run directory with its saved weights, in evaluation mode."""
-    from scmrl_plugins.core import run as runs
+    from scmrl_plugins.core.run import open_run
 
-    return runs.open_run(run).load_model()
+    return open_run(run).load_model()

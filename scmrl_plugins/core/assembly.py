@@ -100,7 +100,7 @@ def assemble_model(
         encoder_class, encoder_config = load("encoder")
         encoder = encoder_class(encoder_config, context)
         backbone_class, backbone_config = load("backbone")
-        backbones = {
+        backbones: dict[str, nn.Module] = {
             modality: backbone_class(backbone_config, dataclasses.replace(context, modality=modality))
             for modality in context.modalities
         }

@@ -64,8 +64,8 @@ class ExperimentConfig(BaseModel):
     readout: ComponentSection = ComponentSection(name="add")
     loss: list[LossSection] = Field(default_factory=list, description="empty: the fusion's own losses")
     dataset: ComponentSection = ComponentSection(name="av-digits")
-    model: ModelConfig = ModelConfig()  # type: ignore[call-arg]
-    train: TrainConfig = TrainConfig()  # type: ignore[call-arg]
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
 
     # Where each key was set, for messages: "fusion.alpha" -> "my.toml".
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)

@@ -184,7 +184,6 @@ class Dataset(Protocol):
         ...
 
 
-
 __all__ = [
     "MODALITIES",
     "Backbone",

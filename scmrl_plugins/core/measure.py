@@ -34,15 +34,15 @@ class FiringRates:
     """
 
     def __init__(self, model: AudioVisualModel) -> None:
-        self.layers = [(n, m) for n, m in model.named_modules() if isinstance(m, model.neuron_type)]
+        self.layers: list[tuple[str, nn.Module]] = [
+            (n, m) for n, m in model.named_modules() if isinstance(m, model.neuron_type)
+        ]
         self._spikes: dict[str, float] = dict.fromkeys((name for name, _ in self.layers), 0.0)
         self._total: dict[str, int] = dict.fromkeys((name for name, _ in self.layers), 0)
 
     def __enter__(self) -> FiringRates:
         self._handles = [
-            module.register_forward_hook(
-                lambda _module, _args, out, name=name: self._count(name, out)  # type: ignore[misc]
-            )
+            module.register_forward_hook(lambda _module, _args, out, name=name: self._count(name, out))
             for name, module in self.layers
         ]
         return self
@@ -89,7 +89,7 @@ def measure(model: AudioVisualModel, inputs: dict[str, Tensor]) -> tuple[Measure
     tokens: dict[str, int] = {}
     handles = [
         backbone.register_forward_hook(
-            lambda _module, _args, out, name=name: tokens.__setitem__(name, out.shape[-1])  # type: ignore[misc]
+            lambda _module, _args, out, name=name: tokens.__setitem__(name, out.shape[-1])
         )
         for name, backbone in model.backbones.items()
     ]

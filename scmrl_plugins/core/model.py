@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -59,7 +59,8 @@ class AudioVisualModel(nn.Module):
     def _feed_forward(self, modality: str, stream: Tensor | None) -> Tensor | None:
         if stream is None or not hasattr(self.backbones[modality], "feed_forward"):
             return stream
-        return self.backbones[modality].feed_forward(stream)
+        feed_forward: Callable[[Tensor], Tensor] = self.backbones[modality].feed_forward  # type: ignore[assignment]
+        return feed_forward(stream)
 
     def _check(self, given: Mapping[str, Tensor | None]) -> None:
         size = self.config.model.image_size
@@ -72,7 +73,8 @@ class AudioVisualModel(nn.Module):
             if x.dim() not in (4, 5) or tuple(x.shape[-3:]) != expected:
                 c, h, w = expected
                 raise UserError(
-                    f"{name} has shape {list(x.shape)}, this model takes [B, {c}, {h}, {w}] or [B, T, {c}, {h}, {w}]"
+                    f"{name} has shape {list(x.shape)}, this model takes [B, {c}, {h}, {w}] "
+                    f"or [B, T, {c}, {h}, {w}]"
                 )
             batch.add(x.shape[0])
         if len(batch) > 1:

@@ -72,9 +72,7 @@ def reference_parameters(model: AudioVisualModel) -> dict[str, Tensor]:
     own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     unimodal = len(model.modalities) == 1
     both = all(any(f".{kind}." in name for name in own) for kind in ("spatial", "temporal"))
-    return {
-        _published(name, unimodal, both): tensor for name, tensor in own.items() if not _UNUSED.search(name)
-    }
+    return {_published(name, unimodal, both): tensor for name, tensor in own.items() if not _UNUSED.search(name)}
 
 
 def _sections(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,7 +133,7 @@ def _published(name: str, unimodal: bool, both: bool) -> str:
             stage = rest[2] if rest[2] != "0" else ""
             return f"{embed}.proj_{rest[3]}{stage}.{leaf}"
         if rest[0] == "mlp":
-            place = "block.0.mlp" if unimodal else f"mlp.{MODALITIES.index(modality)}.mlp"  # type: ignore[arg-type]
+            place = "block.0.mlp" if unimodal else f"mlp.{MODALITIES.index(modality)}.mlp"
             return f"{place}.{ {'expand': 'fc1', 'contract': 'fc2'}[rest[1]] }_{rest[2]}.{leaf}"
     if parts[0] == "fusion":
         if parts[1] == "attention":

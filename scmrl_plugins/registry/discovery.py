@@ -96,9 +96,7 @@ def _load(point: EntryPoint, plugin: Plugin) -> tuple[Plugin, list[Entry]]:
     return plugin, staged
 
 
-def _stage(
-    plugin: Plugin, staged: list[Entry], kind: str, name: str, target: str, summary: str
-) -> None:
+def _stage(plugin: Plugin, staged: list[Entry], kind: str, name: str, target: str, summary: str) -> None:
     where = f"register({kind!r}, {name!r}, ...)"
     if kind not in KINDS:
         raise ValueError(f"{where}: unknown kind{near(str(kind), KINDS)}; kinds are {', '.join(KINDS)}")

@@ -5,6 +5,8 @@ The codes are BrainCog's (``braincog.base.encoder``), written anew: there ``phas
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -19,7 +21,7 @@ class StaticEncoder(nn.Module):
     class Config(ComponentConfig):
         pass
 
-    def __init__(self, config: Config, context: Context) -> None:
+    def __init__(self, config: Any, context: Context) -> None:
         super().__init__()
         self.config = config
         self.steps = context.steps
@@ -63,8 +65,6 @@ class IntensityEncoder(StaticEncoder):
             True, description="map each sample's minimum and maximum to 0 and 1; off: clamp to [0, 1]"
         )
 
-    config: Config
-
     def intensity(self, x: Tensor) -> Tensor:
         """``[B, C, H, W]`` to [0, 1]; a constant sample becomes 0."""
         if not self.config.rescale:
@@ -107,8 +107,6 @@ class TimeToFirstSpike(IntensityEncoder):
 
     class Config(IntensityEncoder.Config):
         weighted: bool = Field(False, description="size 1/(t + 1) instead of 1, as BrainCog has it")
-
-    config: Config
 
     def encode(self, x: Tensor) -> Tensor:
         p = self.intensity(x)

@@ -13,7 +13,7 @@ from scmrl_plugins.plugins.braincog.surrogates import SURROGATES, Surrogate, Sur
 from scmrl_plugins.plugins.braincog.upstream import node, surrogate
 
 
-class LIF(node.LIFNode):  # type: ignore[misc, name-defined]
+class LIF(node.LIFNode):  # type: ignore[name-defined]
     """Leaky integrate and fire with a hard reset, from a state of zero on every call:
 
         v[t] = v[t-1] + (x[t] - v[t-1]) / tau
@@ -44,12 +44,12 @@ class LIF(node.LIFNode):  # type: ignore[misc, name-defined]
             mem_detach=config.detach_membrane,
         )
         self.act_fun.alpha.data.fill_(config.alpha)
-        self.surrogate = chosen
+        self.surrogate, self.alpha = chosen, config.alpha
 
     def forward(self, x: Tensor) -> Tensor:
         if self.mem_detach:
             spikes, potential = _DetachedLIF.apply(
-                x, self.tau, self.threshold, self.act_fun.alpha, self.surrogate, self.requires_mem
+                x, self.tau, self.threshold, self.alpha, self.surrogate, self.requires_mem
             )
         else:
             spikes, potential = self._unrolled(x)
@@ -64,7 +64,7 @@ class LIF(node.LIFNode):  # type: ignore[misc, name-defined]
         spikes, potential = [], []
         for current in x:
             v = v + (current - v) / self.tau
-            s = _Fire.apply(v - self.threshold, self.act_fun.alpha, self.surrogate)
+            s = _Fire.apply(v - self.threshold, self.alpha, self.surrogate)
             v = v * (1 - s.detach())
             spikes.append(s)
             potential.append(v)
@@ -82,15 +82,15 @@ class _Fire(torch.autograd.Function):
     """H(u) with the surrogate's derivative."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, alpha: Tensor, chosen: Surrogate) -> Tensor:
-        ctx.save_for_backward(u, alpha)
-        ctx.chosen = chosen
+    def forward(ctx: Any, u: Tensor, alpha: float, chosen: Surrogate) -> Tensor:
+        ctx.save_for_backward(u)
+        ctx.alpha, ctx.chosen = alpha, chosen
         return _fires(u, chosen).to(u.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        u, alpha = ctx.saved_tensors
-        return grads[0] * ctx.chosen.derivative(u, alpha), None, None
+        (u,) = ctx.saved_tensors
+        return ctx.chosen.backward(grads[0], u, ctx.alpha), None, None
 
 
 class _DetachedLIF(torch.autograd.Function):
@@ -101,29 +101,30 @@ class _DetachedLIF(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, tau: float, threshold: Tensor, alpha: Tensor, chosen: Surrogate, keep: bool
+        ctx: Any, x: Tensor, tau: float, threshold: Tensor, alpha: float, chosen: Surrogate, keep: bool
     ) -> tuple[Tensor, Tensor | None]:
         spikes = torch.empty_like(x, memory_format=torch.contiguous_format)
         centred = torch.empty_like(spikes) if ctx.needs_input_grad[0] else None
         potential = torch.empty_like(spikes) if keep else None
         v = torch.zeros_like(spikes[0])
+        u = torch.empty_like(v)
         for t in range(x.shape[0]):
             # The order of these operations is BrainCog's, so that the bits agree.
             v = torch.sub(x[t], v).div_(tau).add_(v)
-            u = torch.sub(v, threshold, out=None if centred is None else centred[t])
+            u = torch.sub(v, threshold, out=u if centred is None else centred[t])
             fired = _fires(u, chosen)
             spikes[t] = fired
-            v.masked_fill_(fired, 0)
+            v = v.masked_fill_(fired, 0)
             if potential is not None:
                 potential[t] = v
         if centred is not None:
-            ctx.save_for_backward(centred, alpha)
-        ctx.tau, ctx.chosen = tau, chosen
+            ctx.save_for_backward(centred)
+        ctx.tau, ctx.alpha, ctx.chosen = tau, alpha, chosen
         if potential is not None:
             ctx.mark_non_differentiable(potential)
         return spikes, potential
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        u, alpha = ctx.saved_tensors
-        return grads[0] * ctx.chosen.derivative(u, alpha) / ctx.tau, None, None, None, None, None
+        (u,) = ctx.saved_tensors
+        return ctx.chosen.backward(grads[0] / ctx.tau, u, ctx.alpha), None, None, None, None, None

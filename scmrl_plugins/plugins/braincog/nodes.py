@@ -39,7 +39,7 @@ class NodeAdapter(nn.Module):
 
     def __init__(self, config: Config, context: Context | None = None) -> None:
         super().__init__()
-        self.node = self._make(config)
+        self.node: Any = self._make(config)
 
     def _make(self, config: Config) -> nn.Module:
         cls = getattr(node, self.node_name)
@@ -95,8 +95,8 @@ def _parameters(cls: type) -> frozenset[str]:
     for base in cls.__mro__:
         if not issubclass(base, node.BaseNode):
             continue
-        parameters = inspect.signature(base.__init__).parameters.values()
-        names |= {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"}
+        parameters = inspect.signature(base).parameters.values()
+        names |= {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     return frozenset(names)

@@ -1,7 +1,7 @@
 """Surrogate derivatives by name: a fixed table, so that no name is ever evaluated.
 
 Each is BrainCog's, with its rule at a tie: whether u = 0 fires. ``u`` is membrane minus threshold, ``alpha``
-the slope.
+the slope; each function returns ``grad * h'(u)``, h' standing in for the derivative of the step.
 """
 
 from __future__ import annotations
@@ -17,33 +17,32 @@ from torch import Tensor
 SurrogateName = Literal["sigmoid", "atan", "gate", "quadratic-gate", "relu"]
 
 
-def _sigmoid(u: Tensor, alpha: Tensor) -> Tensor:
-    s = torch.sigmoid(alpha * u)
-    return s * (1 - s) * alpha
+def _sigmoid(grad: Tensor, u: Tensor, alpha: float) -> Tensor:
+    return torch.ops.aten.sigmoid_backward(grad, (u * alpha).sigmoid_()).mul_(alpha)
 
 
-def _atan(u: Tensor, alpha: Tensor) -> Tensor:
-    return alpha / 2 / (1 + (alpha * math.pi / 2 * u).square())
+def _atan(grad: Tensor, u: Tensor, alpha: float) -> Tensor:
+    return grad / (u * (alpha * math.pi / 2)).square_().add_(1) * (alpha / 2)
 
 
-def _gate(u: Tensor, alpha: Tensor) -> Tensor:
-    return (u.abs() < 1.0 / alpha).to(u.dtype)
+def _gate(grad: Tensor, u: Tensor, alpha: float) -> Tensor:
+    return torch.where(u.abs() < 1 / alpha, grad, 0)
 
 
-def _quadratic_gate(u: Tensor, alpha: Tensor) -> Tensor:
-    return (alpha - alpha * alpha * u.abs()).masked_fill(u.abs() > 1 / alpha, 0)
+def _quadratic_gate(grad: Tensor, u: Tensor, alpha: float) -> Tensor:
+    return grad * (alpha - alpha * alpha * u.abs()).clamp_min_(0)
 
 
-def _relu(u: Tensor, alpha: Tensor) -> Tensor:
-    return u.gt(0).to(u.dtype) * alpha
+def _relu(grad: Tensor, u: Tensor, alpha: float) -> Tensor:
+    return torch.where(u > 0, grad * alpha, 0)
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """``derivative(u, alpha)`` stands in for the derivative of the step; ``tie`` says whether H(0) = 1."""
+    """``backward(grad, u, alpha)`` is grad h'(u); ``tie``: whether H(0) = 1; ``braincog``: the class there."""
 
     braincog: str
-    derivative: Callable[[Tensor, Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor, float], Tensor]
     tie: bool
 
 

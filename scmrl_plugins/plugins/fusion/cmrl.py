@@ -34,7 +34,8 @@ class CMRL(nn.Module):
             None, description="threshold of the neuron of the semantic projection; none: the neuron's own"
         )
         temporal_order: TemporalOrder = Field(
-            "corrected", description="the paper's equation, or the published code, which mixes channels and steps"
+            "corrected",
+            description="the paper's equation, or the published code, which mixes channels and steps",
         )
 
     def __init__(self, config: Config, context: Context) -> None:

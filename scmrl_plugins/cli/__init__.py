@@ -1,0 +1,73 @@
+"""The command line: one small module a command, imported when its command is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from scmrl_plugins import __version__
+from scmrl_plugins.registry.errors import UserError, near
+
+COMMANDS = {
+    "build": "build",
+    "train": "train",
+    "eval": "evaluate",
+    "predict": "predict",
+    "report": "report",
+    "demo": "demo",
+    "plugins": "plugins",
+}
+
+
+class CommandGroup(click.Group):
+    """Commands by name, loaded on use; every error the user can mend is one line and exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"{__name__}.{COMMANDS[cmd_name]}").command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            known = f"; commands are {', '.join(COMMANDS)}"
+            raise UserError(f"no command {args[0]!r}{near(args[0], COMMANDS) or known}")
+        return super().resolve_command(ctx, args)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["standalone_mode"] = False
+        try:
+            code = super().main(*args, **kwargs)
+        except click.exceptions.Abort:
+            _fail("interrupted", 130)
+        except click.ClickException as error:
+            _fail(error.format_message(), 2)
+        except UserError as error:
+            _fail(str(error), 2)
+        except BrokenPipeError:
+            sys.stdout = None  # nobody reads: no second error when it is flushed
+            sys.exit(1)
+        except OSError as error:
+            _fail(f"{error.filename or 'system'}: {error.strerror or error}", 2)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="scmrl")
+def main() -> None:
+    """Assemble, train, measure and explain audio-visual spiking neural networks.
+
+    Components come from plugins; `scmrl plugins` lists them.
+    """

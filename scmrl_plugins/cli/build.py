@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from scmrl_plugins.cli import options, output
+
+
+@click.command("build")
+@options.experiment
+@options.device
+@click.option("-o", "--output", "run", metavar="RUN", help="Leave a run directory to train.")
+@options.json
+def command(device: str, run: str | None, as_json: bool, **experiment: Any) -> None:
+    """Assemble a model, run one batch through it, and say what it is and costs."""
+    config = options.compose(experiment)
+    from scmrl_plugins.core import devices, measure
+    from scmrl_plugins.core.assembly import assemble
+
+    place = devices.resolve(device)
+    parts = assemble(config)
+    model = parts.model.to(place)
+    inputs = measure.random_inputs(model, place)
+    measured, result = measure.measure(model, inputs)
+    import torch
+
+    parts.loss.to(place)(result, torch.zeros(len(result.logits), dtype=torch.long, device=place))
+    if run:
+        from scmrl_plugins.core.run import create_run
+
+        create_run(run, parts)
+
+    chosen = parts.config.kinds()
+    summary = {
+        "kinds": chosen,
+        "parameters": measured.parameters,
+        "device": str(place),
+        "output_shape": list(result.logits.shape),
+        "run": run,
+        "steps": parts.config.model.steps,
+        "tokens": measured.tokens,
+        "operations": measured.operations,
+        "firing_rates": measured.firing_rates,
+        "dead": measured.dead,
+    }
+    if as_json:
+        output.document(summary)
+        return
+    shapes = ", ".join(f"{name} {list(inputs[name].shape)}" for name in model.modalities)
+    rates = measured.firing_rates.values()
+    output.table(
+        "Model",
+        [
+            *output.kinds(chosen),
+            ("input", shapes),
+            ("output", str(list(result.logits.shape))),
+            ("time steps", str(parts.config.model.steps)),
+            ("tokens", ", ".join(f"{name} {n}" for name, n in measured.tokens.items())),
+            ("parameters", f"{measured.parameters:,}"),
+            ("operations", f"{measured.operations / 1e6:,.1f} million multiply-accumulates a sample"),
+            ("device", str(place)),
+        ],
+    )
+    output.table(
+        f"Firing rates on one random batch (mean {sum(rates) / max(1, len(rates)):.3f})",
+        [(name, f"{rate:.4f}") for name, rate in measured.firing_rates.items()],
+        ("neuron layer", "spikes a step"),
+    )
+    if measured.dead:
+        click.echo(f"{len(measured.dead)} of {len(rates)} neuron layers did not fire on this batch.")
+    if run:
+        click.echo(f"run: {run} (train it with scmrl train {run})")

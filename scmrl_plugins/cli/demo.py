@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from scmrl_plugins.cli import options
+
+
+@click.command("demo")
+@options.device
+@click.option("-o", "--output", "run", metavar="RUN", help="Where the run goes; default runs/demo-NNN.")
+def command(device: str, run: str | None) -> None:
+    """Train S-CMRL on the embedded digits, test it, and show what to try next.
+
+    Needs the extra demo: pip install 'scmrl-plugins[demo]'.
+    """
+    from scmrl_plugins.cli.train import run_training
+    from scmrl_plugins.core import devices
+    from scmrl_plugins.core.assembly import assemble
+    from scmrl_plugins.core.compose import compose
+    from scmrl_plugins.core.examples import write_examples
+    from scmrl_plugins.core.run import create_run, next_directory
+
+    place = devices.resolve(device)
+    parts = assemble(compose(options={"dataset": {"name": "av-digits"}}))
+    parts.dataset.splits()  # a missing extra is said before anything is written
+    target = create_run(run or next_directory(Path("runs"), "demo"), parts)
+    run_training(target, parts, place)
+    audio, visual = write_examples(target, parts)
+    click.echo(f"report: {target.report_file}")
+    click.echo("try next:")
+    click.echo(f"  scmrl predict {target.path} --audio {audio} --visual {visual}")
+    click.echo(f"  scmrl eval {target.path} --visual-snr 0")
+    click.echo(f"  scmrl train -c {target.config_file} --fusion late")

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import click
+
+from scmrl_plugins.cli import options, output
+
+
+@click.command("eval")
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    default="test",
+    show_default=True,
+    help="Which samples.",
+)
+@click.option("--audio-snr", type=float, metavar="DB", help="Add Gaussian noise to the audio input.")
+@click.option("--visual-snr", type=float, metavar="DB", help="Add Gaussian noise to the visual input.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise.")
+@options.device
+@options.json
+def command(
+    run: str,
+    split: str,
+    audio_snr: float | None,
+    visual_snr: float | None,
+    seed: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Measure a trained run on a split, clean or with noise at test time."""
+    from scmrl_plugins.core import devices
+    from scmrl_plugins.core.data import evaluation_loader, load_splits
+    from scmrl_plugins.core.evaluation import evaluate
+    from scmrl_plugins.core.progress import Progress
+    from scmrl_plugins.core.run import open_run
+
+    place = devices.resolve(device)
+    parts = open_run(run).assemble()
+    noise = {name: snr for name, snr in (("audio", audio_snr), ("visual", visual_snr)) if snr is not None}
+    loader = evaluation_loader(load_splits(parts.dataset, parts.config)[split], parts.config)
+    with Progress() as progress:
+        progress.stage(split, len(loader))
+        result = evaluate(
+            parts.model.to(place),
+            parts.loss.to(place),
+            loader,
+            place,
+            noise=noise,
+            seed=seed,
+            progress=progress,
+        )
+    if as_json:
+        output.document({"split": split, **result.as_dict()})
+        return
+    noisy = "".join(f", {name} at {snr:g} dB" for name, snr in noise.items())
+    output.table(
+        f"{run}: {split} split{noisy}",
+        [
+            ("accuracy", f"{result.accuracy:.2%}"),
+            ("samples", f"{result.n:,}"),
+            ("loss", f"{result.loss:.4f}"),
+            *((f"class {name}", f"{value:.2%}") for name, value in result.per_class.items()),
+        ],
+    )

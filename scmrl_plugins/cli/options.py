@@ -1,0 +1,66 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from scmrl_plugins.core.config import ExperimentConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_KINDS = ("fusion", "neuron", "encoder", "backbone", "readout", "dataset")
+
+device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to run; auto takes an accelerator if there is one.",
+)
+json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+
+
+def experiment(function: F) -> F:
+    """``-c``, one option a kind, and ``--set``: everything that says what to build."""
+    options = [
+        click.option(
+            "-c",
+            "--config",
+            "files",
+            multiple=True,
+            metavar="FILE",
+            help="TOML configuration; repeat to compose, later ones win.",
+        ),
+        *(click.option(f"--{kind}", metavar="NAME", help=f"The {kind} to use.") for kind in _KINDS),
+        click.option("--loss", multiple=True, metavar="NAME", help="A loss; repeat to add several up."),
+        click.option(
+            "--set",
+            "sets",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Any setting, such as --set train.epochs=10.",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def given(values: dict[str, Any]) -> list[str]:
+    """The names of the experiment's options that a user gave, as they are typed."""
+    names = {"files": "-c", "sets": "--set", "loss": "--loss", **{kind: f"--{kind}" for kind in _KINDS}}
+    return [names[key] for key, value in values.items() if value]
+
+
+def compose(values: dict[str, Any]) -> ExperimentConfig:
+    """The configuration that the experiment's options describe."""
+    from scmrl_plugins.core.compose import compose as compose_layers
+
+    options: dict[str, Any] = {kind: {"name": values[kind]} for kind in _KINDS if values[kind]}
+    if values["loss"]:
+        options["loss"] = [{"name": name} for name in values["loss"]]
+    return compose_layers(values["files"], options, values["sets"])

@@ -1,0 +1,39 @@
+"""What commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+
+def document(value: Any) -> None:
+    """The one JSON document of ``--json``."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
+    """A table on standard output; drawn with rules on a terminal, plain columns elsewhere."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=True)
+    drawn = Table(title=title, title_justify="left", show_header=bool(header), box=_box(console.is_terminal))
+    for column in header or [""] * max((len(row) for row in rows), default=1):
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    console.print(drawn, highlight=False)
+
+
+def _box(terminal: bool) -> Any:
+    from rich import box
+
+    return box.ROUNDED if terminal else box.SIMPLE
+
+
+def kinds(chosen: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Rows of the chosen components."""
+    return [(kind, ", ".join(name) if isinstance(name, list) else name) for kind, name in chosen.items()]

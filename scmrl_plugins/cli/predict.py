@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from scmrl_plugins.cli import options, output
+
+
+@click.command("predict")
+@click.argument("run", metavar="RUN")
+@click.option("--audio", type=click.Path(path_type=Path), metavar="FILE", help="A recording.")
+@click.option("--visual", type=click.Path(path_type=Path), metavar="FILE", help="An image.")
+@click.option(
+    "--convert",
+    is_flag=True,
+    help="Resample the recording and resize the image to what the model was trained on.",
+)
+@options.device
+@options.json
+def command(run: str, audio: Path | None, visual: Path | None, convert: bool, device: str, as_json: bool) -> None:
+    """Say what a trained run sees and hears in your files."""
+    from scmrl_plugins.core import devices
+    from scmrl_plugins.core.prediction import predict
+    from scmrl_plugins.core.run import open_run
+
+    place = devices.resolve(device)
+    ranked = predict(open_run(run).assemble(), audio, visual, place, convert=convert)
+    if as_json:
+        output.document({"predictions": ranked})
+        return
+    rows = [(entry["label"], f"{entry['probability']:.2%}") for entry in ranked[:10]]
+    output.table("Prediction", rows, ("label", "probability"))

@@ -1,0 +1,62 @@
+"""What a result depends on beside its configuration: versions, plugins, seed, commit."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from scmrl_plugins.core.config import ExperimentConfig
+from scmrl_plugins.registry import catalogue
+
+PACKAGES = (
+    "scmrl-plugins",
+    "torch",
+    "braincog",
+    "timm",
+    "accelerate",
+    "datasets",
+    "einops",
+    "pydantic",
+    "numpy",
+)
+
+
+def describe(config: ExperimentConfig) -> dict[str, Any]:
+    """The environment of a run, ready for JSON."""
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "plugins": [
+            {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
+            for plugin in catalogue().plugins
+        ],
+        "seed": config.train.seed,
+        "git_commit": git_commit(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout this package runs from, or none where it is installed without one."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()

@@ -1,0 +1,85 @@
+"""How good a model is on a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from scmrl_plugins.core.assembly import Objective
+from scmrl_plugins.core.data import Batch, inputs
+from scmrl_plugins.core.measure import FiringRates
+from scmrl_plugins.core.model import AudioVisualModel
+from scmrl_plugins.core.progress import Progress
+
+
+@dataclass
+class Evaluation:
+    """Accuracy in [0, 1], loss (without label smoothing), per class, and ``confusion[true][predicted]``."""
+
+    n: int
+    accuracy: float
+    loss: float
+    per_class: dict[str, float]
+    confusion: list[list[int]]
+    firing_rates: dict[str, float] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def evaluate(
+    model: AudioVisualModel,
+    objective: Objective,
+    loader: Iterable[Batch],
+    device: torch.device,
+    *,
+    noise: Mapping[str, float] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Run a split through the model in evaluation mode.
+
+    ``noise``: signal-to-noise ratio in dB by modality, Gaussian, drawn from ``seed``. The modules come back
+    in the mode they were in.
+    """
+    k = len(model.classes)
+    confusion = torch.zeros(k, k, dtype=torch.long)
+    generator = torch.Generator().manual_seed(seed)
+    modes = model.training, objective.training
+    model.eval()
+    objective.eval()
+    total = 0.0
+    try:
+        with FiringRates(model) as firing:
+            for batch in loader:
+                batch = {key: value.to(device) for key, value in batch.items()}
+                target = batch["label"]
+                output = model(**inputs(batch, noise or {}, generator))
+                loss, _ = objective(output, target)
+                total += float(loss) * len(target)
+                pairs = (target * k + output.logits.argmax(1)).cpu()
+                confusion += torch.bincount(pairs, minlength=k * k).view(k, k)
+                if progress:
+                    progress.advance()
+    finally:
+        model.train(modes[0])
+        objective.train(modes[1])
+    n = int(confusion.sum())
+    support = confusion.sum(1)
+    return Evaluation(
+        n=n,
+        accuracy=float(confusion.diagonal().sum()) / max(1, n),
+        loss=total / max(1, n),
+        per_class={
+            name: float(confusion[i, i]) / int(support[i]) for i, name in enumerate(model.classes) if support[i]
+        },
+        confusion=confusion.tolist(),
+        firing_rates=firing.rates,
+        noise=dict(noise or {}),
+    )

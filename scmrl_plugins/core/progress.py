@@ -1,0 +1,52 @@
+"""Progress of long work on standard error: a live bar on a terminal, one line a stage elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+
+class Progress:
+    """``with Progress() as p: p.stage("epoch 1/9", steps); p.advance(loss=0.3); p.line("done")``."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self._live = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> Progress:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def stage(self, description: str, total: int) -> None:
+        """Begin a stage of ``total`` steps; it replaces the one before."""
+        if self._task is not None:
+            self._live.remove_task(self._task)
+        self._task = self._live.add_task(description, total=total, figures="")
+
+    def advance(self, **figures: float) -> None:
+        """One step further, showing figures such as ``loss=0.31``."""
+        text = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        self._live.update(self._task, advance=1, figures=text)
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)

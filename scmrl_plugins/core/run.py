@@ -1,0 +1,109 @@
+"""A run directory: everything that a result depends on, and the result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scmrl_plugins.core import assembly, checkpoint, compose, environment, files
+from scmrl_plugins.core.config import ExperimentConfig
+from scmrl_plugins.core.model import AudioVisualModel
+from scmrl_plugins.registry import UserError
+
+
+@dataclass(frozen=True)
+class Run:
+    """A directory with ``config.toml``, ``environment.json``, ``model.safetensors``, ``metrics.jsonl``,
+    ``checkpoints/`` and, once trained, ``report.html``.
+    """
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def weights_file(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def report_file(self) -> Path:
+        return self.path / "report.html"
+
+    def config(self) -> ExperimentConfig:
+        """The configuration of the run, every default written out."""
+        return compose.compose([self.config_file])
+
+    def assemble(self) -> assembly.Assembly:
+        """The parts of the run with the saved weights."""
+        parts = assembly.assemble(self.config())
+        checkpoint.load_weights(self.weights_file, parts.model)
+        return parts
+
+    def load_model(self) -> AudioVisualModel:
+        """The model with the saved weights, in evaluation mode."""
+        return self.assemble().model.eval()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``."""
+        if not self.metrics_file.exists():
+            return []
+        lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise UserError(f"{self.metrics_file}: not JSON lines ({error}); restore or remove it") from None
+
+    def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Replace ``metrics.jsonl``."""
+        files.write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def checkpoints(self) -> list[Path]:
+        """Saved training states, oldest first."""
+        return sorted((self.path / "checkpoints").glob("epoch-*.safetensors"))
+
+    def checkpoint_file(self, epoch: int) -> Path:
+        """Where the training state after an epoch is saved."""
+        return self.path / "checkpoints" / f"epoch-{epoch:05d}.safetensors"
+
+
+def create_run(path: str | Path, parts: assembly.Assembly) -> Run:
+    """A new run directory with configuration, environment and the initial weights.
+
+    Raises ``UserError`` where there is something already.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path}: there is something already; choose another directory with -o")
+    run = Run(path)
+    (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+    files.write_text(path / "environment.json", json.dumps(environment.describe(parts.config), indent=2) + "\n")
+    run.write_metrics([])
+    checkpoint.save_weights(run.weights_file, parts.model)
+    # Last, because it is what makes the directory a run.
+    files.write_text(run.config_file, compose.to_toml(parts.config))
+    return run
+
+
+def open_run(path: str | Path) -> Run:
+    """An existing run; ``UserError`` where there is none."""
+    run = Run(Path(path))
+    if not run.config_file.is_file():
+        raise UserError(f"{path}: no run there (no config.toml); train one with scmrl train -o {path}")
+    return run
+
+
+def next_directory(root: Path, stem: str) -> Path:
+    """The first of ``root/stem-001``, ``root/stem-002``, ... that does not exist."""
+    number = 1
+    while (path := root / f"{stem}-{number:03d}").exists():
+        number += 1
+    return path

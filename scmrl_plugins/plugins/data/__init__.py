@@ -1,0 +1,23 @@
+"""Built-in data sets: spoken digits beside handwritten ones."""
+
+from __future__ import annotations
+
+from scmrl_plugins.registry import hookimpl
+from scmrl_plugins.registry.hookspecs import Register
+
+
+@hookimpl
+def scmrl_register(register: Register) -> None:
+    """Register the built-in data sets."""
+    register(
+        "dataset",
+        "av-digits",
+        "scmrl_plugins.plugins.data.av_digits:AVDigits",
+        "embedded: real handwritten 8x8 digits, spoken by eSpeak NG (extra 'demo')",
+    )
+    register(
+        "dataset",
+        "spoken-digits",
+        "scmrl_plugins.plugins.data.spoken_digits:SpokenDigits",
+        "FSDD recordings paired with MNIST images of the same digit, from dataset.root",
+    )

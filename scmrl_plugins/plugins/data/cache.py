@@ -1,0 +1,124 @@
+"""A folder that is built once, whole or not at all, and built again when it is found damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from scmrl_plugins.registry import UserError
+
+MANIFEST = "manifest.json"
+_STALE = 3600.0
+_ATTEMPTS = 3
+
+Loaded = TypeVar("Loaded")
+
+
+def cache_dir() -> Path:
+    """The folder for data that can be built again: ``SCMRL_CACHE``, else ``~/.cache/scmrl``."""
+    named = os.environ.get("SCMRL_CACHE", "").strip()
+    return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "scmrl"
+
+
+def built_once(name: str, build: Callable[[Path], None], load: Callable[[Path], Loaded]) -> Loaded:
+    """``load(folder)`` of the cache's folder ``name``, which ``build(folder)`` has filled.
+
+    The folder is filled under a temporary name beside its own and renamed when complete, so an interrupted
+    build leaves nothing that a later one would take, and of several builders at once one wins. A manifest
+    holds the size of every file; a folder that does not agree with it, or that ``load`` cannot read, is
+    rebuilt with a line on standard error. Raises ``UserError`` where the cache cannot be written.
+    """
+    root = cache_dir()
+    folder = root / name
+    problem = ""
+    for _ in range(_ATTEMPTS):
+        rejected = _identity(folder)
+        if rejected:
+            problem = _damage(folder)
+            if not problem:
+                try:
+                    return load(folder)
+                except Exception as error:  # what a damaged Arrow file raises is not documented
+                    problem = f"{type(error).__name__}: {error}"
+            print(f"{folder}: the cached data set is damaged ({problem}); building it again", file=sys.stderr)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            _sweep(root)
+            _install(folder, build, rejected)
+        except OSError as error:
+            raise UserError(
+                f"{root}: the data set cannot be stored here ({error}); free space or name another folder "
+                f"in SCMRL_CACHE"
+            ) from error
+    raise UserError(f"{folder}: the data set just built cannot be read ({problem}); check this disk")
+
+
+def _install(folder: Path, build: Callable[[Path], None], rejected: tuple[int, int] | None) -> None:
+    """Fill a new folder and put it in the place of the rejected one, unless somebody else has done so."""
+    with _partial(folder) as work:
+        made = work / "new"
+        made.mkdir()
+        build(made)
+        sizes = {
+            path.relative_to(made).as_posix(): path.stat().st_size
+            for path in sorted(made.rglob("*"))
+            if path.is_file()
+        }
+        (made / MANIFEST).write_text(json.dumps({"files": sizes}, indent=1), encoding="utf-8")
+        if rejected and _identity(folder) == rejected:
+            with contextlib.suppress(FileNotFoundError):
+                folder.rename(work / "old")
+        try:
+            made.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+
+
+@contextlib.contextmanager
+def _partial(folder: Path) -> Iterator[Path]:
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _sweep(root: Path) -> None:
+    """Remove what builds that were killed left behind."""
+    for left in root.glob(".*.partial"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another one put in its place; none where there is no folder."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _damage(folder: Path) -> str:
+    """What is wrong with a stored folder, or an empty string."""
+    try:
+        sizes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        for name, size in sizes.items():
+            path = folder / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != size:
+                return f"{name} has {path.stat().st_size} bytes, not {size}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} cannot be read"
+    return ""

@@ -1,0 +1,185 @@
+"""What the two digit data sets share: their rows, and the way from rows and files to arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, ModelConfig
+from scmrl_plugins.plugins.data import audio as sound
+from scmrl_plugins.plugins.data import images
+from scmrl_plugins.plugins.data.resize import resize
+from scmrl_plugins.registry import UserError
+
+if TYPE_CHECKING:
+    import datasets
+
+CLASSES = tuple("0123456789")
+
+
+class DigitsConfig(ComponentConfig):
+    """Settings that every digit data set has."""
+
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits and of the pairing")
+    sample_rate: int = Field(
+        8000, ge=sound.RATES[0], le=192_000, description="sample rate of the recordings in Hz"
+    )
+    n_fft: int = Field(256, ge=16, le=8192, description="samples in a window of the spectrogram")
+    hop: int = Field(80, ge=1, le=8192, description="samples from one window to the next")
+
+    @model_validator(mode="after")
+    def _windows_cover_the_sound(self) -> DigitsConfig:
+        if self.hop > self.n_fft:
+            raise ValueError(f"hop {self.hop} is larger than n_fft {self.n_fft}: sound between windows is lost")
+        return self
+
+
+class Row(NamedTuple):
+    """One pair: the bytes of a wav and of a PNG file, the digit, and an id that is unique in its split."""
+
+    audio: bytes
+    visual: bytes
+    label: int
+    id: str
+
+
+class Digits:
+    """Recordings and images of the ten digits: ``log(|STFT| + 1e-7)`` and gray values, each ``[1, S, S]``.
+
+    S is the model's ``image_size``. The spectrogram is computed as S-CMRL does (arXiv 2502.12488): clamped to
+    [-1, 1], periodic Hann window, centred with zeros, resized bilinearly as a whole, whatever its duration.
+    Images are gray values in [0, 1], light strokes on dark, resized bilinearly. Nothing is read on building.
+    """
+
+    Config: ClassVar[type[DigitsConfig]] = DigitsConfig
+    # Digits need neither the published model's size nor a hundred epochs.
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "model": {"steps": 4, "embed_dims": 64, "num_heads": 4, "image_size": 28},
+        "train": {"epochs": 8, "batch_size": 64, "lr": 2e-3, "warmup_epochs": 1},
+    }
+    classes: ClassVar[tuple[str, ...]] = CLASSES
+    channels: ClassVar[Mapping[str, int]] = {"audio": 1, "visual": 1}
+    native_size: ClassVar[int]
+    """Height and width of the data set's own images."""
+
+    def __init__(self, config: Any, model: ModelConfig) -> None:
+        self.config: Any = config
+        self.image_size = model.image_size
+
+    def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
+        """Rows to ``audio`` and ``visual``, float32 ``[B, 1, S, S]``; a modality that is absent is left out.
+
+        Raises ``UserError`` for bytes that cannot be decoded, another sample rate than the configured one,
+        and a column that only some rows have.
+        """
+        decoders = {"audio": self._spectrogram, "visual": self._image}
+        result: dict[str, np.ndarray] = {}
+        for modality in MODALITIES:
+            cells = rows.get(modality) or []
+            empty = [cell is None for cell in cells]
+            if all(empty):  # and where there are no cells
+                continue
+            if any(empty):
+                raise UserError(
+                    f"row {empty.index(True)} of the batch has no {modality}, others have; leave it out"
+                )
+            result[modality] = np.stack([decoders[modality](cell) for cell in cells])[:, None]
+        return result
+
+    def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
+        """One row from the user's files, ``{"audio": {"bytes", "path"}, "visual": ...}``; none if not given.
+
+        The recording must have ``config.sample_rate`` and the image the data set's own size; with ``convert``
+        they are resampled and resized. The image is taken as it is: light strokes on a dark ground. Raises
+        ``UserError`` for files that are missing, unreadable or of another rate or size.
+        """
+        return {
+            "audio": self._read_audio(Path(audio), convert) if audio is not None else None,
+            "visual": self._read_visual(Path(visual), convert) if visual is not None else None,
+        }
+
+    def _read_audio(self, path: Path, convert: bool) -> dict[str, Any]:
+        samples, rate = sound.decode(path, path)
+        expected = self.config.sample_rate
+        if rate != expected:
+            if not convert:
+                raise UserError(
+                    f"{path}: sample rate {rate} Hz, this model expects {expected} Hz; "
+                    f"convert it or pass --convert"
+                )
+            samples = sound.resample(samples, rate, expected)
+        return {"bytes": sound.encode_wav(samples, expected), "path": str(path)}
+
+    def _read_visual(self, path: Path, convert: bool) -> dict[str, Any]:
+        gray = images.decode(path, path)
+        expected = self.native_size
+        if gray.shape != (expected, expected):
+            if not convert:
+                raise UserError(
+                    f"{path}: image of {gray.shape[1]}x{gray.shape[0]} pixels, this model expects "
+                    f"{expected}x{expected}; resize it or pass --convert"
+                )
+            gray = resize(gray, expected)
+        return {"bytes": images.encode_png(gray), "path": str(path)}
+
+    def _spectrogram(self, cell: Mapping[str, Any]) -> np.ndarray:
+        source, name = _source(cell, "audio")
+        samples, rate = sound.decode(source, name)
+        if rate != self.config.sample_rate:
+            raise UserError(
+                f"{name}: sample rate {rate} Hz, this model expects {self.config.sample_rate} Hz; convert it"
+            )
+        return resize(sound.log_spectrogram(samples, self.config.n_fft, self.config.hop), self.image_size)
+
+    def _image(self, cell: Mapping[str, Any]) -> np.ndarray:
+        return resize(images.decode(*_source(cell, "visual")), self.image_size)
+
+
+def _source(cell: Mapping[str, Any], modality: str) -> tuple[bytes | Path, str]:
+    """The bytes of a cell, or the path of its file, and a name for messages."""
+    path = cell.get("path")
+    if cell.get("bytes") is not None:
+        return cell["bytes"], path or f"{modality} of a row"
+    if not path:
+        raise UserError(f"a row's {modality} has neither bytes nor a path; build the data set again")
+    return Path(path), path
+
+
+def to_dataset(rows: Iterable[Row], split: str) -> datasets.Dataset:
+    """Rows as a Hugging Face data set in memory with ``audio``, ``visual``, ``label`` and ``id``."""
+    import datasets
+    import pyarrow
+
+    features = datasets.Features(
+        {
+            "audio": datasets.Audio(decode=False),
+            "visual": datasets.Image(decode=False),
+            "label": datasets.ClassLabel(names=list(CLASSES)),
+            "id": datasets.Value("string"),
+        }
+    )
+    kept = list(rows)
+    # Written as Arrow at once: datasets' own encoder of Audio wants torchcodec even where nothing is decoded.
+    columns = {
+        "audio": [{"bytes": row.audio, "path": None} for row in kept],
+        "visual": [{"bytes": row.visual, "path": None} for row in kept],
+        "label": [row.label for row in kept],
+        "id": [row.id for row in kept],
+    }
+    table = pyarrow.table(columns, schema=features.arrow_schema)
+    # datasets would pickle the whole table to find a fingerprint, three times its size in memory.
+    digest = hashlib.sha256(split.encode())
+    for row in kept:
+        for part in (row.audio, row.visual, str(row.label).encode(), row.id.encode()):
+            digest.update(hashlib.sha256(part).digest())
+    return datasets.Dataset(
+        table,
+        info=datasets.DatasetInfo(features=features),
+        split=datasets.Split(split),
+        fingerprint=digest.hexdigest()[:16],
+    )
