@@ -45,6 +45,9 @@ class CommandGroup(click.Group):
         kwargs["standalone_mode"] = False
         try:
             code = super().main(*args, **kwargs)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            code = 0
         except click.exceptions.Abort:
             _fail("interrupted", 130)
         except click.ClickException as error:
@@ -54,9 +57,24 @@ class CommandGroup(click.Group):
         except BrokenPipeError:
             sys.stdout = None  # nobody reads: no second error when it is flushed
             sys.exit(1)
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            _fail(
+                "not enough memory: make train.batch_size, model.image_size, model.embed_dims or model.steps "
+                "smaller",
+                2,
+            )
         except OSError as error:
             _fail(f"{error.filename or 'system'}: {error.strerror or error}", 2)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether torch, or Python, could not get the memory; torch says so on the CPU in words alone."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return "allocate memory" in str(error) or "out of memory" in str(error)
 
 
 def _fail(message: str, code: int) -> None:

@@ -5,6 +5,18 @@ import click
 from scmrl_plugins.cli import options, output
 
 
+class Decibels(click.ParamType):
+    """A signal-to-noise ratio: a number that leaves something of both."""
+
+    name = "dB"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        ratio: float = click.FLOAT.convert(value, param, ctx)
+        if not -200 <= ratio <= 200:  # NaN is not, either
+            self.fail(f"{ratio:g} dB is not from -200 to 200", param, ctx)
+        return ratio
+
+
 @click.command("eval")
 @click.argument("run", metavar="RUN")
 @click.option(
@@ -14,9 +26,9 @@ from scmrl_plugins.cli import options, output
     show_default=True,
     help="Which samples.",
 )
-@click.option("--audio-snr", type=float, metavar="DB", help="Add Gaussian noise to the audio input.")
-@click.option("--visual-snr", type=float, metavar="DB", help="Add Gaussian noise to the visual input.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise.")
+@click.option("--audio-snr", type=Decibels(), metavar="DB", help="Add Gaussian noise to the audio input.")
+@click.option("--visual-snr", type=Decibels(), metavar="DB", help="Add Gaussian noise to the visual input.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the noise.")
 @options.device
 @options.json
 def command(

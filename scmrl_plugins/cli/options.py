@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from scmrl_plugins.cli import output
 
 if TYPE_CHECKING:
     from scmrl_plugins.core.config import ExperimentConfig
@@ -21,7 +25,23 @@ device = click.option(
     show_default=True,
     help="Where to run; auto takes an accelerator if there is one.",
 )
-json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+
+
+def _keep_stdout(ctx: click.Context, _param: click.Parameter, as_json: bool) -> bool:
+    """With ``--json``, what libraries and plugins print goes to standard error: stdout is one document."""
+    if as_json:
+        ctx.meta[output.STDOUT] = sys.stdout
+        ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
+    return as_json
+
+
+json = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    callback=_keep_stdout,
+    help="Print one JSON document on standard output.",
+)
 
 
 def experiment(function: F) -> F:

@@ -8,10 +8,20 @@ from typing import Any
 
 import click
 
+from scmrl_plugins.registry import UserError
+
+
+STDOUT = "scmrl_plugins.stdout"
+"""Where the context keeps standard output while ``--json`` lets nobody else write there."""
+
 
 def document(value: Any) -> None:
     """The one JSON document of ``--json``."""
-    click.echo(json.dumps(value, indent=2, allow_nan=False))
+    try:
+        text = json.dumps(value, indent=2, allow_nan=False)
+    except ValueError:
+        raise UserError("the result holds NaN or infinity, which JSON cannot say: leave --json out") from None
+    click.echo(text, file=click.get_current_context().meta.get(STDOUT))
 
 
 def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:

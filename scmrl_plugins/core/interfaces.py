@@ -37,7 +37,7 @@ class ModelConfig(ComponentConfig):
     """The sizes that all components of a model share; a data set may decide some of them."""
 
     steps: int = Field(4, ge=1, le=1024, description="time steps T")
-    embed_dims: int = Field(256, ge=1, le=16384, description="embedding dimension D")
+    embed_dims: int = Field(256, ge=1, le=8192, description="embedding dimension D")
     num_heads: int = Field(16, ge=1, le=1024, description="attention heads; must divide embed_dims")
     image_size: int = Field(128, ge=4, le=4096, description="height and width of both inputs in pixels")
 

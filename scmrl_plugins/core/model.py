@@ -26,7 +26,7 @@ class AudioVisualModel(nn.Module):
         config: ExperimentConfig,
         classes: Sequence[str],
         channels: Mapping[str, int],
-        neuron: type,
+        neuron: type[nn.Module],
         encoder: nn.Module,
         backbones: Mapping[str, nn.Module],
         fusion: nn.Module,

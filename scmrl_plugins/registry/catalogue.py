@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from scmrl_plugins.registry.errors import UserError, near
+from scmrl_plugins.registry.errors import UserError, describe, near
 from scmrl_plugins.registry.hookspecs import KINDS
 
 
@@ -60,8 +60,7 @@ class Entry:
             raise
         except BaseException as error:  # a stranger's module may raise anything, SystemExit too
             raise UserError(
-                f"{where} cannot be loaded from {self.target!r}: {type(error).__name__}: {error}; "
-                f"repair or uninstall the plugin"
+                f"{where} cannot be loaded from {self.target!r}: {describe(error)}; repair or uninstall the plugin"
             ) from error
         if not isinstance(found, type) or not hasattr(found, "Config"):
             raise UserError(f"{where}: {self.target!r} is not a class with a Config; its author must add one")

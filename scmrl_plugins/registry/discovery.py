@@ -8,13 +8,13 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 
 import pluggy
 
 from scmrl_plugins.registry import hookspecs
 from scmrl_plugins.registry.catalogue import Broken, Catalogue, Entry, Plugin
-from scmrl_plugins.registry.errors import near
+from scmrl_plugins.registry.errors import describe, near
 from scmrl_plugins.registry.hookspecs import GROUP, KINDS
 
 DISTRIBUTION = "scmrl-plugins"
@@ -37,10 +37,12 @@ def discover(points: Iterable[EntryPoint] | None = None) -> Catalogue:
     disabled = {name.strip() for name in os.environ.get("SCMRL_DISABLE_PLUGINS", "").split(",")}
     found = Catalogue()
     taken: dict[str, str] = {}
-    for point in sorted(points if points is not None else entry_points(group=GROUP), key=_order):
+    seen: set[tuple[str, str, str]] = set()
+    for point in sorted(points if points is not None else _installed(found.broken), key=_order):
         plugin = _describe(point)
-        if plugin in found.plugins or plugin in found.disabled:
+        if (identity := (plugin.distribution, plugin.name, point.value)) in seen:
             continue  # the same distribution seen twice on sys.path
+        seen.add(identity)
         if not plugin.builtin and disabled & {"all", plugin.name, plugin.distribution}:
             found.disabled.append(plugin)
             continue
@@ -52,13 +54,34 @@ def discover(points: Iterable[EntryPoint] | None = None) -> Catalogue:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit at import must not end the program either
-            reason = " ".join(str(error).split())
-            found.broken.append(
-                Broken(plugin.name, plugin.distribution, f"{type(error).__name__}: {reason}".rstrip(": "))
-            )
+            found.broken.append(Broken(plugin.name, plugin.distribution, describe(error)))
         else:
             found.add(plugin, entries)
     return found
+
+
+def _installed(broken: list[Broken]) -> list[EntryPoint]:
+    """The group's entry points; distributions whose list of them cannot be read are recorded."""
+    with contextlib.suppress(Exception):
+        return list(entry_points(group=GROUP))
+    # One damaged file fails that call for all, so each distribution is asked by itself.
+    found: list[EntryPoint] = []
+    for distribution in distributions():
+        try:
+            found += distribution.entry_points.select(group=GROUP)
+        except Exception as error:
+            name = _metadata(distribution, "Name") or "unknown"
+            reason = f"entry_points.txt cannot be read ({describe(error)}); reinstall or remove the distribution"
+            broken.append(Broken(name, name, reason))
+    return found
+
+
+def _metadata(distribution: Distribution | None, key: str) -> str:
+    """One field of a distribution's metadata; empty where there is none, as after half an uninstallation."""
+    try:
+        return (distribution.metadata[key] if distribution else "") or ""
+    except Exception:
+        return ""
 
 
 def _order(point: EntryPoint) -> tuple[bool, str, str]:
@@ -67,8 +90,8 @@ def _order(point: EntryPoint) -> tuple[bool, str, str]:
 
 
 def _describe(point: EntryPoint) -> Plugin:
-    name = point.dist.name if point.dist else "unknown"
-    version = point.dist.version if point.dist else ""
+    name = _metadata(point.dist, "Name") or "unknown"
+    version = _metadata(point.dist, "Version")
     return Plugin(point.name, name, version, builtin=name.replace("_", "-").lower() == DISTRIBUTION)
 
 
@@ -82,7 +105,7 @@ def _load(point: EntryPoint, plugin: Plugin) -> tuple[Plugin, list[Entry]]:
             plugin.distribution,
             plugin.version,
             plugin.builtin,
-            getattr(module, "__file__", None) or "",
+            str(getattr(module, "__file__", None) or ""),
         )
         staged: list[Entry] = []
         # One manager a plugin: pluggy then checks and calls this plugin's hook and no other's.

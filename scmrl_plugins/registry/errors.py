@@ -17,6 +17,15 @@ class UserError(Exception):
         return " ".join(super().__str__().split())
 
 
+def describe(error: BaseException) -> str:
+    """``Type: message`` in one line, for an error of anybody's, even one that cannot be put into words."""
+    try:
+        message = " ".join(str(error).split())
+    except Exception:
+        message = ""
+    return f"{type(error).__name__}: {message}".rstrip(": ")
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the known names closest to ``name``, or an empty string."""
     lowered = {candidate.lower(): candidate for candidate in known}

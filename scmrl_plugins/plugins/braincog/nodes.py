@@ -31,7 +31,7 @@ class NodeAdapter(nn.Module):
         surrogate: SurrogateName | None = Field(None, description="surrogate, where the node has one")
         alpha: float | None = Field(None, gt=0, description="slope of the surrogate")
         detach_membrane: bool = Field(True, description="let no gradient cross time steps")
-        options: dict[str, float | int | bool | str] = Field(
+        options: dict[str, float | int | bool] = Field(
             default_factory=dict, description="further keywords of the node's constructor"
         )
 
@@ -44,7 +44,7 @@ class NodeAdapter(nn.Module):
     def _make(self, config: Config) -> nn.Module:
         cls = getattr(node, self.node_name)
         accepted = _parameters(cls)
-        free = accepted - _OWN_SETTINGS - _CODE
+        free = (accepted | _HIDDEN.get(self.node_name, set())) - _OWN_SETTINGS - _CODE
         if unknown := set(config.options) - free:
             raise UserError(
                 f"neuron.options.{min(unknown)}: not an option of BrainCog's {self.node_name}"
@@ -61,7 +61,12 @@ class NodeAdapter(nn.Module):
             if "act_fun" not in accepted or self.node_name == "LIAFNode":
                 raise UserError(f"neuron.surrogate: BrainCog's {self.node_name} has none; leave it out")
             keywords["act_fun"] = getattr(surrogate, SURROGATES[config.surrogate].braincog)
-        made = cls(**keywords)
+        try:
+            made = cls(**keywords)
+        except TypeError as error:
+            raise UserError(f"neuron.options: BrainCog's {self.node_name} does not take them: {error}") from error
+        if self.node_name == "DGLIFNode":
+            made.v_reset = 0.0  # BrainCog hands tau on in its place, so that the node would fire by itself
         if config.alpha is not None:
             alpha = getattr(getattr(made, "act_fun", None), "alpha", None)
             if alpha is None:
@@ -83,7 +88,14 @@ class NodeAdapter(nn.Module):
             self.node.rate_tracking, self.node.init = None, True
 
 
-_OWN_SETTINGS = {"threshold", "tau", "mem_detach"}
+# Settings above, and those of how BrainCog steps a node, which the adapter does here.
+_OWN_SETTINGS = {"threshold", "tau", "mem_detach", "step", "layer_by_layer", "n_groups", "requires_fp"}
+# Keywords that a constructor takes without naming them.
+_HIDDEN = {
+    "IzhNode": {"a", "b", "c", "d"},
+    "IzhNodeMU": {"a", "b", "c", "d"},
+    "NoisePLIFNode": {"log_alpha", "log_beta"},
+}
 # BrainCog evaluates these where they are strings: only classes from the table of surrogates reach them.
 _CODE = {"act_fun", "spike_act"}
 

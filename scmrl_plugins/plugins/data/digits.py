@@ -60,7 +60,7 @@ class Digits:
     # Digits need neither the published model's size nor a hundred epochs.
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "model": {"steps": 4, "embed_dims": 64, "num_heads": 4, "image_size": 28},
-        "train": {"epochs": 8, "batch_size": 64, "lr": 2e-3, "warmup_epochs": 1},
+        "train": {"epochs": 8, "batch_size": 64, "lr": 2e-3, "warmup_epochs": 0},
     }
     classes: ClassVar[tuple[str, ...]] = CLASSES
     channels: ClassVar[Mapping[str, int]] = {"audio": 1, "visual": 1}

@@ -1,0 +1,92 @@
+"""Write docs/cli.md and docs/components.md from the code; with --check, fail where they are out of date.
+
+python docs/generate.py [--check]
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+os.environ["SCMRL_DISABLE_PLUGINS"] = "all"  # the pages describe what this project ships
+
+from scmrl_plugins.cli import COMMANDS, main
+from scmrl_plugins.core.config import TrainConfig
+from scmrl_plugins.core.interfaces import ModelConfig
+from scmrl_plugins.registry import KINDS, catalogue
+
+HERE = Path(__file__).parent
+NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n"
+
+
+def cli_page() -> str:
+    """The help of every command."""
+    parts = ["# Command line\n", NOTE]
+    context = click.Context(main, info_name="scmrl", terminal_width=100, **main.context_settings)
+    parts.append(f"```text\n{main.get_help(context)}\n```\n")
+    for name in COMMANDS:
+        command = main.get_command(context, name)
+        assert command is not None
+        inner = click.Context(command, info_name=name, parent=context, terminal_width=100)
+        parts.append(f"## scmrl {name}\n\n```text\n{command.get_help(inner)}\n```\n")
+    return "\n".join(parts)
+
+
+def components_page() -> str:
+    """Every component with its settings, and the settings of ``model`` and ``train``."""
+    parts = ["# Components and settings\n", NOTE]
+    parts.append("A setting is written `KIND.SETTING` with `--set`, or in the section `[KIND]` of a TOML file.\n")
+    described: dict[type, str] = {}
+    for kind in KINDS:
+        parts.append(f"## {kind}\n")
+        for entry in catalogue().entries:
+            if entry.kind != kind:
+                continue
+            cls = entry.load()
+            parts.append(f"### `{entry.name}` ({entry.plugin.name})\n\n{entry.summary}\n")
+            if cls.Config in described:
+                parts.append(f"Settings as of `{described[cls.Config]}`.\n")
+            else:
+                parts.append(inspect.cleandoc(cls.__doc__ or "") + "\n")
+                parts.append("\n".join(settings(cls.Config)) + "\n")
+                if cls.Config.model_fields:
+                    described[cls.Config] = entry.name
+    for name, model in (("model", ModelConfig), ("train", TrainConfig)):
+        parts.append(f"## {name}\n\n" + "\n".join(settings(model)) + "\n")
+    return "\n".join(parts)
+
+
+def settings(model: type) -> Iterator[str]:
+    """A table of a configuration's fields."""
+    if not model.model_fields:
+        yield "No settings."
+        return
+    yield "| setting | default | what it is |"
+    yield "|---|---|---|"
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "none" if default is None else repr(default)
+        yield f"| `{name}` | `{shown}` | {(field.description or name.replace('_', ' ')).replace('|', '/')} |"
+
+
+def run(check: bool) -> int:
+    """Write the pages, or say which differ from the code."""
+    stale = []
+    for name, text in (("cli.md", cli_page()), ("components.md", components_page())):
+        path = HERE / name
+        if check and (not path.exists() or path.read_text(encoding="utf-8") != text):
+            stale.append(name)
+        elif not check:
+            path.write_text(text, encoding="utf-8")
+    for name in stale:
+        print(f"docs/{name} is out of date: run python docs/generate.py", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run("--check" in sys.argv[1:]))

@@ -1,0 +1,41 @@
+"""On a CUDA device: the same numbers, and training from the command line's own code. Skipped where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from scmrl_plugins.core import devices
+from scmrl_plugins.core.assembly import assemble
+from scmrl_plugins.core.compose import compose
+from scmrl_plugins.core.measure import random_inputs
+from scmrl_plugins.core.progress import Progress
+from scmrl_plugins.core.run import create_run
+from scmrl_plugins.core.training import train
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+SMALL = ["model.embed_dims=16", "model.num_heads=2", "model.steps=2", "model.image_size=16"]
+
+
+def test_auto_takes_it() -> None:
+    assert devices.resolve("auto").type == "cuda"
+
+
+@pytest.mark.parametrize("neuron", ["lif", "braincog:LIFNode"])
+def test_the_numbers_are_those_of_the_cpu(neuron: str) -> None:
+    model = assemble(compose(options={"neuron": {"name": neuron}}, sets=SMALL)).model.double().eval()
+    inputs = {name: x.double() for name, x in random_inputs(model, torch.device("cpu")).items()}
+    expected = model(**inputs).logits
+    found = model.cuda()(**{name: x.cuda() for name, x in inputs.items()}).logits
+    torch.testing.assert_close(found.cpu(), expected, atol=1e-9, rtol=0)
+
+
+def test_trains(small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCMRL_CACHE", str(small_cache))
+    parts = assemble(compose(sets=[*SMALL, "dataset.images=100", "train.epochs=1"]))
+    result = train(create_run(tmp_path / "run", parts), parts, torch.device("cuda"), Progress())
+    assert result.n > 0
+    assert 0 <= result.accuracy <= 1

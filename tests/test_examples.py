@@ -1,0 +1,80 @@
+"""Every configuration in examples/ builds and computes, alone and on top of the small one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from scmrl_plugins.core import measure
+from scmrl_plugins.core.assembly import assemble
+from scmrl_plugins.core.compose import compose
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+CONFIGURATIONS = sorted(EXAMPLES.rglob("*.toml"))
+SWAPS = [path for path in CONFIGURATIONS if path.parent.name in ("neuron", "fusion", "loss")]
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(EXAMPLES))
+
+
+def forward(files: list[Path]) -> float:
+    parts = assemble(compose(files))
+    inputs = measure.random_inputs(parts.model, torch.device("cpu"), batch=2)
+    loss, _ = parts.loss(parts.model(**inputs), torch.tensor([0, 1]))
+    return float(loss)
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=name)
+def test_builds_alone(path: Path) -> None:
+    assert torch.isfinite(torch.tensor(forward([path])))
+
+
+@pytest.mark.parametrize("path", SWAPS, ids=name)
+def test_composes_with_the_small_one(path: Path) -> None:
+    small = EXAMPLES / "small_cpu.toml"
+    assert torch.isfinite(torch.tensor(forward([small, path])))
+    assert compose([small, path]) != compose([small])
+
+
+def test_every_configuration_is_in_the_readme() -> None:
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    for path in CONFIGURATIONS:
+        listed = name(path) in text or f"{path.parent.name}/*.toml" in text or path.stem == "recipe"
+        assert listed, f"{path} is not in examples/README.md"
+
+
+def test_published_recipes_are_the_published_ones() -> None:
+    crema = compose([EXAMPLES / "published" / "crema_d.toml"])
+    assert (crema.model.steps, crema.model.embed_dims, crema.model.image_size) == (4, 256, 128)
+    assert [loss.options.get("temperature") for loss in crema.loss] == [None, 0.07]
+    sound = compose([EXAMPLES / "published" / "urbansound8k_av.toml"])
+    assert (sound.model.embed_dims, sound.loss[1].options["temperature"]) == (64, 0.08)
+    events = compose([EXAMPLES / "published" / "mnistdvs_ntidigits.toml"])
+    assert (events.model.steps, events.backbone.options["splitting"]) == (16, "shallow")
+    for config in (crema, sound, events):
+        assert (config.train.epochs, config.train.batch_size, config.train.lr) == (100, 128, 6.25e-4)
+        assert config.fusion.options["temporal_order"] == "published"
+
+
+def test_compare_fusions_trains_and_compares(small_cache: Path, tmp_path: Path) -> None:
+    arguments = ["--methods", "late", "cmrl+sao", "--snr", "0", "--runs", str(tmp_path)]
+    for setting in ("dataset.images=100", "train.epochs=1", "model.embed_dims=16", "model.steps=2"):
+        arguments += ["--set", setting]
+    for attempt in range(2):  # the second finds both runs there and trains nothing
+        done = subprocess.run(
+            [sys.executable, str(EXAMPLES / "compare_fusions.py"), *arguments],
+            env={**os.environ, "SCMRL_CACHE": str(small_cache)},
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+        assert done.returncode == 0, done.stderr
+        assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["late", "cmrl+sao"]
+        assert ("epoch 1/1" in done.stderr) == (attempt == 0)

@@ -1,0 +1,112 @@
+"""What README.md shows is what works: its commands, its configuration, its Python, its plugin."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[str]:
+    return [line for block in blocks("bash") for line in block.splitlines()]
+
+
+def run(arguments: list[str], cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, f"{arguments}: {done.stderr}"
+    return done
+
+
+def test_there_are_two_commands_to_start() -> None:
+    assert [line for line in commands() if "pip install" in line] == [
+        "pip install -e '.[demo]' && scmrl demo",
+        "pip install -e '.[test]' && pytest",
+    ]
+
+
+def test_the_commands_work_in_their_order(small_cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    shown = [line for line in commands() if line.startswith("scmrl ")]
+    assert len(shown) >= 6
+    for line in shown:
+        arguments = line.split()[1:]
+        if arguments[0] == "train":  # the same command, on fewer digits
+            arguments += ["--set", "dataset.images=100"]
+        run(["-m", "scmrl_plugins", *arguments], tmp_path, {"SCMRL_CACHE": str(small_cache)})
+
+
+def test_the_configuration_builds(tmp_path: Path) -> None:
+    import scmrl_plugins
+
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (text,) = blocks("toml")
+    (tmp_path / "mine.toml").write_text(text)
+    model = scmrl_plugins.build(tmp_path / "mine.toml")
+    assert model.config.fusion.options["attention"] == "spatial"
+    assert model.config.model.embed_dims == 32
+
+
+def test_the_python_runs() -> None:
+    (text,) = [block for block in blocks("python") if "scmrl_plugins.build" in block]
+    namespace: dict[str, object] = {}
+    exec(compile(text, "README.md", "exec"), namespace)
+    assert namespace["model"].config.fusion.options["alpha"] == 1.0  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def third_party(tmp_path: Path) -> Path:
+    """README's plugin as a source tree."""
+    hook, model = (block for block in blocks("python") if "scmrl_plugins.build" not in block)
+    (declaration,) = blocks("ini")
+    package = tmp_path / "scmrl_gated"
+    package.mkdir()
+    (package / "__init__.py").write_text(hook)
+    (package / "model.py").write_text(model)
+    (tmp_path / "setup.cfg").write_text(declaration)
+    (tmp_path / "setup.py").write_text("from setuptools import setup\nsetup()\n")
+    return tmp_path
+
+
+def test_the_plugin_is_twenty_lines(third_party: Path) -> None:
+    text = "".join((third_party / "scmrl_gated" / name).read_text() for name in ("__init__.py", "model.py"))
+    assert len([line for line in text.splitlines() if line.strip()]) <= 20
+
+
+def test_the_plugin_installs_and_builds(third_party: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    run(
+        [
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+            "--target",
+            str(site),
+            str(third_party),
+        ],
+        tmp_path,
+    )
+    env = {"PYTHONPATH": str(site)}
+    assert "gated" in run(["-m", "scmrl_plugins", "plugins"], tmp_path, env).stdout
+    built = run(["-m", "scmrl_plugins", "build", "--fusion", "gated"], tmp_path, env).stdout
+    assert "gated" in built
