@@ -1,4 +1,4 @@
-"""On a CUDA device: the same numbers, and training from the command line's own code. Skipped where there is none."""
+"""On a CUDA device: the same numbers, and training works. Skipped where there is none."""
 
 from __future__ import annotations
 

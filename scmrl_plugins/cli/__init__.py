@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -10,6 +11,10 @@ import click
 
 from scmrl_plugins import __version__
 from scmrl_plugins.registry.errors import UserError, near
+
+# Threads that wait should sleep: where another program wants the same cores, spinning ones make every small
+# operation wait for a whole time slice. Torch reads this when it is imported, which no module here does.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = {
     "build": "build",

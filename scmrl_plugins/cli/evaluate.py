@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from scmrl_plugins.cli import options, output
@@ -10,7 +12,7 @@ class Decibels(click.ParamType):
 
     name = "dB"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         ratio: float = click.FLOAT.convert(value, param, ctx)
         if not -200 <= ratio <= 200:  # NaN is not, either
             self.fail(f"{ratio:g} dB is not from -200 to 200", param, ctx)

@@ -73,14 +73,14 @@ def experiment(function: F) -> F:
 def given(values: dict[str, Any]) -> list[str]:
     """The names of the experiment's options that a user gave, as they are typed."""
     names = {"files": "-c", "sets": "--set", "loss": "--loss", **{kind: f"--{kind}" for kind in _KINDS}}
-    return [names[key] for key, value in values.items() if value]
+    return [names[key] for key, value in values.items() if value not in (None, ())]
 
 
 def compose(values: dict[str, Any]) -> ExperimentConfig:
     """The configuration that the experiment's options describe."""
     from scmrl_plugins.core.compose import compose as compose_layers
 
-    options: dict[str, Any] = {kind: {"name": values[kind]} for kind in _KINDS if values[kind]}
+    options: dict[str, Any] = {kind: {"name": values[kind]} for kind in _KINDS if values[kind] is not None}
     if values["loss"]:
         options["loss"] = [{"name": name} for name in values["loss"]]
     return compose_layers(values["files"], options, values["sets"])

@@ -10,7 +10,6 @@ import click
 
 from scmrl_plugins.registry import UserError
 
-
 STDOUT = "scmrl_plugins.stdout"
 """Where the context keeps standard output while ``--json`` lets nobody else write there."""
 

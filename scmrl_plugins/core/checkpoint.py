@@ -54,19 +54,23 @@ def save_training(path: Path, module: nn.Module, optimizer: torch.optim.Optimize
 def load_training(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
     """Read what ``save_training`` wrote into the given module and optimiser; ``UserError`` as above."""
     tensors, metadata = _read(path)
+    moments: dict[int, dict[str, Any]] = {}
+    flat = {name.removeprefix("optimizer."): t for name, t in tensors.items() if name.startswith("optimizer.")}
     try:
         state = TrainingState(**json.loads(metadata["state"]))
-        scalars = json.loads(metadata["optimizer"])
+        for name, value in {**flat, **json.loads(metadata["optimizer"])}.items():
+            index, _, key = name.partition(".")
+            moments.setdefault(int(index), {})[key] = value
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path}: not a checkpoint of a training run") from None
     weights = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
     _fill(path, module, weights)
-    moments: dict[int, dict[str, Any]] = {}
-    flat = {name.removeprefix("optimizer."): t for name, t in tensors.items() if name.startswith("optimizer.")}
-    for name, value in {**flat, **scalars}.items():
-        index, _, key = name.partition(".")
-        moments.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    try:
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{path}: the state of another optimiser ({error!r}): was train.optimizer changed?"
+        ) from None
     return state
 
 

@@ -112,7 +112,8 @@ def parse_set(text: str) -> Layer:
     if not equals or not all(parts):
         raise UserError(f"--set {text}: write KEY=VALUE, such as --set fusion.alpha=2.0")
     try:
-        value = tomllib.loads(f"value = {raw}")["value"]
+        parsed = tomllib.loads(f"value = {raw}")
+        value: Any = parsed["value"] if len(parsed) == 1 else raw  # more than one: lines that are no TOML value
     except (tomllib.TOMLDecodeError, RecursionError):
         value = raw
     for part in reversed(parts):
@@ -191,7 +192,9 @@ def validate(data: Mapping[str, Any], sources: Mapping[str, str] | None = None) 
 def explain(error: ValidationError, model: type[BaseModel], prefix: str, sources: Mapping[str, str]) -> UserError:
     """Pydantic's first complaint as one line: the key, what is wrong, where it was set."""
     first = error.errors(include_url=False)[0]
-    loc = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
+    loc = list(first["loc"])
+    if first["type"] != "extra_forbidden":  # whose last part is the user's own word, brackets and all
+        loc = [part for part in loc if not (isinstance(part, str) and "[" in part)]
     key = ".".join(str(part) for part in ([prefix] if prefix else []) + list(loc))
     if first["type"] == "extra_forbidden":
         keys = _keys(model, loc[:-1])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -71,13 +71,11 @@ class Fused:
     """What a fusion block returns.
 
     ``audio``, ``visual``: the streams after fusion, ``[T, B, D, N]``, none for a modality it does not use.
-    ``joint``: a third stream where the method makes one. ``residuals``: by modality, ``[T, B, D, N]``, what
-    a loss may align.
+    ``residuals``: by modality, ``[T, B, D, N]``, what a loss may align.
     """
 
     audio: Tensor | None
     visual: Tensor | None
-    joint: Tensor | None = None
     residuals: dict[str, Tensor] = field(default_factory=dict)
 
     def streams(self) -> list[Tensor]:
@@ -97,21 +95,18 @@ class ModelOutput:
     aligned: dict[str, Tensor] | None = None
 
 
-@runtime_checkable
 class Neuron(Protocol):
     """``(x [T, B, *]) -> spikes [T, B, *]``: the whole sequence in one call, from a state of zero."""
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
 
-@runtime_checkable
 class Encoder(Protocol):
     """``(x [B, C, H, W] or [B, T, C, H, W]) -> [T, B, C, H, W]``; a static input may come back as a view."""
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
 
-@runtime_checkable
 class Backbone(Protocol):
     """``(x [T, B, C, H, W]) -> tokens [T, B, D, N]``, one instance a modality.
 
@@ -122,7 +117,6 @@ class Backbone(Protocol):
     def __call__(self, x: Tensor) -> Tensor: ...
 
 
-@runtime_checkable
 class Fusion(Protocol):
     """``(audio [T, B, D, Na], visual [T, B, D, Nv]) -> Fused``.
 
@@ -134,21 +128,18 @@ class Fusion(Protocol):
     def __call__(self, audio: Tensor | None, visual: Tensor | None) -> Fused: ...
 
 
-@runtime_checkable
 class Readout(Protocol):
     """``(Fused) -> ModelOutput``."""
 
     def __call__(self, fused: Fused) -> ModelOutput: ...
 
 
-@runtime_checkable
 class Loss(Protocol):
     """``(ModelOutput, target [B]) -> scalar``."""
 
     def __call__(self, output: ModelOutput, target: Tensor) -> Tensor: ...
 
 
-@runtime_checkable
 class Dataset(Protocol):
     """A data set: its classes, its Hugging Face splits, and the transform from rows to arrays.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scmrl_plugins.core import assembly, checkpoint, compose, environment, files
+from scmrl_plugins.core import assembly, checkpoint, compose, environment, files, jsonable
 from scmrl_plugins.core.config import ExperimentConfig
 from scmrl_plugins.core.model import AudioVisualModel
 from scmrl_plugins.registry import UserError
@@ -64,7 +64,7 @@ class Run:
 
     def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Replace ``metrics.jsonl``."""
-        files.write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in lines))
+        files.write_text(self.metrics_file, "".join(jsonable.dumps(line) + "\n" for line in lines))
 
     def checkpoints(self) -> list[Path]:
         """Saved training states, oldest first."""

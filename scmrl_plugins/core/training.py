@@ -63,11 +63,13 @@ class _Training:
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> TrainingState:
         saved = self.run.checkpoints()
-        if not saved:
-            return TrainingState()
-        state = checkpoint.load_training(saved[-1], self.module, optimizer)
+        state = checkpoint.load_training(saved[-1], self.module, optimizer) if saved else TrainingState()
+        # A stop while saving leaves a line without its checkpoint, or a checkpoint without its best weights.
         self.run.write_metrics([line for line in self.run.metrics() if line.get("epoch", math.inf) <= state.epoch])
-        self.progress.line(f"going on after epoch {state.epoch} of {self.recipe.epochs}")
+        if saved:
+            if state.best_epoch == state.epoch:
+                self._save_weights(state.epoch)
+            self.progress.line(f"going on after epoch {state.epoch} of {self.recipe.epochs}")
         return state
 
     def fit(self) -> Evaluation:
@@ -148,13 +150,18 @@ class _Training:
         if (chosen.accuracy, -chosen.loss) > (self.state.best_accuracy, -self.state.best_loss):
             self.state.best_epoch, self.state.best_accuracy = epoch, chosen.accuracy
             self.state.best_loss = chosen.loss
-            checkpoint.save_weights(self.run.weights_file, self.parts.model, {"epoch": str(epoch)})
+        # In this order, so that a run stopped in between goes on as the same run.
+        self.run.write_metrics(lines)
         checkpoint.save_training(
             self.run.checkpoint_file(epoch), self.module, self.optimizer.optimizer, self.state
         )
-        self.run.write_metrics(lines)
+        if self.state.best_epoch == epoch:
+            self._save_weights(epoch)
         for old in self.run.checkpoints()[: -self.recipe.keep_checkpoints]:
             old.unlink()
+
+    def _save_weights(self, epoch: int) -> None:
+        checkpoint.save_weights(self.run.weights_file, self.parts.model, {"epoch": str(epoch)})
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

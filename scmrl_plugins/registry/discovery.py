@@ -34,7 +34,7 @@ def discover(points: Iterable[EntryPoint] | None = None) -> Catalogue:
     A plugin that cannot be loaded, or whose hook is wrong, is recorded in ``Catalogue.broken`` and gives
     nothing; ``SCMRL_DISABLE_PLUGINS`` (names, comma-separated, or ``all``) leaves third parties out.
     """
-    disabled = {name.strip() for name in os.environ.get("SCMRL_DISABLE_PLUGINS", "").split(",")}
+    disabled = {name.strip() for name in os.environ.get("SCMRL_DISABLE_PLUGINS", "").split(",")} - {""}
     found = Catalogue()
     taken: dict[str, str] = {}
     seen: set[tuple[str, str, str]] = set()

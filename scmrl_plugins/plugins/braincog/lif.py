@@ -32,7 +32,7 @@ class LIF(node.LIFNode):  # type: ignore[name-defined]
         tau: float = Field(2.0, ge=1, description="membrane time constant, in time steps")
         threshold: float = Field(1.0, description="membrane potential from which the neuron fires")
         surrogate: SurrogateName = Field("sigmoid", description="derivative that stands in for the step's")
-        alpha: float = Field(4.0, gt=0, description="slope of the surrogate")
+        alpha: float = Field(4.0, gt=0, le=1e6, description="slope of the surrogate")
         detach_membrane: bool = Field(True, description="let no gradient cross time steps")
 
     def __init__(self, config: Config, context: Context | None = None) -> None:

@@ -29,7 +29,7 @@ class NodeAdapter(nn.Module):
         threshold: float | None = Field(None, description="firing threshold")
         tau: float | None = Field(None, gt=1, description="membrane time constant, where the node has one")
         surrogate: SurrogateName | None = Field(None, description="surrogate, where the node has one")
-        alpha: float | None = Field(None, gt=0, description="slope of the surrogate")
+        alpha: float | None = Field(None, gt=0, le=1e6, description="slope of the surrogate")
         detach_membrane: bool = Field(True, description="let no gradient cross time steps")
         options: dict[str, float | int | bool] = Field(
             default_factory=dict, description="further keywords of the node's constructor"

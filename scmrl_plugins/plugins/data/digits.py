@@ -59,8 +59,8 @@ class Digits:
     Config: ClassVar[type[DigitsConfig]] = DigitsConfig
     # Digits need neither the published model's size nor a hundred epochs.
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "model": {"steps": 4, "embed_dims": 64, "num_heads": 4, "image_size": 28},
-        "train": {"epochs": 8, "batch_size": 64, "lr": 2e-3, "warmup_epochs": 0},
+        "model": {"steps": 4, "embed_dims": 32, "num_heads": 4, "image_size": 28},
+        "train": {"epochs": 8, "batch_size": 32, "lr": 4e-3, "warmup_epochs": 0},
     }
     classes: ClassVar[tuple[str, ...]] = CLASSES
     channels: ClassVar[Mapping[str, int]] = {"audio": 1, "visual": 1}

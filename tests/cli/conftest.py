@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_runs import TINY, run_scmrl
+
+from scmrl_plugins.registry import catalogue
+
+# plugin_site.py, which the tests of discovery use too.
+sys.path.append(str(Path(__file__).parents[1] / "registry"))
+from plugin_site import PluginSite
+
+
+@pytest.fixture(autouse=True)
+def surroundings(small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session's cache, and an empty working directory: a default ``runs/`` goes nowhere else."""
+    monkeypatch.setenv("SCMRL_CACHE", str(small_cache))
+    monkeypatch.delenv("SCMRL_DISABLE_PLUGINS", raising=False)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PluginSite]:
+    """A place for third-party plugins that this process finds."""
+    place = PluginSite(tmp_path / "site")
+    monkeypatch.syspath_prepend(place.folder)
+    catalogue.cache_clear()
+    yield place
+    catalogue.cache_clear()
+    place.forget()
+
+
+@pytest.fixture(scope="session")
+def trained(small_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that ``scmrl train`` left."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    done = run_scmrl("train", *TINY, "--device", "cpu", "-o", run, cwd=run.parent, SCMRL_CACHE=str(small_cache))
+    assert done.code == 0, done.err
+    (run.parent / "stdout").write_text(done.out)
+    return run

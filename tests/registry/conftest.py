@@ -1,0 +1,18 @@
+"""An empty place for distributions, first on the module search path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from plugin_site import PluginSite
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PluginSite]:
+    place = PluginSite(tmp_path / "site")
+    monkeypatch.syspath_prepend(place.folder)
+    monkeypatch.delenv("SCMRL_DISABLE_PLUGINS", raising=False)
+    yield place
+    place.forget()

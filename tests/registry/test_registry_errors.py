@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scmrl_plugins.registry.errors import UserError, describe, near
+
+
+def test_a_user_error_is_one_line_whatever_it_was_made_of() -> None:
+    assert str(UserError("first\n  second\r\n\tthird ")) == "first second third"
+
+
+@pytest.mark.parametrize(
+    ("typed", "known", "expected"),
+    [
+        ("cmlr", ["cmrl", "late"], " (did you mean 'cmrl'?)"),
+        ("CMRL", ["cmrl", "late"], " (did you mean 'cmrl'?)"),
+        ("lifnode", ["LIFNode", "late"], " (did you mean 'LIFNode'?)"),
+        ("nothing-like-it", ["cmrl", "late"], ""),
+        ("cmrl", [], ""),
+        ("", ["cmrl"], ""),
+    ],
+)
+def test_near_names_what_was_probably_meant(typed: str, known: list[str], expected: str) -> None:
+    assert near(typed, known) == expected
+
+
+def test_near_says_three_names_at_most_the_nearest_first() -> None:
+    message = near("node", ["nodeabc", "nodes", "node1", "nodeab", "other"])
+    assert message.startswith((" (did you mean 'node1' or 'nodes'", " (did you mean 'nodes' or 'node1'"))
+    assert message.count("'") == 6
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("two\nlines"), "ValueError: two lines"),
+        (SystemExit(3), "SystemExit: 3"),
+        (KeyError(), "KeyError"),
+        (MuteError(), "MuteError"),
+    ],
+)
+def test_any_error_is_described_in_one_line(error: BaseException, expected: str) -> None:
+    assert describe(error) == expected
+
+
+@given(st.text(), st.lists(st.text()))
+def test_near_takes_any_text(typed: str, known: list[str]) -> None:
+    message = near(typed, known)
+    assert message == "" or any(repr(name) in message for name in known)
