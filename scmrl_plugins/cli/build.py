@@ -26,7 +26,7 @@ def command(device: str, run: str | None, as_json: bool, **experiment: Any) -> N
     import torch
 
     parts.loss.to(place)(result, torch.zeros(len(result.logits), dtype=torch.long, device=place))
-    if run:
+    if run is not None:
         from scmrl_plugins.core.run import create_run
 
         create_run(run, parts)
@@ -69,5 +69,5 @@ def command(device: str, run: str | None, as_json: bool, **experiment: Any) -> N
     )
     if measured.dead:
         click.echo(f"{len(measured.dead)} of {len(rates)} neuron layers did not fire on this batch.")
-    if run:
+    if run is not None:
         click.echo(f"run: {run} (train it with scmrl train {run})")

@@ -15,18 +15,17 @@ def command(device: str, run: str | None) -> None:
 
     Needs the extra demo: pip install 'scmrl-plugins[demo]'.
     """
-    from scmrl_plugins.cli.train import run_training
+    from scmrl_plugins.cli.train import fit
     from scmrl_plugins.core import devices
     from scmrl_plugins.core.assembly import assemble
     from scmrl_plugins.core.compose import compose
     from scmrl_plugins.core.examples import write_examples
-    from scmrl_plugins.core.run import create_run, next_directory
+    from scmrl_plugins.core.run import check_free, next_directory
 
     place = devices.resolve(device)
     parts = assemble(compose(options={"dataset": {"name": "av-digits"}}))
-    parts.dataset.splits()  # a missing extra is said before anything is written
-    target = create_run(run or next_directory(Path("runs"), "demo"), parts)
-    run_training(target, parts, place)
+    path = check_free(next_directory(Path("runs"), "demo") if run is None else run)
+    target = fit(parts, place, path)
     audio, visual = write_examples(target, parts)
     click.echo(f"report: {target.report_file}")
     click.echo("try next:")

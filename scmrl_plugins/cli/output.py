@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from scmrl_plugins.registry import UserError
+from scmrl_plugins.core import jsonable
 
 STDOUT = "scmrl_plugins.stdout"
 """Where the context keeps standard output while ``--json`` lets nobody else write there."""
@@ -16,11 +15,7 @@ STDOUT = "scmrl_plugins.stdout"
 
 def document(value: Any) -> None:
     """The one JSON document of ``--json``."""
-    try:
-        text = json.dumps(value, indent=2, allow_nan=False)
-    except ValueError:
-        raise UserError("the result holds NaN or infinity, which JSON cannot say: leave --json out") from None
-    click.echo(text, file=click.get_current_context().meta.get(STDOUT))
+    click.echo(jsonable.dumps(value, indent=2), file=click.get_current_context().meta.get(STDOUT))
 
 
 def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:

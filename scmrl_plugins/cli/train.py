@@ -21,36 +21,40 @@ def command(existing: str | None, device: str, run: str | None, **experiment: An
             f"{existing} keeps its own configuration: leave {', '.join(fixed)} out, or start a new run "
             f"with -c {existing}/config.toml"
         )
-    if existing and run:
+    if existing and run is not None:
         raise UserError(f"-o {run}: the run {existing} is trained where it is; leave -o out")
     config = None if existing else options.compose(experiment)
     from scmrl_plugins.core import devices
     from scmrl_plugins.core.assembly import assemble
-    from scmrl_plugins.core.run import create_run, next_directory, open_run
+    from scmrl_plugins.core.run import check_free, next_directory, open_run
 
     place = devices.resolve(device)
-    if existing:
-        target = open_run(existing)
-        parts = target.assemble()
-    else:
-        assert config is not None
-        parts = assemble(config)
-        stem = f"{config.dataset.name}-{config.fusion.name}".replace(":", "-")
-        target = create_run(run or next_directory(Path("runs"), stem), parts)
-    run_training(target, parts, place)
+    if config is None:
+        target = open_run(str(existing))
+        fit(target.assemble(), place, target.path, target)
+        return
+    stem = f"{config.dataset.name}-{config.fusion.name}".replace(":", "-")
+    path = check_free(next_directory(Path("runs"), stem) if run is None else run)
+    fit(assemble(config), place, path)
 
 
-def run_training(target: Any, parts: Any, place: Any) -> Any:
-    """Train with progress on standard error; say the result and where it is. Returns the test result."""
+def fit(parts: Any, place: Any, path: Path, run: Any = None) -> Any:
+    """Train with progress on standard error, say the result and where it is, and return the run.
+
+    A new run is made at ``path`` once the data and the recipe have proved usable.
+    """
     from scmrl_plugins.core.progress import Progress
-    from scmrl_plugins.core.training import train
+    from scmrl_plugins.core.run import create_run
+    from scmrl_plugins.core.training import Training
 
     with Progress() as progress:
-        result = train(target, parts, place, progress)
+        training = Training(parts, place, progress)
+        run = run or create_run(path, parts)
+        result = training.fit(run)
     protocol = parts.config.train.protocol
     click.echo(f"test accuracy {result.accuracy:.2%} of {result.n} samples ({protocol} protocol)")
     dead = [name for name, rate in result.firing_rates.items() if rate == 0]
     if dead:
         click.echo(f"warning: {len(dead)} neuron layers never fired: {', '.join(dead)}")
-    click.echo(f"run: {target.path}")
-    return result
+    click.echo(f"run: {path}")
+    return run

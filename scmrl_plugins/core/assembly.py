@@ -96,7 +96,7 @@ def assemble_model(
     factory.context = context
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.train.seed)
+        torch.default_generator.manual_seed(config.train.seed)  # the CPU's alone: weights are made there
         encoder_class, encoder_config = load("encoder")
         encoder = encoder_class(encoder_config, context)
         backbone_class, backbone_config = load("backbone")

@@ -48,7 +48,15 @@ def save_training(path: Path, module: nn.Module, optimizer: torch.optim.Optimize
                 tensors[f"optimizer.{index}.{key}"] = value
             else:
                 scalars[f"{index}.{key}"] = value
-    _write(path, tensors, {"state": json.dumps(asdict(state)), "optimizer": json.dumps(scalars)})
+    _write(
+        path,
+        tensors,
+        {
+            "state": json.dumps(asdict(state)),
+            "optimizer": json.dumps(scalars),
+            "optimizer_type": type(optimizer).__name__,
+        },
+    )
 
 
 def load_training(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
@@ -63,6 +71,10 @@ def load_training(path: Path, module: nn.Module, optimizer: torch.optim.Optimize
             moments.setdefault(int(index), {})[key] = value
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path}: not a checkpoint of a training run") from None
+    if (saved := metadata.get("optimizer_type")) != type(optimizer).__name__:
+        raise UserError(
+            f"{path}: the state of {saved}, and train.optimizer asks for {type(optimizer).__name__}: set it back"
+        )
     weights = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
     _fill(path, module, weights)
     try:

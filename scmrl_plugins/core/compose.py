@@ -34,7 +34,10 @@ class _Merged:
     sources: dict[str, str] = field(default_factory=dict)
 
     def add(self, layer: Layer) -> None:
-        self._merge(self.data, layer.data, "", layer.source)
+        try:
+            self._merge(self.data, layer.data, "", layer.source)
+        except RecursionError:
+            raise UserError(f"{layer.source[:200]}: nested too deeply; a key has three parts at most") from None
 
     def _merge(self, into: dict[str, Any], data: Mapping[str, Any], prefix: str, source: str) -> None:
         for key, value in data.items():
@@ -86,16 +89,20 @@ def as_config(config: ExperimentConfig | Mapping[str, Any] | str | Path | None) 
 def read_file(path: str | Path, _chain: tuple[Path, ...] = ()) -> list[Layer]:
     """A TOML file as layers, those it ``extends`` (relative to it) first."""
     path = Path(path)
-    if path.resolve() in _chain:
-        raise UserError(f"{path}: extends itself through {' -> '.join(p.name for p in _chain)}; break the circle")
+    wanted = f" (extended by {_chain[-1]})" if _chain else ""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.resolve() in _chain:
+            names = " -> ".join(file.name for file in _chain)
+            raise UserError(f"{path}: extends itself through {names}; break the circle")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a configuration: {error}") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from None
+        raise UserError(f"{path}: no such configuration file{wanted}") from None
+    except (OSError, ValueError) as error:  # a ValueError is not UTF-8, or a name with a null byte
+        raise UserError(f"{path}: cannot be read as a configuration: {error}{wanted}") from None
+    try:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid TOML: {error}{wanted}") from None
     bases = data.pop("extends", [])
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise UserError(f'{path}: extends must be a list of file names, like ["base.toml"]')
@@ -110,11 +117,11 @@ def parse_set(text: str) -> Layer:
     key, equals, raw = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        raise UserError(f"--set {text}: write KEY=VALUE, such as --set fusion.alpha=2.0")
+        raise UserError(f"--set {text[:200]}: write KEY=VALUE, such as --set fusion.alpha=2.0")
     try:
         parsed = tomllib.loads(f"value = {raw}")
         value: Any = parsed["value"] if len(parsed) == 1 else raw  # more than one: lines that are no TOML value
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         value = raw
     for part in reversed(parts):
         value = {part: value}
@@ -157,10 +164,7 @@ def _keep_options(present: Any, wanted: list[Any]) -> list[Any]:
 
 
 def _edit_losses(present: Any, edits: Mapping[str, Any], source: str) -> list[Any]:
-    """``loss.sao.temperature`` or ``loss.0.weight``: options of one loss in the list, by name or place.
-
-    A name that is not in the list is added to it.
-    """
+    """``loss.sao.temperature`` or ``loss.0.weight``: options of one loss in the list, by name or place."""
     losses: list[Any] = copy.deepcopy(present) if isinstance(present, list) else []
     for key, options in edits.items():
         if not isinstance(options, Mapping):
@@ -170,12 +174,13 @@ def _edit_losses(present: Any, edits: Mapping[str, Any], source: str) -> list[An
             for place, loss in enumerate(losses)
             if isinstance(loss, dict) and (loss.get("name") == key or str(place) == key)
         ]
-        if key.isdecimal() and not places:
-            raise UserError(f"loss.{key}: there are {len(losses)} losses, counted from 0 (in {source})")
-        if places:
-            losses[places[0]] |= options
-        else:
-            losses.append({"name": key, **options})
+        if not places:
+            names = [str(loss.get("name")) for loss in losses if isinstance(loss, dict)]
+            listed = f"the losses listed are {', '.join(names)}" if names else "no losses are listed"
+            raise UserError(
+                f"loss.{key}: {listed}{near(key, names)}; list them first, like --loss ce --loss sao (in {source})"
+            )
+        losses[places[0]] |= options
     return losses
 
 
@@ -202,9 +207,10 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str, sources
     elif first["type"] == "missing":
         complaint = "is missing"
     else:
-        complaint = first["msg"][:1].lower() + first["msg"][1:]
+        message = first["msg"].removeprefix("Value error, ")
+        complaint = message[:1].lower() + message[1:]
         given = repr(first["input"])
-        if len(given) <= 60:
+        if len(given) <= 60 and not isinstance(first["input"], dict):
             complaint += f", got {given}"
     place = key
     while place and place not in sources:

@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
 from scmrl_plugins.core.config import ExperimentConfig
 from scmrl_plugins.core.interfaces import MODALITIES, Dataset
-from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry import UserError, catalogue
 
 if TYPE_CHECKING:
     import datasets
@@ -66,7 +66,7 @@ def load_splits(dataset: Dataset, config: ExperimentConfig) -> dict[str, Feature
                 batch_size=256,
                 remove_columns=rows.column_names,
                 features=features,
-                new_fingerprint=_fingerprint(rows, dataset, config),
+                new_fingerprint=_fingerprint(rows, config),
                 desc=f"features of the {name} split",
             )
         )
@@ -89,10 +89,9 @@ def _feature(array: np.ndarray) -> Any:
     return {4: datasets.Array3D, 5: datasets.Array4D}[array.ndim](shape=array.shape[1:], dtype="float32")
 
 
-def _fingerprint(rows: datasets.Dataset, dataset: Dataset, config: ExperimentConfig) -> str:
-    from scmrl_plugins import __version__
-
-    parts = (rows._fingerprint, __version__, type(dataset).__module__, config.dataset, config.model)
+def _fingerprint(rows: datasets.Dataset, config: ExperimentConfig) -> str:
+    plugin = catalogue().get("dataset", config.dataset.name).plugin
+    parts = (rows._fingerprint, plugin.distribution, plugin.version, config.dataset, config.model)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 

@@ -49,10 +49,20 @@ def write(run: Run) -> None:
     if not results:
         raise UserError(f"{run.path}: not trained to the end yet; go on with scmrl train {run.path}")
     test = results[-1]
+    try:
+        page = _page(run, epochs, test)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{run.path}: its metrics or environment are damaged ({error!r}); restore them, or train again"
+        ) from None
+    files.write_text(run.report_file, page)
+
+
+def _page(run: Run, epochs: list[dict[str, Any]], test: dict[str, Any]) -> str:
     kinds = run.config().kinds()
     image = io.BytesIO()
     figure(epochs, test).savefig(image, format="png", dpi=110)
-    page = _PAGE.format(
+    return _PAGE.format(
         title=html.escape(f"{kinds['dataset']}: {kinds['fusion']} with {kinds['neuron']}"),
         headline=html.escape(
             f"Test accuracy {test['accuracy']:.2%} of {test['n']} samples, weights of epoch {test['best_epoch']} "
@@ -66,7 +76,6 @@ def write(run: Run) -> None:
             json.dumps(json.loads((run.path / "environment.json").read_text(encoding="utf-8")), indent=2)
         ),
     )
-    files.write_text(run.report_file, page)
 
 
 def figure(epochs: list[dict[str, Any]], test: dict[str, Any]) -> Figure:

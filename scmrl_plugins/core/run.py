@@ -56,11 +56,14 @@ class Run:
         """The lines of ``metrics.jsonl``."""
         if not self.metrics_file.exists():
             return []
-        lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
         try:
-            return [json.loads(line) for line in lines]
+            text = self.metrics_file.read_text(encoding="utf-8")
+            lines = [json.loads(line) for line in text.splitlines()]
         except ValueError as error:
             raise UserError(f"{self.metrics_file}: not JSON lines ({error}); restore or remove it") from None
+        if not all(isinstance(line, dict) for line in lines):
+            raise UserError(f"{self.metrics_file}: a line is no JSON object; restore or remove it")
+        return lines
 
     def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Replace ``metrics.jsonl``."""
@@ -75,15 +78,21 @@ class Run:
         return self.path / "checkpoints" / f"epoch-{epoch:05d}.safetensors"
 
 
+def check_free(path: str | Path) -> Path:
+    """The path, if a run can be made there; ``UserError`` where there is something already."""
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path}: there is something already; choose another directory with -o")
+    return path
+
+
 def create_run(path: str | Path, parts: assembly.Assembly) -> Run:
     """A new run directory with configuration, environment and the initial weights.
 
     Raises ``UserError`` where there is something already.
     """
-    path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path}: there is something already; choose another directory with -o")
-    run = Run(path)
+    run = Run(check_free(path))
+    path = run.path
     (path / "checkpoints").mkdir(parents=True, exist_ok=True)
     files.write_text(path / "environment.json", json.dumps(environment.describe(parts.config), indent=2) + "\n")
     run.write_metrics([])

@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
@@ -25,21 +26,25 @@ from scmrl_plugins.registry import UserError
 
 
 def train(run: Run, parts: Assembly, device: torch.device, progress: Progress) -> Evaluation:
-    """Train to the end of the recipe, from the newest checkpoint of the run or from its saved weights.
+    """``Training(parts, device, progress).fit(run)``."""
+    return Training(parts, device, progress).fit(run)
 
-    Returns the test result of the best epoch. ``honest``: the best epoch by the validation split, the test
-    split read once, at the end. ``published``: training also on the validation samples, the best epoch by the
-    test split itself, as in the papers; the figure is optimistic and says so wherever it is shown.
+
+class Training:
+    """The training of an experiment, with data, optimiser and schedule ready; ``fit`` runs it.
+
+    ``honest`` protocol: the best epoch by the validation split, the test split read once, at the end.
+    ``published``: training also on the validation samples, the best epoch by the test split itself, as in the
+    papers; the figure is optimistic and says so wherever it is shown. Raises ``UserError`` for data that is
+    not there, or an optimiser or precision that does not work here.
     """
-    return _Training(run, parts, device, progress).fit()
 
-
-class _Training:
-    def __init__(self, run: Run, parts: Assembly, device: torch.device, progress: Progress) -> None:
-        self.run, self.parts, self.device, self.progress = run, parts, device, progress
+    def __init__(self, parts: Assembly, device: torch.device, progress: Progress) -> None:
+        self.parts, self.device, self.progress = parts, device, progress
         self.recipe: TrainConfig = parts.config.train
         self.published = self.recipe.protocol == "published"
         self.chooser = "test" if self.published else "validation"
+        self.state = TrainingState()
 
         self.splits = load_splits(parts.dataset, parts.config)
         fitted = ["train", "validation"] if self.published else ["train"]
@@ -48,7 +53,6 @@ class _Training:
         self.accelerator = _accelerator(device, self.recipe)
         self.module = nn.ModuleDict({"model": parts.model, "loss": parts.loss}).to(device)
         optimizer = _optimizer(self.module, self.recipe)
-        self.state = self._resume(optimizer)
         self.scheduler, _ = create_scheduler_v2(
             optimizer,
             sched="cosine",
@@ -61,19 +65,13 @@ class _Training:
             parts.model, parts.loss, optimizer, loader
         )
 
-    def _resume(self, optimizer: torch.optim.Optimizer) -> TrainingState:
-        saved = self.run.checkpoints()
-        state = checkpoint.load_training(saved[-1], self.module, optimizer) if saved else TrainingState()
-        # A stop while saving leaves a line without its checkpoint, or a checkpoint without its best weights.
-        self.run.write_metrics([line for line in self.run.metrics() if line.get("epoch", math.inf) <= state.epoch])
-        if saved:
-            if state.best_epoch == state.epoch:
-                self._save_weights(state.epoch)
-            self.progress.line(f"going on after epoch {state.epoch} of {self.recipe.epochs}")
-        return state
+    def fit(self, run: Run) -> Evaluation:
+        """Train to the end of the recipe, from the newest checkpoint of the run or from its saved weights.
 
-    def fit(self) -> Evaluation:
-        lines = self.run.metrics()
+        Returns the test result of the best epoch, which is also the last line of the run's metrics.
+        """
+        self._resume(run)
+        lines = run.metrics()
         for epoch in range(self.state.epoch, self.recipe.epochs):
             started = time.monotonic()
             figures = self._epoch(epoch)
@@ -84,20 +82,31 @@ class _Training:
                 "seconds": round(time.monotonic() - started, 3),
             }
             lines.append(figures)
-            self._save(epoch + 1, chosen, lines)
+            self._save(run, epoch + 1, chosen, lines)
             self.progress.line(
                 f"epoch {epoch + 1}/{self.recipe.epochs}  loss {figures['train_loss']:.3f}  "
                 f"accuracy {figures['train_accuracy']:.2%}  {self.chooser} {chosen.accuracy:.2%}"
             )
-        checkpoint.load_weights(self.run.weights_file, self.parts.model)
+        checkpoint.load_weights(run.weights_file, self.parts.model)
         result = self._evaluate(self.splits["test"], "test")
         lines.append(
             {"split": "test", "protocol": self.recipe.protocol, "best_epoch": self.state.best_epoch}
             | result.as_dict()
         )
-        self.run.write_metrics(lines)
-        report.write(self.run)
+        run.write_metrics(lines)
+        report.write(run)
         return result
+
+    def _resume(self, run: Run) -> None:
+        saved = run.checkpoints()
+        if saved:
+            self.state = checkpoint.load_training(saved[-1], self.module, self.optimizer.optimizer)
+        # A stop while saving leaves a line without its checkpoint, or a checkpoint without its best weights.
+        run.write_metrics([line for line in run.metrics() if line.get("epoch", math.inf) <= self.state.epoch])
+        if saved:
+            if self.state.best_epoch == self.state.epoch:
+                self._save_weights(run)
+            self.progress.line(f"going on after epoch {self.state.epoch} of {self.recipe.epochs}")
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
         # Every draw of an epoch follows from the seed and the epoch, so a run that went on is the same run.
@@ -144,24 +153,23 @@ class _Training:
         self.progress.stage(name, len(loader))
         return evaluate(self.parts.model, self.parts.loss, loader, self.device, progress=self.progress)
 
-    def _save(self, epoch: int, chosen: Evaluation, lines: list[dict[str, Any]]) -> None:
+    def _save(self, run: Run, epoch: int, chosen: Evaluation, lines: list[dict[str, Any]]) -> None:
         self.state.epoch = epoch
         # The smaller loss decides between equal accuracies, which small validation splits make common.
         if (chosen.accuracy, -chosen.loss) > (self.state.best_accuracy, -self.state.best_loss):
             self.state.best_epoch, self.state.best_accuracy = epoch, chosen.accuracy
             self.state.best_loss = chosen.loss
         # In this order, so that a run stopped in between goes on as the same run.
-        self.run.write_metrics(lines)
-        checkpoint.save_training(
-            self.run.checkpoint_file(epoch), self.module, self.optimizer.optimizer, self.state
-        )
+        run.write_metrics(lines)
+        checkpoint.save_training(run.checkpoint_file(epoch), self.module, self.optimizer.optimizer, self.state)
         if self.state.best_epoch == epoch:
-            self._save_weights(epoch)
-        for old in self.run.checkpoints()[: -self.recipe.keep_checkpoints]:
+            self._save_weights(run)
+        for old in run.checkpoints()[: -self.recipe.keep_checkpoints]:
             old.unlink()
 
-    def _save_weights(self, epoch: int) -> None:
-        checkpoint.save_weights(self.run.weights_file, self.parts.model, {"epoch": str(epoch)})
+    def _save_weights(self, run: Run) -> None:
+        metadata = {"epoch": str(self.state.epoch)}
+        checkpoint.save_weights(run.weights_file, self.parts.model, metadata)
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
@@ -170,6 +178,9 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 
 def _accelerator(device: torch.device, recipe: TrainConfig) -> Accelerator:
     precision = {"fp32": "no"}.get(recipe.precision, recipe.precision)
+    if not PartialState().use_distributed:
+        # Accelerate keeps one state a process and refuses another precision or device than the first's.
+        AcceleratorState._reset_state(reset_partial_state=True)
     try:
         return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
     except (ValueError, RuntimeError) as error:

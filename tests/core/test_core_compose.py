@@ -198,12 +198,12 @@ def test_options_of_a_loss_by_name_or_place(tmp_path: Path) -> None:
     ]
 
 
-def test_setting_an_option_of_an_absent_loss_adds_it() -> None:
-    config = compose.compose(sets=["loss.ce.label_smoothing=0.0", "loss.sao.weight=0.5"])
-    assert losses(config) == [
-        {"name": "ce", "weight": 1.0, "label_smoothing": 0.0},
-        {"name": "sao", "weight": 0.5},
-    ]
+def test_an_option_of_a_loss_that_is_not_listed_is_refused() -> None:
+    """Adding it would drop the fusion's own losses without a word."""
+    with pytest.raises(UserError, match=r"loss\.sao: no losses are listed; list them first, like --loss"):
+        compose.compose(sets=["loss.sao.weight=0.5"])
+    with pytest.raises(UserError, match=r"loss\.sao: the losses listed are ce"):
+        compose.compose(options={"loss": [{"name": "ce"}]}, sets=["loss.sao.weight=0.5"])
 
 
 def test_naming_losses_anew_keeps_the_options_of_those_there(tmp_path: Path) -> None:
@@ -223,11 +223,12 @@ def test_editing_leaves_the_layers_as_they_were() -> None:
 @pytest.mark.parametrize(
     ("sets", "says"),
     [
-        (["loss.7.weight=1.0"], r"loss\.7: there are 0 losses"),
+        (["loss.7.weight=1.0"], r"loss\.7: no losses are listed"),
         (["loss.ce=3"], r"loss\.ce: write loss\.NAME\.OPTION=VALUE"),
         (["loss=3"], "loss: "),
-        (["loss.cee.weight=1.0"], "did you mean 'ce'"),
-        (["loss.ce.weight=nan"], r"loss\.0\.weight"),
+        (['loss=[{name="ce"}]', "loss.cee.weight=1.0"], "did you mean 'ce'"),
+        (['loss=[{name="ce"}]', "loss.ce.weight=nan"], r"loss\.0\.weight"),
+        (["loss." + "a." * 5000 + "b=1"], "loss"),
     ],
 )
 def test_losses_that_make_no_sense(sets: list[str], says: str) -> None:
@@ -325,6 +326,7 @@ def test_what_the_user_set_survives_toml(tmp_path: Path) -> None:
         "neuron.options.sigmoid_thres=true",
         "fusion.attention_threshold=0.5",
         "train.clip_grad=1",
+        'loss=[{name="ce"}, {name="sao"}]',
         "loss.sao.weight=-0.25",
         "model.steps=2",
     ]

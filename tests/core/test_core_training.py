@@ -177,11 +177,11 @@ def test_wherever_saving_stops_the_run_goes_on_as_the_same(
     owner: Any = Run if fails == "write_metrics" else checkpoint
     original = getattr(owner, fails)
     saving: list[int] = []
-    save = training._Training._save
+    save = training.Training._save
 
-    def count(trainer: Any, at: int, *args: Any) -> None:
+    def count(trainer: Any, into: Run, at: int, *args: Any) -> None:
         saving.append(at)
-        save(trainer, at, *args)
+        save(trainer, into, at, *args)
 
     def stop(*args: Any) -> None:
         if saving and saving[-1] == epoch:
@@ -189,7 +189,7 @@ def test_wherever_saving_stops_the_run_goes_on_as_the_same(
         original(*args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(training._Training, "_save", count)
+        patched.setattr(training.Training, "_save", count)
         patched.setattr(owner, fails, stop)
         with pytest.raises(KeyboardInterrupt):
             fit(run, parts)
@@ -229,7 +229,7 @@ class Script:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, figures: list[tuple[float, float]]) -> None:
         self.figures = iter(figures)
         self.splits: list[str] = []
-        original = training._Training._evaluate
+        original = training.Training._evaluate
 
         def scripted(trainer: Any, split: Any, name: str) -> Evaluation:
             self.splits.append(name.split()[0])
@@ -238,7 +238,7 @@ class Script:
                 result.accuracy, result.loss = next(self.figures)
             return result
 
-        monkeypatch.setattr(training._Training, "_evaluate", scripted)
+        monkeypatch.setattr(training.Training, "_evaluate", scripted)
 
 
 def test_honest_chooses_by_validation_and_tests_once(
@@ -314,7 +314,7 @@ def test_a_loss_that_is_no_number_ends_with_a_line(
 ) -> None:
     parts = small(sets=["train.epochs=3"])
     run = create_run(tmp_path / "run", parts)
-    original = training._Training._epoch
+    original = training.Training._epoch
 
     def poisoned(trainer: Any, epoch: int) -> dict[str, Any]:
         if epoch == 1:
@@ -323,7 +323,7 @@ def test_a_loss_that_is_no_number_ends_with_a_line(
         return original(trainer, epoch)
 
     with monkeypatch.context() as patched:
-        patched.setattr(training._Training, "_epoch", poisoned)
+        patched.setattr(training.Training, "_epoch", poisoned)
         with pytest.raises(UserError, match="the loss is nan in epoch 2, step 1: try a smaller"):
             fit(run, parts)
     assert [line["epoch"] for line in epochs(run)] == [1]

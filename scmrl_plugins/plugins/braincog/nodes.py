@@ -27,7 +27,7 @@ class NodeAdapter(nn.Module):
 
     class Config(ComponentConfig):
         threshold: float | None = Field(None, description="firing threshold")
-        tau: float | None = Field(None, gt=1, description="membrane time constant, where the node has one")
+        tau: float | None = Field(None, gt=0, description="membrane time constant, where the node has one")
         surrogate: SurrogateName | None = Field(None, description="surrogate, where the node has one")
         alpha: float | None = Field(None, gt=0, le=1e6, description="slope of the surrogate")
         detach_membrane: bool = Field(True, description="let no gradient cross time steps")
@@ -63,8 +63,10 @@ class NodeAdapter(nn.Module):
             keywords["act_fun"] = getattr(surrogate, SURROGATES[config.surrogate].braincog)
         try:
             made = cls(**keywords)
-        except TypeError as error:
-            raise UserError(f"neuron.options: BrainCog's {self.node_name} does not take them: {error}") from error
+        except (TypeError, ValueError, ZeroDivisionError) as error:
+            raise UserError(
+                f"neuron: BrainCog's {self.node_name} does not take these settings: {error}"
+            ) from error
         if self.node_name == "DGLIFNode":
             made.v_reset = 0.0  # BrainCog hands tau on in its place, so that the node would fire by itself
         if config.alpha is not None:
