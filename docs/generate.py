@@ -49,10 +49,12 @@ def components_page() -> str:
                 continue
             cls = entry.load()
             parts.append(f"### `{entry.name}` ({entry.plugin.name})\n\n{entry.summary}\n")
+            doc = inspect.cleandoc(cls.__doc__ or "")
+            if entry.summary.removeprefix("BrainCog: ") not in doc:
+                parts.append(doc + "\n")
             if cls.Config in described:
                 parts.append(f"Settings as of `{described[cls.Config]}`.\n")
             else:
-                parts.append(inspect.cleandoc(cls.__doc__ or "") + "\n")
                 parts.append("\n".join(settings(cls.Config)) + "\n")
                 if cls.Config.model_fields:
                     described[cls.Config] = entry.name

@@ -28,7 +28,7 @@ def forward(files: list[Path]) -> float:
     parts = assemble(compose(files))
     inputs = measure.random_inputs(parts.model, torch.device("cpu"), batch=2)
     loss, _ = parts.loss(parts.model(**inputs), torch.tensor([0, 1]))
-    return float(loss)
+    return float(loss.detach())
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=name)
