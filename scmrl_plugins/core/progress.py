@@ -28,13 +28,15 @@ class Progress:
         self._task: Any = None
 
     def __enter__(self) -> Progress:
-        self._live.__enter__()
+        if self.console.is_terminal:
+            self._live.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.__exit__(kind, error, trace)
+        if self.console.is_terminal:
+            self._live.__exit__(kind, error, trace)
 
     def stage(self, description: str, total: int) -> None:
         """Begin a stage of ``total`` steps; it replaces the one before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 
 import pytest
@@ -38,13 +39,14 @@ def test_it_starts_without_the_heavy_libraries(args: list[str]) -> None:
 
 
 def test_the_list_of_plugins_starts_about_as_fast_as_click_and_pluggy() -> None:
-    ours, bare = [], []
-    for _ in range(5):  # in turns, so that what else the machine does hits both
-        for args, times in ((["-m", "scmrl_plugins", "plugins"], ours), (["-c", "import click, pluggy"], bare)):
-            start = time.perf_counter()
-            assert run_python(*args).code == 0
-            times.append(time.perf_counter() - start)
-    assert min(ours) <= 2.5 * min(bare)
+    def seconds(*args: str) -> float:
+        start = time.perf_counter()
+        assert run_python(*args).code == 0
+        return time.perf_counter() - start
+
+    # In turns and pair by pair, so that what else the machine does hits both.
+    ratios = [seconds("-m", "scmrl_plugins", "plugins") / seconds("-c", "import click, pluggy") for _ in range(9)]
+    assert statistics.median(ratios) <= 2.5, ratios
 
 
 def test_plugins_json_is_the_catalogue() -> None:

@@ -230,7 +230,7 @@ def test_state_of_another_optimiser_is_refused(tmp_path: Path) -> None:
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
     work(module, optimizer, 2)
     checkpoint.save_training(tmp_path / "e.safetensors", module, optimizer, TrainingState(1))
-    with pytest.raises(UserError, match="the state of SGD, and train.optimizer asks for AdamW"):
+    with pytest.raises(UserError, match=r"the state of SGD, and train\.optimizer asks for AdamW"):
         checkpoint.load_training(tmp_path / "e.safetensors", module, torch.optim.AdamW(module.parameters()))
 
 

@@ -128,7 +128,10 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    with Progress(console=console, transient=True) as progress:
         task = progress.add_task("Speaking digits (once, then cached)", total=total)
         yield lambda: progress.advance(task)
 
