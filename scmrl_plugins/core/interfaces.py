@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -140,6 +140,7 @@ class Loss(Protocol):
     def __call__(self, output: ModelOutput, target: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """A data set: its classes, its Hugging Face splits, and the transform from rows to arrays.
 

@@ -42,7 +42,7 @@ def test_it_is_a_data_set_of_ten_digits() -> None:
     assert isinstance(digits, Dataset)
     assert digits.classes == tuple("0123456789")
     assert digits.channels == {"audio": 1, "visual": 1}
-    assert AVDigits.defaults["model"] == {"steps": 4, "embed_dims": 64, "num_heads": 4, "image_size": 28}
+    assert AVDigits.defaults["model"] == {"steps": 4, "embed_dims": 32, "num_heads": 4, "image_size": 16}
 
 
 def test_rows(built: datasets.DatasetDict) -> None:
