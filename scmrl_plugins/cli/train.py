@@ -50,7 +50,11 @@ def fit(parts: Any, place: Any, path: Path, run: Any = None) -> Any:
     with Progress() as progress:
         training = Training(parts, place, progress)
         run = run or create_run(path, parts)
-        result = training.fit(run)
+        try:
+            result = training.fit(run)
+        except KeyboardInterrupt:
+            progress.line(f"go on with scmrl train {path}")
+            raise
     protocol = parts.config.train.protocol
     click.echo(f"test accuracy {result.accuracy:.2%} of {result.n} samples ({protocol} protocol)")
     dead = [name for name, rate in result.firing_rates.items() if rate == 0]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -177,3 +180,27 @@ def test_without_output_runs_are_numbered(tmp_path: Path) -> None:
     assert done.out.splitlines()[-1] == f"run: {Path('runs', 'av-digits-late-002')}"
     first, second = (timeless(metrics(path)) for path in sorted((tmp_path / "work" / "runs").iterdir()))
     assert first == second  # the same seed is the same training
+
+
+def test_an_interrupted_training_says_how_to_go_on(small_cache: Path, tmp_path: Path) -> None:
+    """Ctrl-C after the first epoch ends with one line, and the run goes on where it was."""
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "scmrl_plugins", "train", *TINY, "-o", str(run), "--device", "cpu"]
+    process = subprocess.Popen(
+        [*command, "--set", "train.epochs=500"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch 1/500"):
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert out == ""
+    said = [line for line in err.splitlines() if line]  # click ends the terminal's ^C with an empty line
+    assert said[-2:] == [f"go on with scmrl train {run}", "Error: interrupted"]
+    done = metrics(run)[-1]["epoch"]
+    config = run / "config.toml"
+    config.write_text(config.read_text().replace("epochs = 500", f"epochs = {done}"))
+    assert run_scmrl("train", run).code == 0
+    assert [line.get("epoch") for line in metrics(run)][:-1] == list(range(1, int(str(done)) + 1))

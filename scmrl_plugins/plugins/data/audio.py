@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scmrl_plugins.plugins.data.sources import read_bytes
 from scmrl_plugins.registry import UserError
 
 LOG_FLOOR = 1e-7
@@ -24,12 +25,7 @@ def decode(source: bytes | Path, name: str | Path) -> tuple[np.ndarray, int]:
     """
     import soundfile
 
-    try:
-        data = source.read_bytes() if isinstance(source, Path) else source
-    except OSError as error:
-        raise UserError(
-            f"{name}: cannot be read ({error.strerror or error}); check the path and its permissions"
-        ) from error
+    data = read_bytes(source, name)
     missing = _cut_off(data)
     if missing:
         raise UserError(f"{name}: the sound file is cut off, {missing} bytes are missing; copy it again")

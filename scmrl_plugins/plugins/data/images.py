@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scmrl_plugins.plugins.data.sources import read_bytes
 from scmrl_plugins.registry import UserError
 
 
@@ -18,12 +19,7 @@ def decode(source: bytes | Path, name: str | Path) -> np.ndarray:
     """
     from PIL import Image
 
-    try:
-        data = source.read_bytes() if isinstance(source, Path) else source
-    except OSError as error:
-        raise UserError(
-            f"{name}: cannot be read ({error.strerror or error}); check the path and its permissions"
-        ) from error
+    data = read_bytes(source, name)
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
