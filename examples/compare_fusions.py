@@ -72,7 +72,7 @@ def accuracies(
         if not run.report_file.exists():  # written when a training is complete
             train(run, parts, device, progress)
             parts = run.assemble()
-        loader = evaluation_loader(load_splits(parts.dataset, parts.config)["test"], parts.config)
+        loader = evaluation_loader(load_splits(parts.dataset, parts.config, ["test"])["test"], parts.config)
         parts.model.to(device)
         parts.loss.to(device)
         return {

@@ -52,7 +52,7 @@ def command(
     place = devices.resolve(device)
     parts = open_run(run).assemble()
     noise = {name: snr for name, snr in (("audio", audio_snr), ("visual", visual_snr)) if snr is not None}
-    loader = evaluation_loader(load_splits(parts.dataset, parts.config)[split], parts.config)
+    loader = evaluation_loader(load_splits(parts.dataset, parts.config, [split])[split], parts.config)
     with Progress() as progress:
         progress.stage(split, len(loader))
         result = evaluate(

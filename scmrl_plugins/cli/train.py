@@ -43,6 +43,7 @@ def fit(parts: Any, place: Any, path: Path, run: Any = None) -> Any:
 
     A new run is made at ``path`` once the data and the recipe have proved usable.
     """
+    from scmrl_plugins.core.measure import dead_layers
     from scmrl_plugins.core.progress import Progress
     from scmrl_plugins.core.run import create_run
     from scmrl_plugins.core.training import Training
@@ -57,8 +58,7 @@ def fit(parts: Any, place: Any, path: Path, run: Any = None) -> Any:
             raise
     protocol = parts.config.train.protocol
     click.echo(f"test accuracy {result.accuracy:.2%} of {result.n} samples ({protocol} protocol)")
-    dead = [name for name, rate in result.firing_rates.items() if rate == 0]
-    if dead:
+    if dead := dead_layers(result.firing_rates):
         click.echo(f"warning: {len(dead)} neuron layers never fired: {', '.join(dead)}")
     click.echo(f"run: {path}")
     return run

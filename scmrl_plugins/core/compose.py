@@ -13,8 +13,8 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from scmrl_plugins.core.config import COMPONENTS, ExperimentConfig
-from scmrl_plugins.registry import UserError, catalogue
+from scmrl_plugins.core.config import ExperimentConfig, where_set
+from scmrl_plugins.registry import KINDS, UserError, catalogue
 from scmrl_plugins.registry.errors import near
 
 
@@ -45,7 +45,7 @@ class _Merged:
             present = into.get(key)
             if isinstance(value, Mapping) and isinstance(present, dict):
                 # Another component has other options: those of the one it replaces mean nothing to it.
-                if path in COMPONENTS and "name" in value and value["name"] != present.get("name"):
+                if path in KINDS and "name" in value and value["name"] != present.get("name"):
                     present.clear()
                 self._merge(present, value, f"{path}.", source)
             else:
@@ -136,7 +136,7 @@ def _merge_all(layers: Iterable[Layer]) -> _Merged:
             data["loss"] = _edit_losses(merged.data.get("loss", []), data["loss"], layer.source)
         elif isinstance(data.get("loss"), list):
             data["loss"] = _keep_options(merged.data.get("loss", []), data["loss"])
-        for kind in COMPONENTS:
+        for kind in KINDS:
             if kind in data and kind != "loss" and not isinstance(data[kind], Mapping):
                 raise UserError(f'{kind}: must be a section, like [{kind}] name = "..." (in {layer.source})')
         merged.add(Layer(layer.source, data))
@@ -145,7 +145,7 @@ def _merge_all(layers: Iterable[Layer]) -> _Merged:
 
 def _default_names() -> dict[str, str]:
     fields = ExperimentConfig.model_fields
-    return {kind: fields[kind].default.name for kind in COMPONENTS if kind != "loss"}
+    return {kind: fields[kind].default.name for kind in KINDS if kind != "loss"}
 
 
 def _keep_options(present: Any, wanted: list[Any]) -> list[Any]:
@@ -212,11 +212,7 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str, sources
         given = repr(first["input"])
         if len(given) <= 60 and not isinstance(first["input"], dict):
             complaint += f", got {given}"
-    place = key
-    while place and place not in sources:
-        place = place.rpartition(".")[0]
-    where = f" (in {sources[place]})" if place else ""
-    return UserError(f"{key}: {complaint}{where}")
+    return UserError(f"{key}: {complaint}{where_set(key, sources)}")
 
 
 def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from scmrl_plugins.core.interfaces import ComponentConfig, ModelConfig
+from scmrl_plugins.registry import KINDS
+
+
+def where_set(key: str, sources: Mapping[str, str]) -> str:
+    """`` (in my.toml)`` for the source of a key or of the section it is in, or an empty string."""
+    while key and key not in sources:
+        key = key.rpartition(".")[0]
+    return f" (in {sources[key]})" if key else ""
 
 
 class ComponentSection(BaseModel):
@@ -72,18 +81,11 @@ class ExperimentConfig(BaseModel):
 
     def source(self, key: str) -> str:
         """Where a key was set, as the end of a message: `` (in my.toml)``, or an empty string."""
-        while key:
-            if key in self._sources:
-                return f" (in {self._sources[key]})"
-            key = key.rpartition(".")[0]
-        return ""
+        return where_set(key, self._sources)
 
     def kinds(self) -> dict[str, Any]:
         """The component chosen for each kind; the losses are a list."""
         return {
             kind: [section.name for section in value] if isinstance(value, list) else value.name
-            for kind, value in ((kind, getattr(self, kind)) for kind in COMPONENTS)
+            for kind, value in ((kind, getattr(self, kind)) for kind in KINDS)
         }
-
-
-COMPONENTS = ("neuron", "encoder", "backbone", "fusion", "readout", "loss", "dataset")

@@ -40,10 +40,12 @@ class FeatureSplit(torch.utils.data.Dataset):
         return [{key: column[place] for key, column in batch.items()} for place in range(len(indices))]
 
 
-def load_splits(dataset: Dataset, config: ExperimentConfig) -> dict[str, FeatureSplit]:
-    """The splits of a data set as features, from the cache where they were computed before.
+def load_splits(
+    dataset: Dataset, config: ExperimentConfig, names: Sequence[str] = SPLITS
+) -> dict[str, FeatureSplit]:
+    """The named splits of a data set as features, from the cache where they were computed before.
 
-    Raises ``UserError`` for a data set whose files are not there, or with an empty split.
+    Raises ``UserError`` for a data set whose files are not there, or where one of these splits is empty.
     """
     import datasets
 
@@ -51,7 +53,7 @@ def load_splits(dataset: Dataset, config: ExperimentConfig) -> dict[str, Feature
         datasets.disable_progress_bars()
     raw = dataset.splits()
     result = {}
-    for name in SPLITS:
+    for name in names:
         if name not in raw or not len(raw[name]):
             raise UserError(f"data set {config.dataset.name!r} has no {name} samples")
         rows = raw[name]

@@ -6,8 +6,6 @@ import torch
 
 from scmrl_plugins.registry import UserError
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-
 
 def resolve(name: str) -> torch.device:
     """``auto`` is the first accelerator there is, else the CPU; ``UserError`` for one that is not there."""

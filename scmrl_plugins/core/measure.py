@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -24,7 +25,12 @@ class Measurement:
     @property
     def dead(self) -> list[str]:
         """Neuron layers that never fired: no information passes through them."""
-        return [name for name, rate in self.firing_rates.items() if rate == 0]
+        return dead_layers(self.firing_rates)
+
+
+def dead_layers(firing_rates: Mapping[str, float]) -> list[str]:
+    """The names of the layers that never fired."""
+    return [name for name, rate in firing_rates.items() if rate == 0]
 
 
 class FiringRates:
@@ -37,7 +43,7 @@ class FiringRates:
         self.layers: list[tuple[str, nn.Module]] = [
             (n, m) for n, m in model.named_modules() if isinstance(m, model.neuron_type)
         ]
-        self._spikes: dict[str, float] = dict.fromkeys((name for name, _ in self.layers), 0.0)
+        self._spikes: dict[str, int | Tensor] = dict.fromkeys((name for name, _ in self.layers), 0)
         self._total: dict[str, int] = dict.fromkeys((name for name, _ in self.layers), 0)
 
     def __enter__(self) -> FiringRates:
@@ -52,13 +58,13 @@ class FiringRates:
             handle.remove()
 
     def _count(self, name: str, out: Tensor) -> None:
-        self._spikes[name] += float(torch.count_nonzero(out))
+        self._spikes[name] += torch.count_nonzero(out)  # read at the end: a GPU is not waited for here
         self._total[name] += out.numel()
 
     @property
     def rates(self) -> dict[str, float]:
         """Firing rate by the name of the layer, 0 for one that was not reached."""
-        return {name: self._spikes[name] / max(1, self._total[name]) for name in self._spikes}
+        return {name: int(spikes) / max(1, self._total[name]) for name, spikes in self._spikes.items()}
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from scmrl_plugins.core.assembly import Assembly
+from scmrl_plugins.core.interfaces import MODALITIES
 from scmrl_plugins.registry import UserError
 
 
@@ -26,7 +27,7 @@ def predict(
         if given[name] is None:
             raise UserError(f"fusion {model.config.fusion.name!r} needs {name}: give --{name} FILE")
     row = parts.dataset.read(
-        *(given[name] if name in model.modalities else None for name in ("audio", "visual")), convert=convert
+        *(given[name] if name in model.modalities else None for name in MODALITIES), convert=convert
     )
     features = parts.dataset.transform({name: [value] for name, value in row.items()})
     inputs = {name: torch.from_numpy(features[name]).to(device) for name in model.modalities}

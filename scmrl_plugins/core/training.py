@@ -122,9 +122,10 @@ class Training:
             target = batch.pop("label")
             output = self.model(**batch)
             loss, parts = self.loss(output, target)
-            if not torch.isfinite(loss):
+            value = loss.item()
+            if not math.isfinite(value):
                 raise UserError(
-                    f"the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1}: try a smaller train.lr or "
+                    f"the loss is {value} in epoch {epoch + 1}, step {step + 1}: try a smaller train.lr or "
                     f"train.clip_grad; the run is as it was after epoch {epoch}"
                 )
             self.accelerator.backward(loss)
@@ -135,17 +136,17 @@ class Training:
 
             n = len(target)
             seen += n
-            total += loss.item() * n
+            total += value * n
             correct += int((output.logits.argmax(1) == target).sum())
-            for name, value in parts.items():
-                terms[name] = terms.get(name, 0.0) + value.item() * n
+            for name, term in parts.items():
+                terms[name] = terms.get(name, 0.0) + term.item() * n
             self.progress.advance(loss=total / seen, accuracy=correct / seen)
         return {
             "epoch": epoch + 1,
             "lr": self.optimizer.param_groups[0]["lr"],
             "train_loss": total / seen,
             "train_accuracy": correct / seen,
-            "terms": {name: value / seen for name, value in terms.items()},
+            "terms": {name: summed / seen for name, summed in terms.items()},
         }
 
     def _evaluate(self, split: FeatureSplit, name: str) -> Evaluation:

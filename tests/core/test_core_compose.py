@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from scmrl_plugins.core import assembly, compose
 from scmrl_plugins.core.compose import Layer, as_config
-from scmrl_plugins.core.config import COMPONENTS, ExperimentConfig
-from scmrl_plugins.registry import UserError, catalogue
+from scmrl_plugins.core.config import ExperimentConfig
+from scmrl_plugins.registry import KINDS, UserError, catalogue
 
 
 def write(path: Path, text: str) -> Path:
@@ -305,7 +305,7 @@ def test_the_mapping_is_not_kept() -> None:
 
 # And back ---------------------------------------------------------------------------------------------
 
-COMPONENT_NAMES = [(kind, name) for kind in COMPONENTS for name in catalogue().names(kind)]
+COMPONENT_NAMES = [(kind, name) for kind in KINDS for name in catalogue().names(kind)]
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENT_NAMES)
@@ -371,14 +371,14 @@ def known_keys() -> dict[str, list[str]]:
     keys = {
         name: sorted(ExperimentConfig.model_fields[name].annotation.model_fields) for name in ("model", "train")
     }
-    for kind in COMPONENTS:
+    for kind in KINDS:
         configs = [catalogue().get(kind, name).load().Config for name in catalogue().names(kind)]
         keys[kind] = sorted({"name", "weight"}.union(*(config.model_fields for config in configs)))
     return keys
 
 
 KEYS = known_keys()
-NAMES = {kind: catalogue().names(kind) for kind in COMPONENTS}
+NAMES = {kind: catalogue().names(kind) for kind in KINDS}
 
 
 def one_line(error: UserError) -> None:

@@ -50,7 +50,7 @@ class AVDigits(Digits):
         test_pairs: int = Field(3, ge=1, le=30, description="recordings each test image is paired with")
 
     native_size: ClassVar[int] = 8
-    # Eight-pixel digits lose nothing at 16 pixels, and an epoch takes a third of the time.
+    # Eight-pixel digits lose nothing at 16 pixels, which are a third of the pixels of 28.
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "model": {**Digits.defaults["model"], "image_size": 16},
         "train": {**Digits.defaults["train"], "epochs": 4},
