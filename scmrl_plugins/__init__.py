@@ -1,14 +1,14 @@
 """Audio-visual spiking neural networks from plugins.
 
 ``build(config)`` assembles a model, ``load(run)`` brings a trained one back, ``hookimpl`` marks a plugin's
-hook. Importing this package imports no torch.
+hook, ``INTERFACE_VERSION`` is what plugins are written for. Importing this package imports no torch.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scmrl_plugins.registry import hookimpl
+from scmrl_plugins.registry import INTERFACE_VERSION, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scmrl_plugins.core.model import AudioVisualModel
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build", "hookimpl", "load"]
+__all__ = ["INTERFACE_VERSION", "__version__", "build", "hookimpl", "load"]
 
 
 def build(config: ExperimentConfig | Mapping[str, Any] | str | Path | None = None) -> AudioVisualModel:

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from scmrl_plugins import __version__
-from scmrl_plugins.registry.errors import UserError, near
+from scmrl_plugins.registry import UserError, catalogue
+from scmrl_plugins.registry.errors import near
 
 # Threads that wait should sleep: where another program wants the same cores, spinning ones make every small
 # operation wait for a whole time slice. Torch reads this when it is imported, which no module here does.
@@ -62,17 +63,25 @@ class CommandGroup(click.Group):
         except BrokenPipeError:
             sys.stdout = None  # nobody reads: no second error when it is flushed
             sys.exit(1)
-        except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+        except Exception as error:
+            message = _explain(error)
+            if message is None:
                 raise
-            _fail(
-                "not enough memory: make train.batch_size, model.image_size, model.embed_dims or model.steps "
-                "smaller",
-                2,
-            )
-        except OSError as error:
-            _fail(f"{error.filename or 'system'}: {error.strerror or error}", 2)
+            _fail(message, 2)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: Exception) -> str | None:
+    """One line for what is not a mistake of this program, none for what is."""
+    if _out_of_memory(error):
+        return (
+            "not enough memory: make train.batch_size, model.image_size, model.embed_dims or model.steps smaller"
+        )
+    if culprit := catalogue().culprit(error):
+        return culprit
+    if isinstance(error, OSError):
+        return f"{error.filename or 'system'}: {error.strerror or error}"
+    return None
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -39,6 +39,11 @@ class Objective(nn.Module):
 
     def forward(self, output: ModelOutput, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         values = [term(output, target) for term in self.terms]
+        for name, value in zip(self.names, values, strict=True):
+            if not isinstance(value, Tensor) or value.dim():
+                shown = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                entry = catalogue().get("loss", name)
+                raise UserError(f"{entry} returned {shown}, and a scalar is asked for; {entry.plugin.remedy}")
         total = torch.stack([w * v for w, v in zip(self.weights, values, strict=True)]).sum()
         return total, {name: value.detach() for name, value in zip(self.names, values, strict=True)}
 

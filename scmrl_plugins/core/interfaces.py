@@ -3,6 +3,7 @@
 A component is a class with a ``Config`` (a frozen pydantic model, see ``ComponentConfig``). All kinds but
 ``dataset`` are torch modules built as ``Component(config, context)``; a data set is built as
 ``Dataset(config, model)``. Time comes first everywhere, ``[T, B, ...]``, and no hidden state survives a call.
+Where a component departs from what its kind promises it says so in ``tags``, a set of words from ``TAGS``.
 
 Letters in shapes: T time steps, B samples, C channels, H x W pixels, D embedding dimension, N tokens
 (Na audio, Nv visual), K classes.
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 
 Modality = Literal["audio", "visual"]
 MODALITIES: tuple[Modality, Modality] = ("audio", "visual")
+
+
+TAGS: Mapping[str, str] = {
+    "analogue": "neuron, encoder: puts out other values than 0 and 1",
+    "stochastic": "draws from torch's generator, so that two calls differ unless it is seeded",
+    "memoryless": "neuron: each step depends on its own input alone",
+    "equal-tokens": "fusion: refuses modalities with different numbers of tokens, by a UserError",
+    "no-compile": "torch.compile is not promised to give the same result",
+}
+"""What a component may declare, on its class or on the instance where it depends on the settings:
+``tags = frozenset({"stochastic"})``. The conformance checks of ``scmrl_plugins.testing`` go by it."""
 
 
 class ComponentConfig(BaseModel):
@@ -100,6 +112,13 @@ class Neuron(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
+    def single_step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """The neuron's equation for one time step: ``x [B, *] -> spikes [B, *]`` and the state after it.
+
+        No state means a state of zero; what a state is, the neuron decides. A call is this, T times.
+        """
+        ...
+
 
 class Encoder(Protocol):
     """``(x [B, C, H, W] or [B, T, C, H, W]) -> [T, B, C, H, W]``; a static input may come back as a view."""
@@ -160,6 +179,14 @@ class Dataset(Protocol):
         """
         ...
 
+    @staticmethod
+    def fixture(folder: Path) -> Mapping[str, Any]:
+        """Write a miniature of the data set's files into ``folder`` and return the options that read it.
+
+        For tests: a few samples of each class in each split, made without a network.
+        """
+        ...
+
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
         """A batch of rows to ``audio`` and ``visual``, float32 ``[B, C, H, W]`` or ``[B, T, C, H, W]``.
 
@@ -178,6 +205,7 @@ class Dataset(Protocol):
 
 __all__ = [
     "MODALITIES",
+    "TAGS",
     "Backbone",
     "ComponentConfig",
     "Context",

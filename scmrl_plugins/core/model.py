@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import MODALITIES, Fused, ModelOutput
-from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry import UserError, catalogue
 
 if TYPE_CHECKING:
     from scmrl_plugins.core.config import ExperimentConfig
@@ -49,12 +49,49 @@ class AudioVisualModel(nn.Module):
 
     def forward(self, audio: Tensor | None = None, visual: Tensor | None = None) -> ModelOutput:
         given = {"audio": audio, "visual": visual}
-        self._check(given)
-        tokens = {name: backbone(self.encoder(given[name])) for name, backbone in self.backbones.items()}
-        fused: Fused = self.fusion(tokens.get("audio"), tokens.get("visual"))
+        batch = self._check(given)
+        tokens = {name: self._tokens(name, given[name], batch) for name in self.backbones}
+        fused = self.fusion(tokens.get("audio"), tokens.get("visual"))
+        self._check_fused(fused, batch)
         fused.audio = self._feed_forward("audio", fused.audio)
         fused.visual = self._feed_forward("visual", fused.visual)
-        return self.readout(fused)
+        output = self.readout(fused)
+        if not isinstance(output, ModelOutput):
+            self._reject("readout", f"returned {_shown(output)}, and a ModelOutput is asked for")
+        self._expect("readout", "as logits ", output.logits, (batch, len(self.classes)))
+        return output
+
+    def _tokens(self, modality: str, x: Tensor | None, batch: int) -> Tensor:
+        dims, steps = self.config.model.embed_dims, self.config.model.steps
+        size = self.config.model.image_size
+        encoded = self.encoder(x)
+        self._expect("encoder", "", encoded, (steps, batch, self.channels[modality], size, size))
+        tokens: Tensor = self.backbones[modality](encoded)
+        self._expect("backbone", f"for {modality} ", tokens, (steps, batch, dims, None))
+        return tokens
+
+    def _check_fused(self, fused: Fused, batch: int) -> None:
+        if not isinstance(fused, Fused):
+            self._reject("fusion", f"returned {_shown(fused)}, and a Fused is asked for")
+        if not fused.streams():
+            self._reject("fusion", "returned a Fused without a stream")
+        shape = (self.config.model.steps, batch, self.config.model.embed_dims, None)
+        for name, stream in (("audio", fused.audio), ("visual", fused.visual)):
+            if stream is not None:
+                self._expect("fusion", f"as {name} ", stream, shape)
+        for name, residual in fused.residuals.items():
+            self._expect("fusion", f"as the residual of {name} ", residual, shape)
+
+    def _expect(self, kind: str, role: str, value: Tensor, shape: tuple[int | None, ...]) -> None:
+        """A component's own mistake, told where it is made; none in ``shape`` stands for any size."""
+        fits = isinstance(value, Tensor) and value.dim() == len(shape)
+        if not fits or any(want not in (None, have) for want, have in zip(shape, value.shape, strict=True)):
+            wanted = ", ".join("N" if want is None else str(want) for want in shape)
+            self._reject(kind, f"returned {role}{_shown(value)}, and [{wanted}] is asked for")
+
+    def _reject(self, kind: str, complaint: str) -> NoReturn:
+        entry = catalogue().get(kind, getattr(self.config, kind).name)
+        raise UserError(f"{entry} {complaint}; {entry.plugin.remedy}")
 
     def _feed_forward(self, modality: str, stream: Tensor | None) -> Tensor | None:
         if stream is None or not hasattr(self.backbones[modality], "feed_forward"):
@@ -62,7 +99,8 @@ class AudioVisualModel(nn.Module):
         feed_forward: Callable[[Tensor], Tensor] = self.backbones[modality].feed_forward  # type: ignore[assignment]
         return feed_forward(stream)
 
-    def _check(self, given: Mapping[str, Tensor | None]) -> None:
+    def _check(self, given: Mapping[str, Tensor | None]) -> int:
+        """The batch size, where the inputs are what the model takes."""
         size = self.config.model.image_size
         batch = set()
         for name in self.modalities:
@@ -79,3 +117,8 @@ class AudioVisualModel(nn.Module):
             batch.add(x.shape[0])
         if len(batch) > 1:
             raise UserError(f"{' and '.join(MODALITIES)} have different batch sizes: {sorted(batch)}")
+        return batch.pop()
+
+
+def _shown(value: object) -> str:
+    return str(list(value.shape)) if isinstance(value, Tensor) else type(value).__name__

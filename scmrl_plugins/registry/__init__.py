@@ -3,10 +3,12 @@
 from scmrl_plugins.registry.catalogue import Broken, Catalogue, Entry, Plugin
 from scmrl_plugins.registry.discovery import catalogue, discover
 from scmrl_plugins.registry.errors import UserError
-from scmrl_plugins.registry.hookspecs import GROUP, KINDS, hookimpl
+from scmrl_plugins.registry.hookspecs import GROUP, INTERFACE_VERSION, KINDS, hookimpl
+from scmrl_plugins.registry.inline import register_file, register_inline
 
 __all__ = [
     "GROUP",
+    "INTERFACE_VERSION",
     "KINDS",
     "Broken",
     "Catalogue",
@@ -16,4 +18,6 @@ __all__ = [
     "catalogue",
     "discover",
     "hookimpl",
+    "register_file",
+    "register_inline",
 ]

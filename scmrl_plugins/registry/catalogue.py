@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
+import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from scmrl_plugins.registry.errors import UserError, describe, near
 from scmrl_plugins.registry.hookspecs import KINDS
+
+INLINE = "inline"
+"""Stands for the distribution of what a user registered by hand, from a file or a notebook."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +27,20 @@ class Plugin:
     builtin: bool = False
     file: str = ""
 
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} ({' '.join(filter(None, (self.distribution, self.version)))})"
+
+    @property
+    def remedy(self) -> str:
+        """What a user can do about a plugin that is at fault."""
+        if self.distribution == INLINE:
+            return f"repair {self.file or 'the code that registered it'}"
+        return f"update or uninstall it: pip uninstall {self.distribution}"
+
 
 @dataclass(frozen=True)
 class Broken:
-    """Why a plugin, or a name of it, cannot be used as its author meant."""
+    """Why a plugin, or a part of it, cannot be used as its author meant; ``error`` ends with the remedy."""
 
     name: str
     distribution: str
@@ -39,19 +56,22 @@ class Entry:
     target: str
     summary: str
     plugin: Plugin
+    component: type | None = None
+    """The class itself, where it was registered in this process and needs no import."""
 
     @property
     def qualified(self) -> str:
         """The name that means this component and no other: ``plugin:name``."""
         return f"{self.plugin.name}:{self.name}"
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r} of {self.plugin}"
+
     def load(self) -> Any:
         """Import the target and return the component's class; ``UserError`` where that fails."""
+        if self.component is not None:
+            return self.component
         module, _, attribute = self.target.partition(":")
-        where = (
-            f"{self.kind} {self.name!r} of plugin {self.plugin.name!r} "
-            f"({self.plugin.distribution} {self.plugin.version})"
-        )
         try:
             found = importlib.import_module(module)
             for part in attribute.split("."):
@@ -60,11 +80,18 @@ class Entry:
             raise
         except BaseException as error:  # a stranger's module may raise anything, SystemExit too
             raise UserError(
-                f"{where} cannot be loaded from {self.target!r}: {describe(error)}; repair or uninstall the plugin"
+                f"{self} cannot be loaded from {self.target!r}: {describe(error)}; {self.plugin.remedy}"
             ) from error
-        if not isinstance(found, type) or not hasattr(found, "Config"):
-            raise UserError(f"{where}: {self.target!r} is not a class with a Config; its author must add one")
+        if complaint := not_a_component(found):
+            raise UserError(f"{self}: {self.target!r} {complaint}; {self.plugin.remedy}")
         return found
+
+
+def not_a_component(found: Any) -> str | None:
+    """Why an object cannot be a component, as a predicate; none where it can."""
+    if isinstance(found, type) and hasattr(getattr(found, "Config", None), "model_validate"):
+        return None
+    return "is not a class with a Config, a subclass of ComponentConfig"
 
 
 @dataclass
@@ -81,17 +108,46 @@ class Catalogue:
         for entry in entries:
             other = self._bare(entry.kind, entry.name)
             if other:
-                owner = "the built-in" if other[0].plugin.builtin else f"plugin {other[0].plugin.name!r}"
-                self.broken.append(
-                    Broken(
-                        plugin.name,
-                        plugin.distribution,
-                        f"{entry.kind} {entry.name!r} is also the name of {owner}: "
-                        f"write {entry.qualified!r} to use this one",
-                    )
+                owner = "the built-in" if other[0].plugin.builtin else str(other[0].plugin)
+                self.report(
+                    plugin,
+                    f"{entry.kind} {entry.name!r} is also the name of {owner}",
+                    f"write {entry.qualified!r} to use this one",
                 )
         self.plugins.append(plugin)
         self.entries.extend(entries)
+
+    def remove(self, name: str) -> None:
+        """Forget a plugin by its name, and what was said of it."""
+        self.plugins = [plugin for plugin in self.plugins if plugin.name != name]
+        self.entries = [entry for entry in self.entries if entry.plugin.name != name]
+        self.broken = [broken for broken in self.broken if broken.name != name]
+
+    def report(self, plugin: Plugin, error: str, remedy: str = "") -> None:
+        """Record what is wrong with a plugin."""
+        self.broken.append(Broken(plugin.name, plugin.distribution, f"{error}; {remedy or plugin.remedy}"))
+
+    def culprit(self, error: BaseException) -> str | None:
+        """The third party whose code an exception came through, with the line; none where it is nobody's.
+
+        The frame nearest to the error counts. A file is a plugin's if it is the plugin's module, one of its
+        components' modules, or below the plugin's package.
+        """
+        owners: list[tuple[str, Plugin]] = []
+        for plugin in self.plugins:
+            if plugin.builtin:
+                continue
+            modules = {entry.target.partition(":")[0] for entry in self.entries if entry.plugin == plugin}
+            files = {plugin.file, *(getattr(sys.modules.get(name), "__file__", None) or "" for name in modules)}
+            owners += [(file, plugin) for file in files if file]
+        found = None
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            path = frame.f_code.co_filename
+            for file, plugin in owners:
+                package = f"{Path(file).parent}{os.sep}" if Path(file).name == "__init__.py" else None
+                if path == file or (package and path.startswith(package)):
+                    found = f"{plugin} failed in {path}, line {line}: {describe(error)}; {plugin.remedy}"
+        return found
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind as a user may write them: bare, or qualified where bare means another."""
@@ -120,16 +176,24 @@ class Catalogue:
             raise UserError(f"{kind} {name!r} is ambiguous: write {choices}")
         raise UserError(self._unknown(kind, name))
 
+    def _all_names(self, kind: str) -> list[str]:
+        return self.names(kind) + [entry.qualified for entry in self.entries if entry.kind == kind]
+
+    def _moved(self, kind: str, name: str) -> str:
+        """Where a component of ``plugin:name`` is to be had, if its plugin has another name by now."""
+        _, colon, bare = name.rpartition(":")
+        here = [entry.qualified for entry in self.entries if entry.kind == kind and entry.name == bare]
+        return f": there is {' and '.join(map(repr, here))} (was a plugin renamed?)" if colon and here else ""
+
     def _bare(self, kind: str, name: str) -> list[Entry]:
         found = [entry for entry in self.entries if entry.kind == kind and entry.name == name]
         return [entry for entry in found if entry.plugin.builtin] or found
 
     def _unknown(self, kind: str, name: str) -> str:
-        names = self.names(kind)
         if not any(plugin.builtin for plugin in self.plugins):
             return f"unknown {kind} {name!r}: scmrl-plugins is not installed here; run pip install -e ."
-        qualified = [entry.qualified for entry in self.entries if entry.kind == kind]
-        message = f"unknown {kind} {name!r}{near(name, [*names, *qualified]) or '; run scmrl plugins for all'}"
+        hint = self._moved(kind, name) or near(name, self._all_names(kind)) or "; run scmrl plugins for all"
+        message = f"unknown {kind} {name!r}{hint}"
         if self.broken:
             failed = ", ".join(sorted({broken.name for broken in self.broken}))
             message += f"; plugins with problems: {failed} (scmrl plugins says why)"

@@ -5,21 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import re
-import sys
 from collections.abc import Iterable
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 
-import pluggy
-
-from scmrl_plugins.registry import hookspecs
-from scmrl_plugins.registry.catalogue import Broken, Catalogue, Entry, Plugin
-from scmrl_plugins.registry.errors import describe, near
-from scmrl_plugins.registry.hookspecs import GROUP, KINDS
+from scmrl_plugins.registry.catalogue import Broken, Catalogue, Plugin
+from scmrl_plugins.registry.errors import describe
+from scmrl_plugins.registry.hookspecs import GROUP
+from scmrl_plugins.registry.staging import PluginError, stage
 
 DISTRIBUTION = "scmrl-plugins"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 @functools.cache
@@ -46,18 +40,29 @@ def discover(points: Iterable[EntryPoint] | None = None) -> Catalogue:
         if not plugin.builtin and disabled & {"all", plugin.name, plugin.distribution}:
             found.disabled.append(plugin)
             continue
+        if other := taken.get(plugin.name):
+            found.report(plugin, f"the plugin name {plugin.name!r} is taken by {other}", _one_of(plugin, other))
+            continue
+        taken[plugin.name] = plugin.distribution
         try:
-            if plugin.name in taken:
-                raise ValueError(f"the plugin name {plugin.name!r} is taken by {taken[plugin.name]}")
-            taken[plugin.name] = plugin.distribution
-            plugin, entries = _load(point, plugin)
+            staged = stage(point.load, plugin)
         except KeyboardInterrupt:
             raise
+        except PluginError as error:
+            found.report(plugin, str(error), error.remedy)
         except BaseException as error:  # SystemExit at import must not end the program either
-            found.broken.append(Broken(plugin.name, plugin.distribution, describe(error)))
+            found.report(plugin, describe(error))
         else:
-            found.add(plugin, entries)
+            found.add(staged.plugin, staged.entries)
+            for note, remedy in staged.notes:
+                found.report(staged.plugin, note, remedy)
     return found
+
+
+def _one_of(plugin: Plugin, other: str) -> str:
+    if plugin.distribution == other:
+        return f"its author must give {plugin.distribution}'s entry points names of their own"
+    return f"uninstall one of them: pip uninstall {plugin.distribution}"
 
 
 def _installed(broken: list[Broken]) -> list[EntryPoint]:
@@ -93,42 +98,3 @@ def _describe(point: EntryPoint) -> Plugin:
     name = _metadata(point.dist, "Name") or "unknown"
     version = _metadata(point.dist, "Version")
     return Plugin(point.name, name, version, builtin=name.replace("_", "-").lower() == DISTRIBUTION)
-
-
-def _load(point: EntryPoint, plugin: Plugin) -> tuple[Plugin, list[Entry]]:
-    """Import one plugin and stage its registrations: all of them, or an exception."""
-    # Standard output belongs to the command: it may be one JSON document.
-    with contextlib.redirect_stdout(sys.stderr):
-        module = point.load()
-        plugin = Plugin(
-            plugin.name,
-            plugin.distribution,
-            plugin.version,
-            plugin.builtin,
-            str(getattr(module, "__file__", None) or ""),
-        )
-        staged: list[Entry] = []
-        # One manager a plugin: pluggy then checks and calls this plugin's hook and no other's.
-        manager = pluggy.PluginManager(GROUP)
-        manager.add_hookspecs(hookspecs)
-        manager.register(module, plugin.name)
-        manager.check_pending()
-        if not manager.hook.scmrl_register.get_hookimpls():
-            raise ValueError("has no hook scmrl_register marked with @hookimpl")
-        manager.hook.scmrl_register(register=functools.partial(_stage, plugin, staged))
-    return plugin, staged
-
-
-def _stage(plugin: Plugin, staged: list[Entry], kind: str, name: str, target: str, summary: str) -> None:
-    where = f"register({kind!r}, {name!r}, ...)"
-    if kind not in KINDS:
-        raise ValueError(f"{where}: unknown kind{near(str(kind), KINDS)}; kinds are {', '.join(KINDS)}")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"{where}: a name is letters, digits and . _ -")
-    if not isinstance(target, str) or not _TARGET.fullmatch(target):
-        raise ValueError(f"{where}: target {target!r} is not of the form 'module:attribute'")
-    if not isinstance(summary, str) or not summary.strip():
-        raise ValueError(f"{where}: the summary is empty")
-    if any(entry.kind == kind and entry.name == name for entry in staged):
-        raise ValueError(f"{where}: registered twice")
-    staged.append(Entry(kind, name, target, " ".join(summary.split()), plugin))

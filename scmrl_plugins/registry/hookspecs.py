@@ -1,4 +1,4 @@
-"""The hook that a plugin implements, and the seven kinds of component it may register."""
+"""The hook that a plugin implements, the seven kinds of component it may register, and the interface's version."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import pluggy
 
 GROUP = "scmrl"
 KINDS = ("neuron", "encoder", "backbone", "fusion", "readout", "loss", "dataset")
+
+INTERFACE_VERSION = 1
+"""The version of the hook and of ``core.interfaces``. It grows when a change would break a plugin."""
+
+OLDEST_INTERFACE = 1
+"""The oldest version whose plugins still work; those below the newest are listed as deprecated."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)

@@ -15,6 +15,13 @@ from scmrl_plugins import hookimpl
 def scmrl_register(register):
     register("fusion", "{name}", "{module}_model:Thing", "does a thing")
 """
+GOOD_MODEL = """
+from scmrl_plugins.core.interfaces import ComponentConfig
+
+class Thing:
+    class Config(ComponentConfig):
+        pass
+"""
 
 
 class PluginSite:
@@ -41,7 +48,8 @@ class PluginSite:
     def add_good(self, name: str = "good") -> None:
         """A plugin ``name`` of distribution ``scmrl-name`` that registers the fusion ``name``."""
         module = f"scmrl_{name}"
-        self.add(f"scmrl-{name}", {name: module}, **{module: GOOD.format(name=name, module=module)})
+        sources = {module: GOOD.format(name=name, module=module), f"{module}_model": GOOD_MODEL}
+        self.add(f"scmrl-{name}", {name: module}, **sources)
 
     def forget(self) -> None:
         """Take the modules that came from here out of ``sys.modules``."""

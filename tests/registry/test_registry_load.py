@@ -17,7 +17,13 @@ def entry(target: str) -> Entry:
 
 
 def test_the_class_is_found_also_inside_another(site: PluginSite) -> None:
-    site.add("d", {}, lazily_loaded="class Gate:\n    class Config: ...\nclass Outer:\n    Inner = Gate\n")
+    site.add(
+        "d",
+        {},
+        lazily_loaded="from pydantic import BaseModel\n"
+        "class Gate:\n    class Config(BaseModel): ...\n"
+        "class Outer:\n    Inner = Gate\n",
+    )
     assert entry("lazily_loaded:Gate").load() is sys.modules["lazily_loaded"].Gate
     assert entry("lazily_loaded:Outer.Inner").load() is sys.modules["lazily_loaded"].Gate
 
@@ -38,6 +44,7 @@ def test_the_class_is_found_also_inside_another(site: PluginSite) -> None:
         ),
         ("class Gate: ...", "bad_target:Gate", "not a class with a Config"),
         ("def Gate(config): ...\nGate.Config = object", "bad_target:Gate", "not a class with a Config"),
+        ("class Gate:\n    Config = dict", "bad_target:Gate", "not a class with a Config"),
         ("Gate = 3", "bad_target:Gate", "not a class with a Config"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,7 +13,7 @@ from scmrl_plugins.core.interfaces import ComponentConfig, Context, ModelOutput
 class CrossEntropy(nn.Module):
     """-mean_i log softmax(logits_i)[y_i], and the same of each auxiliary head, summed.
 
-    ``(ModelOutput, target [B]) -> scalar``. Targets are smoothed in training mode only.
+    ``(ModelOutput, target [B]) -> scalar``, 0 for B = 0. Targets are smoothed in training mode only.
     """
 
     class Config(ComponentConfig):
@@ -24,7 +25,7 @@ class CrossEntropy(nn.Module):
 
     def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
         smoothing = self.label_smoothing if self.training else 0.0
-        total = F.cross_entropy(output.logits, target, label_smoothing=smoothing)
-        for logits in output.aux_logits.values():
-            total = total + F.cross_entropy(logits, target, label_smoothing=smoothing)
-        return total
+        heads = [output.logits, *output.aux_logits.values()]
+        if not len(target):
+            return torch.stack([logits.sum() for logits in heads]).sum()  # 0, and part of the graph
+        return torch.stack([F.cross_entropy(logits, target, label_smoothing=smoothing) for logits in heads]).sum()

@@ -14,9 +14,9 @@ from scmrl_plugins.registry import UserError
 class SemanticAlignment(nn.Module):
     """-mean_{i,j}( 1[y_i = y_j] log softmax_j(a_i . v_j / temperature) ), a and v the residuals' means [B, D].
 
-    ``(ModelOutput, target [B]) -> scalar``. The mean runs over all B^2 pairs, audio looks for vision only and
-    the features are not normalised, as published. Raises ``UserError`` where the fusion leaves no residuals.
-    Source: arXiv 2502.12488.
+    ``(ModelOutput, target [B]) -> scalar``, 0 for B = 0. The mean runs over all B^2 pairs, audio looks for
+    vision only and the features are not normalised, as published. Raises ``UserError`` where the fusion leaves
+    no residuals. Source: arXiv 2502.12488.
     """
 
     class Config(ComponentConfig):
@@ -35,4 +35,4 @@ class SemanticAlignment(nn.Module):
         audio, visual = (output.aligned[name].mean(0) for name in ("audio", "visual"))
         similarity = F.log_softmax(audio @ visual.T / self.temperature, dim=1)
         same = target.unsqueeze(1) == target.unsqueeze(0)
-        return -torch.where(same, similarity, torch.zeros_like(similarity)).mean()
+        return -torch.where(same, similarity, torch.zeros_like(similarity)).sum() / max(1, same.numel())

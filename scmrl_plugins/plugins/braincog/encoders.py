@@ -53,6 +53,8 @@ class Direct(StaticEncoder):
     ``[B, C, H, W] -> [T, B, C, H, W]``, a view over T that copies nothing.
     """
 
+    tags = frozenset({"analogue"})
+
     def encode(self, x: Tensor) -> Tensor:
         return x.expand(self.steps, *x.shape)
 
@@ -79,6 +81,8 @@ class Rate(IntensityEncoder):
     ``[B, C, H, W] -> [T, B, C, H, W]`` in {0, 1}; the mean over T tends to p.
     """
 
+    tags = frozenset({"stochastic"})
+
     def encode(self, x: Tensor) -> Tensor:
         p = self.intensity(x)
         return (p > torch.rand((self.steps, *p.shape), dtype=p.dtype, device=p.device)).to(p.dtype)
@@ -90,6 +94,8 @@ class Phase(IntensityEncoder):
     ``[B, C, H, W] -> [T, B, C, H, W]`` in {0, 2^-(t mod 8)}; over eight steps sum x[t] = 2 floor(256 p) / 256.
     p = 1 counts as 255/256, where BrainCog's integer overflows to no spike at all.
     """
+
+    tags = frozenset({"analogue"})
 
     def encode(self, x: Tensor) -> Tensor:
         level = (self.intensity(x) * 256).long().clamp_max(255)
@@ -107,6 +113,10 @@ class TimeToFirstSpike(IntensityEncoder):
 
     class Config(IntensityEncoder.Config):
         weighted: bool = Field(False, description="size 1/(t + 1) instead of 1, as BrainCog has it")
+
+    def __init__(self, config: Any, context: Context) -> None:
+        super().__init__(config, context)
+        self.tags = frozenset({"analogue"}) if config.weighted else frozenset()
 
     def encode(self, x: Tensor) -> Tensor:
         p = self.intensity(x)

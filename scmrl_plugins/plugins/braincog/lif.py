@@ -60,15 +60,20 @@ class LIF(node.LIFNode):  # type: ignore[name-defined]
 
     def _unrolled(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The equation step by step under autograd, with gradients through time."""
-        v = torch.zeros_like(x[0])
+        v = None
         spikes, potential = [], []
         for current in x:
-            v = v + (current - v) / self.tau
-            s = _Fire.apply(v - self.threshold, self.alpha, self.surrogate)
-            v = v * (1 - s.detach())
+            s, v = self.single_step(current, v)
             spikes.append(s)
             potential.append(v)
         return torch.stack(spikes), torch.stack(potential)
+
+    def single_step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The equation for one step: ``x [B, *], v [B, *] -> s [B, *], v [B, *]``; no v is a v of zero."""
+        v = torch.zeros_like(x) if state is None else state
+        v = v + (x - v) / self.tau
+        s = _Fire.apply(v - self.threshold, self.alpha, self.surrogate)
+        return s, v * (1 - s.detach())
 
     def extra_repr(self) -> str:
         return f"tau={self.tau}, threshold={float(self.threshold)}, surrogate={self.surrogate.braincog}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from typing import Any, ClassVar
@@ -36,6 +37,7 @@ class NodeAdapter(nn.Module):
         )
 
     node_name: ClassVar[str]
+    tags: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, config: Config, context: Context | None = None) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ class NodeAdapter(nn.Module):
                 raise UserError(f"neuron.surrogate: BrainCog's {self.node_name} has none; leave it out")
             keywords["act_fun"] = getattr(surrogate, SURROGATES[config.surrogate].braincog)
         try:
-            made = cls(**keywords)
+            made = copy.deepcopy(cls(**keywords))  # LIAFNode's surrogate is a default that all of them share
         except (TypeError, ValueError, ZeroDivisionError) as error:
             raise UserError(
                 f"neuron: BrainCog's {self.node_name} does not take these settings: {error}"
@@ -77,17 +79,29 @@ class NodeAdapter(nn.Module):
         return made
 
     def forward(self, x: Tensor) -> Tensor:
-        self._reset()
-        # BrainCog's atan and gates return float32 whatever they are given, and OnlineLIFNode appends a trace
-        # of its rate to the batch.
-        spikes = torch.stack([self.node(current)[: x.shape[1]].to(x.dtype) for current in x])
-        self._reset()
+        _reset(self.node)
+        spikes = torch.stack([_step(self.node, current) for current in x])
+        _reset(self.node)
         return spikes
 
-    def _reset(self) -> None:
-        self.node.n_reset()
-        if hasattr(self.node, "rate_tracking"):  # BrainCog's reset leaves OnlineLIFNode's state behind
-            self.node.rate_tracking, self.node.init = None, True
+    def single_step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """BrainCog's own step: ``x [B, *] -> [B, *]``; the state is a copy of the node with its membrane."""
+        if state is None:
+            state = copy.deepcopy(self.node)
+            _reset(state)
+        return _step(state, x), state
+
+
+def _step(node: Any, x: Tensor) -> Tensor:
+    # BrainCog's atan and gates return float32 whatever they are given, and OnlineLIFNode appends a trace of
+    # its rate to the batch.
+    return node(x)[: x.shape[0]].to(x.dtype)
+
+
+def _reset(node: Any) -> None:
+    node.n_reset()
+    if hasattr(node, "rate_tracking"):  # BrainCog's reset leaves OnlineLIFNode's state behind
+        node.rate_tracking, node.init = None, True
 
 
 # Settings above, and those of how BrainCog steps a node, which the adapter does here.
@@ -116,11 +130,29 @@ def _parameters(cls: type) -> frozenset[str]:
     return frozenset(names)
 
 
+_ANALOGUE, _STOCHASTIC = frozenset({"analogue"}), frozenset({"stochastic"})
+TAGS = {
+    "ReLUNode": frozenset({"analogue", "memoryless"}),
+    "BiasReLUNode": frozenset({"analogue", "memoryless"}),
+    "BurstLIFNode": _ANALOGUE,
+    "DGLIFNode": _ANALOGUE,
+    "HTDGLIFNode": _ANALOGUE,
+    "LIAFNode": _ANALOGUE,
+    "NoiseLIFNode": _STOCHASTIC,
+    "NoisePLIFNode": _STOCHASTIC,
+}
+
+
 def __getattr__(name: str) -> type[NodeAdapter]:
     """``nodes:PLIFNode`` and so on: an adapter class for each node of BrainCog's, made on first use."""
     if name not in NODES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    members = {"node_name": name, "__module__": __name__, "__doc__": f"BrainCog's {name}: {NODES[name]}."}
+    members = {
+        "node_name": name,
+        "tags": TAGS.get(name, frozenset()),
+        "__module__": __name__,
+        "__doc__": f"BrainCog's {name}: {NODES[name]}.",
+    }
     made = type(name, (NodeAdapter,), members)
     globals()[name] = made
     return made

@@ -39,3 +39,9 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             f"{' x '.join(map(str, shape))} = {math.prod(shape)}; download it again"
         )
     return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(shape)
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """An array of unsigned bytes as the content of an idx file; ``read_idx`` reads it back."""
+    header = bytes([0, 0, _UINT8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return header + array.astype(np.uint8).tobytes()

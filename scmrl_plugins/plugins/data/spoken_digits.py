@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from scmrl_plugins.plugins.data import images as pictures
 from scmrl_plugins.plugins.data.digits import Digits, DigitsConfig, Row, to_dataset
 from scmrl_plugins.plugins.data.fsdd import Recording, by_index, by_speaker, find_recordings
+from scmrl_plugins.plugins.data.miniature import write_mnist, write_recordings
 from scmrl_plugins.plugins.data.mnist import SIZE, load_mnist
 from scmrl_plugins.plugins.data.partition import Dealer
 from scmrl_plugins.registry import UserError
@@ -65,6 +66,13 @@ class SpokenDigits(Digits):
             return self
 
     native_size: ClassVar[int] = SIZE
+
+    @staticmethod
+    def fixture(folder: Path) -> Mapping[str, Any]:
+        """FSDD with tones and MNIST with noise, a few of each digit."""
+        write_recordings(folder / "recordings")
+        write_mnist(folder)
+        return {"root": str(folder), "validation_indices": 1, "train_pairs": 1, "test_pairs": 1}
 
     def splits(self) -> datasets.DatasetDict:
         """``train``, ``validation`` and ``test`` in memory; with all of FSDD 4,800, 1,500 and 1,500 rows.

@@ -42,6 +42,7 @@ class CMRL(nn.Module):
         super().__init__()
         self.alpha = config.alpha
         self.default_losses = ("ce", "sao") if config.align else ("ce",)
+        self.tags = frozenset() if config.attention == "spatial" else frozenset({"equal-tokens"})
         self.audio_from_visual = CrossModalResidual(config, context)
         self.visual_from_audio = CrossModalResidual(config, context)
 

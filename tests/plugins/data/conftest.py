@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from digit_files import write_mnist, write_recordings
+
+from scmrl_plugins.plugins.data.miniature import write_mnist, write_recordings
 
 
 @pytest.fixture

@@ -15,13 +15,14 @@ import datasets
 import numpy as np
 import pytest
 import soundfile
-from digit_files import av, tone
+from digit_files import av
 from PIL import Image
 from pydantic import ValidationError
 
 from scmrl_plugins.core.interfaces import Dataset, ModelConfig
 from scmrl_plugins.plugins.data import images
 from scmrl_plugins.plugins.data.av_digits import AVDigits
+from scmrl_plugins.plugins.data.miniature import tone
 from scmrl_plugins.plugins.data.voices import VARIANTS, VOICES
 from scmrl_plugins.registry import UserError
 

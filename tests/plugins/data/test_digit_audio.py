@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from digit_files import REAL, tone
+from digit_files import REAL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
 from scmrl_plugins.plugins.data import audio
+from scmrl_plugins.plugins.data.miniature import tone
 from scmrl_plugins.plugins.data.resize import resize
 from scmrl_plugins.registry import UserError
 

@@ -12,14 +12,15 @@ import datasets
 import numpy as np
 import pytest
 import soundfile
-from digit_files import REAL, SPEAKERS, idx_bytes, spoken, tone, write_mnist, write_recordings
+from digit_files import REAL, spoken
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from scmrl_plugins.core.interfaces import Dataset, ModelConfig
 from scmrl_plugins.plugins.data import images
-from scmrl_plugins.plugins.data.idx import read_idx
+from scmrl_plugins.plugins.data.idx import idx_bytes, read_idx
+from scmrl_plugins.plugins.data.miniature import SPEAKERS, tone, write_mnist, write_recordings
 from scmrl_plugins.plugins.data.spoken_digits import SpokenDigits
 from scmrl_plugins.registry import UserError
 

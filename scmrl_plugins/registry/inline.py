@@ -1,0 +1,81 @@
+"""Components without a package: a class of this process, or one file that the user names."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from scmrl_plugins.registry.catalogue import INLINE, Entry, Plugin, not_a_component
+from scmrl_plugins.registry.discovery import catalogue
+from scmrl_plugins.registry.errors import UserError, describe
+from scmrl_plugins.registry.staging import Staged, stage
+
+
+def register_inline(kind: str, name: str, component: type, summary: str = "") -> Entry:
+    """Make a class a component of this process, as a notebook does: ``register_inline("fusion", "mine", Mine)``.
+
+    It is of the plugin ``inline``; registering the same kind and name again replaces it, so that a cell can be
+    run twice. A built-in's name means the built-in unless ``inline:name`` is written. Raises ``UserError`` for
+    an unknown kind, a bad name, or what is no class with a ``Config``.
+    """
+    if complaint := not_a_component(component):
+        raise UserError(f"register_inline({kind!r}, {name!r}, ...): {component!r} {complaint}")
+    found = catalogue()
+    others = [entry for entry in found.entries if entry.plugin.name == INLINE]
+    plugin = Plugin(INLINE, INLINE, "")
+    staged = Staged(plugin)
+    target = f"{component.__module__}:{component.__qualname__}"
+    words = summary or (component.__doc__ or name).strip().splitlines()[0]
+    try:
+        staged.register(kind, name, "inline:component", words)
+    except Exception as error:
+        raise UserError(str(error)) from None
+    entry = Entry(kind, name, target, staged.entries[0].summary, plugin, component)
+    found.remove(INLINE)
+    found.add(plugin, [*(other for other in others if (other.kind, other.name) != (kind, name)), entry])
+    return entry
+
+
+def register_file(path: str | Path) -> Plugin:
+    """Import one file with a hook ``scmrl_register`` and take what it registers, as ``--plugin`` does.
+
+    The plugin is called as the file is, ``mine`` for ``mine.py``; its targets are its own classes,
+    ``f"{__name__}:Mine"``. Reading the file again replaces what it registered before. Raises ``UserError``
+    where there is no such file, or it fails, or its name is an installed plugin's.
+    """
+    path = Path(path)
+    if path.suffix != ".py" or not path.is_file():
+        raise UserError(f"--plugin {path}: {'not a .py file' if path.exists() else 'no such file'}")
+    file = path.resolve()
+    found = catalogue()
+    if taken := [plugin for plugin in found.plugins if plugin.name == path.stem and plugin.distribution != INLINE]:
+        raise UserError(f"--plugin {path}: {path.stem!r} is the name of {taken[0]}; rename the file")
+    plugin = Plugin(path.stem, INLINE, "", file=str(file))
+    try:
+        staged = stage(lambda: _import(file), plugin)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a file may raise anything, SystemExit too
+        raise UserError(f"--plugin {path}: {describe(error)}; repair the file") from error
+    found.remove(path.stem)
+    for note, remedy in staged.notes:
+        found.report(staged.plugin, note, remedy)
+    found.add(staged.plugin, staged.entries)
+    return staged.plugin
+
+
+def _import(file: Path) -> ModuleType:
+    name = f"scmrl_inline_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -1,0 +1,111 @@
+"""What a data set promises; its ``fixture`` stands for the user's files."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scmrl_plugins.core.data import SPLITS
+from scmrl_plugins.core.interfaces import MODALITIES, ModelConfig
+from scmrl_plugins.registry import UserError
+from scmrl_plugins.testing.checks import check, fail, require
+from scmrl_plugins.testing.subject import Subject
+
+COLUMNS = {*MODALITIES, "label", "id"}
+
+
+@check("dataset")
+def check_building_touches_no_file(subject: Subject) -> None:
+    """It is built from its default settings where no data are, and says its classes and channels."""
+    dataset = subject.cls(subject.cls.Config(), ModelConfig())
+    require(len(dataset.classes) > 1, f"has {len(dataset.classes)} classes")
+    names = [str(name) for name in dataset.classes]
+    require(len(set(names)) == len(names), "names a class twice")
+    require(set(dataset.channels) == set(MODALITIES), f"channels are of {sorted(dataset.channels)}")
+
+
+@check("dataset")
+def check_fixture(subject: Subject) -> None:
+    """``fixture(folder)`` writes a miniature without a network, from which all three splits come."""
+    require(hasattr(subject.cls, "fixture"), "has no fixture(folder) that writes a miniature of its files")
+    splits = subject.build().splits()
+    for name in SPLITS:
+        require(name in splits and len(splits[name]) > 0, f"the fixture has no {name} samples")
+
+
+@check("dataset")
+def check_rows_are_as_declared(subject: Subject) -> None:
+    """Rows have ``audio``, ``visual``, ``label`` and ``id``; labels are classes, and no id comes twice."""
+    dataset = subject.build()
+    for name, rows in dataset.splits().items():
+        require(set(rows.column_names) >= COLUMNS, f"the {name} rows have the columns {rows.column_names}")
+        labels, ids = rows["label"], rows["id"]
+        require(all(isinstance(label, int) for label in labels), f"a label of the {name} split is not an integer")
+        require(set(labels) <= set(range(len(dataset.classes))), f"a label of the {name} split is no class")
+        require(len(set(ids)) == len(ids), f"an id comes twice in the {name} split")
+
+
+@check("dataset")
+def check_splits_are_disjoint(subject: Subject) -> None:
+    """No recording and no image is in two splits, by id and by content."""
+    splits = subject.build().splits()
+    for column in ("id", *MODALITIES):
+        seen: dict[Any, str] = {}
+        for name, rows in splits.items():
+            for value in rows[column]:
+                key = hashlib.sha256(repr(value).encode()).digest()
+                if seen.setdefault(key, name) != name:
+                    fail(f"the {column} of a {name} sample is in the {seen[key]} split too")
+
+
+@check("dataset")
+def check_transform(subject: Subject) -> None:
+    """Rows become float32 ``[B, C, H, W]`` or ``[B, T, C, H, W]``, finite, and the same each time."""
+    dataset = subject.build()
+    rows = dataset.splits()["train"][:4]
+    count, size = len(rows["label"]), subject.model.image_size
+    first, second = dataset.transform(rows), dataset.transform(rows)
+    require(
+        set(first) == set(MODALITIES), f"makes {sorted(first)} of a row, and {sorted(MODALITIES)} is asked for"
+    )
+    for name, array in first.items():
+        wanted = (dataset.channels[name], size, size)
+        require(array.dtype == np.float32, f"{name} is {array.dtype}, and float32 is asked for")
+        fits = array.ndim in (4, 5) and len(array) == count and array.shape[-3:] == wanted
+        require(fits, f"{name} is {list(array.shape)}, and {[count, *wanted]} is asked for, or with T after B")
+        require(bool(np.isfinite(array).all()), f"{name} is not finite")
+        require(np.array_equal(array, second[name]), f"{name} differs when the same rows are transformed again")
+
+
+@check("dataset")
+def check_pickles_to_workers(subject: Subject) -> None:
+    """A copy in another process transforms alike: the data set goes through pickle."""
+    dataset = subject.build()
+    rows = dataset.splits()["train"][:2]
+    try:
+        copy = pickle.loads(pickle.dumps(dataset))
+    except Exception as error:
+        fail(f"cannot be sent to a worker: {type(error).__name__}: {error}")
+    for name, array in dataset.transform(rows).items():
+        require(np.array_equal(array, copy.transform(rows)[name]), f"{name} differs in the copy of a worker")
+
+
+@check("dataset")
+def check_a_missing_file_is_refused(subject: Subject) -> None:
+    """``read`` refuses a file that is not there by a ``UserError`` that names it."""
+    dataset = subject.build()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in MODALITIES:
+            path = Path(folder) / f"no-such-{name}"
+            given: dict[str, Any] = {"audio": None, "visual": None, name: path}
+            try:
+                dataset.read(**given)
+            except UserError as error:
+                require(path.name in str(error), f"{error} does not name the file")
+            else:
+                fail(f"reads a {name} file that is not there")

@@ -1,0 +1,77 @@
+"""What a loss promises."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+from scmrl_plugins.testing.checks import check, require
+from scmrl_plugins.testing.subject import Subject, call, convert
+
+
+def _finite_scalar(subject: Subject, inputs: tuple[object, ...], of: str) -> Tensor:
+    output = call(subject.build(), inputs)
+    require(list(output) == ["output"], f"returns {sorted(output)}, and one scalar is asked for")
+    loss = output["output"]
+    require(loss.dim() == 0, f"returns {list(loss.shape)} for {of}, and a scalar is asked for")
+    require(bool(torch.isfinite(loss)), f"is {loss.item()} for {of}")
+    return loss
+
+
+@check("loss")
+def check_finite_scalar(subject: Subject) -> None:
+    """A batch gives one finite number."""
+    _finite_scalar(subject, subject.inputs(), "a batch")
+
+
+@check("loss")
+def check_empty_batch(subject: Subject) -> None:
+    """A batch of no samples, as the last of a worker may be, gives a finite number."""
+    _finite_scalar(subject, subject.inputs(batch=0), "an empty batch")
+
+
+@check("loss")
+def check_one_class_batch(subject: Subject) -> None:
+    """A batch of a single sample, or of samples of one class, gives a finite number."""
+    output, target = subject.inputs()
+    _finite_scalar(subject, (output, torch.zeros_like(target)), "a batch of one class")
+    _finite_scalar(subject, subject.inputs(batch=1), "a batch of one sample")
+
+
+@check("loss")
+def check_half_precision(subject: Subject) -> None:
+    """Outputs in float16 and bfloat16, of ordinary size, give a finite number with finite gradients."""
+    for dtype in (torch.float16, torch.bfloat16):
+        leaves = convert(subject.inputs(), functools.partial(_leaf, dtype))
+        _finite_scalar(subject, leaves, f"{dtype} outputs").backward()
+        _check_gradients(leaves, f"for {dtype} outputs")
+
+
+@check("loss")
+def check_loss_has_gradients(subject: Subject) -> None:
+    """Something in the model's output gets a gradient, and every gradient is finite."""
+    leaves = convert(subject.inputs(), lambda t: t.requires_grad_() if t.is_floating_point() else t)
+    loss = _finite_scalar(subject, leaves, "a batch")
+    require(loss.requires_grad, "does not depend on the model's output")
+    loss.backward()
+    require(_check_gradients(leaves, "for a batch"), "gives a gradient of zero to all of the model's output")
+
+
+def _leaf(dtype: torch.dtype, tensor: Tensor) -> Tensor:
+    return (10 * tensor).to(dtype).requires_grad_() if tensor.is_floating_point() else tensor
+
+
+def _check_gradients(leaves: object, when: str) -> bool:
+    """Whether any gradient is not zero; fails for one that is not finite."""
+    found: list[Tensor] = []
+
+    def collect(tensor: Tensor) -> Tensor:
+        if tensor.grad is not None:
+            found.append(tensor.grad)
+        return tensor
+
+    convert(leaves, collect)
+    require(all(bool(torch.isfinite(gradient).all()) for gradient in found), f"a gradient is not finite {when}")
+    return any(bool(gradient.any()) for gradient in found)

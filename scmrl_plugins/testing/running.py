@@ -1,0 +1,119 @@
+"""Running the checks, by ``scmrl check`` or in pytest."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from scmrl_plugins.registry import UserError
+from scmrl_plugins.testing.checks import CHECKS, Check, NotApplicableError
+from scmrl_plugins.testing.subject import Subject, find, of_package
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one check of one component ended; ``reason`` says why it failed or does not apply."""
+
+    kind: str
+    component: str
+    plugin: str
+    check: str
+    outcome: Literal["passed", "failed", "skipped"]
+    reason: str = ""
+
+
+def subjects(*names: str, package: str | None = None, **settings: Any) -> list[Subject]:
+    """The components of these names, or of a distribution, to be checked; ``settings`` are ``Subject``'s."""
+    entries = [entry for name in names for entry in find(name)]
+    if package is not None:
+        entries += of_package(package)
+    return [Subject(entry, **settings) for entry in dict.fromkeys(entries)]
+
+
+def checks_for(subject: Subject) -> list[Check]:
+    """The checks that the subject's kind and tags ask for."""
+    of_kind = [check for check in CHECKS.values() if subject.kind in check.kinds]
+    try:
+        tags = subject.tags
+    except Exception:  # it cannot even be built: every check will say so
+        return of_kind
+    return [check for check in of_kind if check.unless not in tags]
+
+
+def run_checks(subject: Subject) -> Iterator[Result]:
+    """Run every check that applies, one after the other, whatever the component raises."""
+    entry = subject.entry
+    for check in checks_for(subject):
+        outcome, reason = _run(check, subject)
+        yield Result(entry.kind, entry.name, entry.plugin.name, check.name, outcome, reason)
+
+
+def _run(check: Check, subject: Subject) -> tuple[Literal["passed", "failed", "skipped"], str]:
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            check(subject)
+    except NotApplicableError as reason:
+        return "skipped", str(reason)
+    except (AssertionError, UserError) as error:
+        return "failed", " ".join(str(error).split()) or _where(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's component may raise anything, SystemExit too
+        return "failed", f"{type(error).__name__}: {' '.join(str(error).split())} ({_where(error)})"
+    return "passed", ""
+
+
+def _where(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}, line {last.lineno}"
+
+
+def parametrize_with_checks(
+    *names: str,
+    package: str | None = None,
+    expected_failed_checks: Mapping[str, str] | None = None,
+    also: Iterable[Subject] = (),
+    **settings: Any,
+) -> Callable[[Any], Any]:
+    """Decorate a pytest test of ``subject`` and ``check``: it runs once for every check of every component.
+
+    ``names`` are names of components, ``package`` a distribution, ``settings`` go to each ``Subject``
+    (``options``, ``model``). ``expected_failed_checks`` gives reasons by the check's name: that check must
+    fail, and its success is reported as a failure. The body of the test is ``check(subject)``::
+
+        @parametrize_with_checks(package="scmrl-gated")
+        def test_conforms(subject, check):
+            check(subject)
+    """
+    import pytest
+
+    expected = dict(expected_failed_checks or {})
+    if unknown := expected.keys() - CHECKS.keys():
+        raise UserError(f"expected_failed_checks: no check {min(unknown)!r}")
+    parameters = []
+    for subject in [*subjects(*names, package=package, **settings), *also]:
+        for check in checks_for(subject):
+            marks = [pytest.mark.xfail(reason=expected[check.name], strict=True)] if check.name in expected else []
+            name = f"{subject}-{check.name.removeprefix('check_')}"
+            parameters.append(pytest.param(subject, _Skipping(check), id=name, marks=marks))
+    return pytest.mark.parametrize(("subject", "check"), parameters)
+
+
+@dataclass(frozen=True)
+class _Skipping:
+    """A check that skips its test where it does not apply."""
+
+    check: Check
+
+    def __call__(self, subject: Subject) -> None:
+        import pytest
+
+        try:
+            with torch.random.fork_rng(devices=[]):
+                self.check(subject)
+        except NotApplicableError as reason:
+            pytest.skip(str(reason))

@@ -1,0 +1,98 @@
+"""What survives on disk: a component in a whole model, saved, loaded, and its plugin renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from scmrl_plugins.core import files
+from scmrl_plugins.core.assembly import assemble, assemble_model
+from scmrl_plugins.core.compose import compose, validate
+from scmrl_plugins.core.measure import random_inputs
+from scmrl_plugins.core.run import create_run, open_run
+from scmrl_plugins.registry import KINDS, Entry, UserError, catalogue
+from scmrl_plugins.testing.checks import MODULES, check, fail, require
+from scmrl_plugins.testing.subject import CHANNELS, CLASSES, SEED, Subject, call
+
+
+@contextlib.contextmanager
+def registered(subject: Subject, plugin_name: str | None = None) -> Iterator[Entry]:
+    """The subject in the catalogue while open, if need be under another name of its plugin."""
+    found = catalogue()
+    entries = found.entries
+    entry = subject.entry
+    if plugin_name is not None:
+        entry = replace(entry, plugin=replace(entry.plugin, name=plugin_name))
+    found.entries = [*(other for other in entries if other != subject.entry), entry]
+    try:
+        yield entry
+    finally:
+        found.entries = entries
+
+
+@check(*MODULES)
+def check_works_in_a_model(subject: Subject) -> None:
+    """A whole model with it makes a step of training: a finite loss, and gradients that are."""
+    with registered(subject), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model, loss = assemble_model(validate(subject.sections()), CLASSES, CHANNELS)
+        images = random_inputs(model, torch.device("cpu"), batch=len(CLASSES))
+        total, _ = loss(model(**images), torch.arange(len(CLASSES)))
+        require(bool(torch.isfinite(total)), f"the loss of a model with it is {total.item()}")
+        total.backward()
+        reached = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        for name, gradient in reached.items():
+            require(
+                bool(torch.isfinite(gradient).all()), f"the gradient of {name} in a model with it is not finite"
+            )
+        require(
+            any(bool(gradient.any()) for gradient in reached.values()), "no parameter of a model with it learns"
+        )
+
+
+@check(*KINDS)
+def check_saved_and_loaded(subject: Subject) -> None:
+    """A run with it, saved and opened again, has the same configuration and gives the same results."""
+    with registered(subject), tempfile.TemporaryDirectory() as folder:
+        parts = assemble(validate(subject.sections()))
+        create_run(Path(folder) / "run", parts)
+        opened = open_run(Path(folder) / "run")
+        again = opened.load_model()
+        require(
+            again.config.model_dump() == parts.config.model_dump(),
+            "the configuration of the opened run is another",
+        )
+        images = random_inputs(again, torch.device("cpu"))
+        inputs = (images["audio"], images["visual"])
+        first, second = call(parts.model.eval(), inputs), call(again, inputs)
+        for name, tensor in first.items():
+            require(torch.equal(tensor, second[name]), f"{name} of the model opened again differs")
+
+
+@check(*KINDS)
+def check_renamed_plugin_is_explained(subject: Subject) -> None:
+    """A run survives a new name of its plugin by the component's bare name; ``plugin:name`` is explained."""
+    new = f"{subject.entry.plugin.name}-renamed"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
+        with registered(subject):
+            create_run(path, assemble(validate(subject.sections())))
+        with registered(subject, new) as entry:
+            try:
+                open_run(path).load_model()
+            except UserError as error:
+                named = subject.entry.qualified in str(error) and entry.qualified in str(error)
+                require(named, f"the message after a new name of its plugin does not say both names: {error}")
+            else:
+                fail("a run of a plugin that is not there any more opens")
+            config = path / "config.toml"
+            bare = config.read_text(encoding="utf-8").replace(f'"{subject.entry.qualified}"', f'"{entry.name}"')
+            files.write_text(config, bare)
+            if catalogue().get(entry.kind, entry.name) == entry:
+                compose([config])
+                open_run(path).load_model()
