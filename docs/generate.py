@@ -1,4 +1,6 @@
-"""Write docs/cli.md and docs/components.md from the code; with --check, fail where they are out of date.
+"""Write docs/cli.md, docs/components.md and the tables of docs/plugins.md from the code; with --check, fail where
+they are out of date.
+
 
 python docs/generate.py [--check]
 """
@@ -16,11 +18,15 @@ import click
 os.environ["SCMRL_DISABLE_PLUGINS"] = "all"  # the pages describe what this project ships
 
 from scmrl_plugins.cli import COMMANDS, main
+from scmrl_plugins.core import interfaces
 from scmrl_plugins.core.config import TrainConfig
 from scmrl_plugins.core.interfaces import ModelConfig
 from scmrl_plugins.registry import KINDS, catalogue
+from scmrl_plugins.testing import CHECKS
+from scmrl_plugins.testing.checks import MODULES
 
 HERE = Path(__file__).parent
+BELOW = "<!-- Below this line written by docs/generate.py; do not edit. -->\n"
 NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n"
 
 
@@ -76,10 +82,52 @@ def settings(model: type) -> Iterator[str]:
         yield f"| `{name}` | `{shown}` | {(field.description or name.replace('_', ' ')).replace('|', '/')} |"
 
 
+def plugins_page() -> str:
+    """docs/plugins.md with its tables of kinds, tags and checks written anew."""
+    text = (HERE / "plugins.md").read_text(encoding="utf-8")
+    tutorial, line, _ = text.partition(BELOW)
+    parts = [tutorial + (line or BELOW), "## The kinds\n"]
+    parts.append("All but `dataset` are torch modules built as `Component(config, context)`.\n")
+    parts += ["| kind | what it is called with and returns | the built-ins |", "|---|---|---|"]
+    for kind in KINDS:
+        doc = inspect.cleandoc(getattr(interfaces, kind.capitalize()).__doc__ or "").split("\n\n")[0]
+        names = [f"`{entry.name}`" for entry in catalogue().entries if entry.kind == kind]
+        shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+        parts.append(f"| `{kind}` | {_cell(doc)} | {shown} |")
+    parts.append(
+        "\nThe whole of each, with what is optional: [interfaces.py](../scmrl_plugins/core/interfaces.py).\n"
+    )
+    parts += [
+        "## Tags\n",
+        "Where a component departs from what its kind promises, it says so: "
+        '`tags = frozenset({"stochastic"})` on the\nclass, or on the instance where it depends on settings.\n',
+    ]
+    parts += ["| tag | what it declares |", "|---|---|"]
+    parts += [f"| `{tag}` | {_cell(meaning)} |" for tag, meaning in interfaces.TAGS.items()]
+    parts += [
+        "\n## The checks\n",
+        "What `scmrl check` and `parametrize_with_checks` run, by kind and tags. A check that "
+        "your component must fail for a\ngood reason is declared in its tests: "
+        '`expected_failed_checks={"check_...": "why"}`.\n',
+    ]
+    parts += ["| check | of | not if tagged | what it asks for |", "|---|---|---|---|"]
+    for check in sorted(CHECKS.values(), key=lambda c: (-len(c.kinds), KINDS.index(c.kinds[0]))):
+        every = {KINDS: "all", MODULES: "all but `dataset`"}
+        kinds = every.get(check.kinds, ", ".join(f"`{kind}`" for kind in check.kinds))
+        unless = f"`{check.unless}`" if check.unless else ""
+        parts.append(f"| `{check.name}` | {kinds} | {unless} | {_cell(check.summary)} |")
+    return "\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("``", "`").replace("|", "/").split())
+
+
 def run(check: bool) -> int:
     """Write the pages, or say which differ from the code."""
     stale = []
-    for name, text in (("cli.md", cli_page()), ("components.md", components_page())):
+    pages = {"cli.md": cli_page(), "components.md": components_page(), "plugins.md": plugins_page()}
+    for name, text in pages.items():
         path = HERE / name
         if check and (not path.exists() or path.read_text(encoding="utf-8") != text):
             stale.append(name)

@@ -25,6 +25,8 @@ COMMANDS = {
     "report": "report",
     "demo": "demo",
     "plugins": "plugins",
+    "new-plugin": "new_plugin",
+    "check": "check",
 }
 
 

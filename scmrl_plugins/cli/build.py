@@ -12,6 +12,7 @@ from scmrl_plugins.cli import options, output
 @options.device
 @click.option("-o", "--output", "run", metavar="RUN", help="Leave a run directory to train.")
 @options.json
+@options.plugin
 def command(device: str, run: str | None, as_json: bool, **experiment: Any) -> None:
     """Assemble a model, run one batch through it, and say what it is and costs."""
     config = options.compose(experiment)

@@ -33,6 +33,7 @@ class Decibels(click.ParamType):
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the noise.")
 @options.device
 @options.json
+@options.plugin
 def command(
     run: str,
     split: str,

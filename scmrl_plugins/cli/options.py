@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from scmrl_plugins.cli import output
+from scmrl_plugins.registry import register_file
 
 if TYPE_CHECKING:
     from scmrl_plugins.core.config import ExperimentConfig
@@ -28,10 +27,8 @@ device = click.option(
 
 
 def _keep_stdout(ctx: click.Context, _param: click.Parameter, as_json: bool) -> bool:
-    """With ``--json``, what libraries and plugins print goes to standard error: stdout is one document."""
     if as_json:
-        ctx.meta[output.STDOUT] = sys.stdout
-        ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
+        ctx.meta[output.STDOUT] = ctx.with_resource(output.reserved())
     return as_json
 
 
@@ -41,6 +38,22 @@ json = click.option(
     is_flag=True,
     callback=_keep_stdout,
     help="Print one JSON document on standard output.",
+)
+
+
+def _register_files(_ctx: click.Context, _param: click.Parameter, files: tuple[str, ...]) -> None:
+    for file in files:
+        register_file(file)
+
+
+plugin = click.option(
+    "--plugin",
+    multiple=True,
+    metavar="FILE",
+    is_eager=True,  # before --json, so that nothing is left to print when it fails
+    expose_value=False,
+    callback=_register_files,
+    help="A .py file with a plugin's hook, used without installing it; repeat for several.",
 )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 import click
 
@@ -11,6 +14,30 @@ from scmrl_plugins.core import jsonable
 
 STDOUT = "scmrl_plugins.stdout"
 """Where the context keeps standard output while ``--json`` lets nobody else write there."""
+
+
+@contextlib.contextmanager
+def reserved() -> Iterator[TextIO]:
+    """Standard output for one document alone; what anything else prints meanwhile goes to standard error.
+
+    That holds for libraries in C and for child processes too, where standard output is a file or a pipe.
+    """
+    original = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            number, elsewhere = original.fileno(), sys.stderr.fileno()
+        except (OSError, ValueError):  # replaced by an object of Python's, as a test does
+            yield original
+            return
+        original.flush()
+        kept = os.dup(number)
+        os.dup2(elsewhere, number)
+        try:
+            with open(kept, "w", encoding=original.encoding, closefd=False) as document:
+                yield document
+        finally:
+            os.dup2(kept, number)
+            os.close(kept)
 
 
 def document(value: Any) -> None:

@@ -1,18 +1,43 @@
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import click
 
 from scmrl_plugins.cli import options, output
-from scmrl_plugins.registry import KINDS, catalogue
+from scmrl_plugins.registry import KINDS, Broken, Catalogue, catalogue
 
 
 @click.command("plugins")
 @options.json
-def command(as_json: bool) -> None:
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Load every third party's component too, run it once, and exit with 1 if anything is wrong.",
+)
+@options.plugin
+def command(as_json: bool, strict: bool) -> None:
     """List components by kind, the plugins they come from, and plugins that are broken."""
     found = catalogue()
+    broken = [*found.broken, *(_unusable(found) if strict else [])]
+    _show(found, broken, as_json)
+    if strict and broken:
+        click.get_current_context().exit(1)
+
+
+def _unusable(found: Catalogue) -> Iterator[Broken]:
+    """What only using the third parties' components shows."""
+    if all(entry.plugin.builtin for entry in found.entries):
+        return
+    from scmrl_plugins.testing import Subject, probe
+
+    for entry in found.entries:
+        if not entry.plugin.builtin and (reason := probe(Subject(entry))):
+            yield Broken(entry.plugin.name, entry.plugin.distribution, reason)
+
+
+def _show(found: Catalogue, broken: Sequence[Broken], as_json: bool) -> None:
     if as_json:
         output.document(
             {
@@ -34,7 +59,7 @@ def command(as_json: bool) -> None:
                     }
                     for plugin in found.plugins
                 ],
-                "broken": [asdict(broken) for broken in found.broken],
+                "broken": [asdict(problem) for problem in broken],
                 "disabled": [plugin.name for plugin in found.disabled],
             }
         )
@@ -50,7 +75,7 @@ def command(as_json: bool) -> None:
         click.echo(f"  {plugin.name:<16} {plugin.distribution} {plugin.version}")
     for plugin in found.disabled:
         click.echo(f"  {plugin.name:<16} {plugin.distribution} {plugin.version} (off: SCMRL_DISABLE_PLUGINS)")
-    if found.broken:
+    if broken:
         click.echo("broken:")
-    for broken in found.broken:
-        click.echo(f"  {broken.name:<16} {broken.distribution}: {broken.error}")
+    for problem in broken:
+        click.echo(f"  {problem.name:<16} {problem.distribution}: {problem.error}")

@@ -18,6 +18,7 @@ from scmrl_plugins.cli import options, output
 )
 @options.device
 @options.json
+@options.plugin
 def command(run: str, audio: Path | None, visual: Path | None, convert: bool, device: str, as_json: bool) -> None:
     """Say what a trained run sees and hears in your files."""
     from scmrl_plugins.core import devices

@@ -14,6 +14,7 @@ from scmrl_plugins.registry.errors import UserError
 @options.experiment
 @options.device
 @click.option("-o", "--output", "run", metavar="RUN", help="Where the run goes; default runs/DATASET-FUSION-NNN.")
+@options.plugin
 def command(existing: str | None, device: str, run: str | None, **experiment: Any) -> None:
     """Train a model and test it; with RUN, go on with a run that was built or interrupted."""
     if existing and (fixed := options.given(experiment)):

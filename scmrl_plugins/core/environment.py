@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +12,7 @@ from typing import Any
 
 from scmrl_plugins.core.config import ExperimentConfig
 from scmrl_plugins.registry import catalogue
+from scmrl_plugins.registry.catalogue import INLINE, Plugin
 
 PACKAGES = (
     "scmrl-plugins",
@@ -32,13 +34,19 @@ def describe(config: ExperimentConfig) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "plugins": [
-            {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
-            for plugin in catalogue().plugins
-        ],
+        "plugins": [_plugin(plugin) for plugin in catalogue().plugins],
         "seed": config.train.seed,
         "git_commit": git_commit(),
     }
+
+
+def _plugin(plugin: Plugin) -> dict[str, str]:
+    """Where a plugin came from; a file that no package stands for is told by its content."""
+    described = {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
+    if plugin.distribution == INLINE and plugin.file:
+        described["file"] = plugin.file
+        described["sha256"] = hashlib.sha256(Path(plugin.file).read_bytes()).hexdigest()
+    return described
 
 
 def _version(name: str) -> str | None:

@@ -161,10 +161,9 @@ class Loss(Protocol):
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A data set: its classes, its Hugging Face splits, and the transform from rows to arrays.
+    """``(config, model) ->`` classes, Hugging Face splits, and the ``transform`` from their rows to arrays.
 
-    Built as ``Dataset(config, model)``; building it must touch no file, so that a model can be assembled
-    without the data.
+    Building it must touch no file, so that a model can be assembled without the data.
     """
 
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]]

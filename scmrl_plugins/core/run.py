@@ -11,7 +11,7 @@ from typing import Any
 from scmrl_plugins.core import assembly, checkpoint, compose, environment, files, jsonable
 from scmrl_plugins.core.config import ExperimentConfig
 from scmrl_plugins.core.model import AudioVisualModel
-from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry import UserError, catalogue
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,10 @@ class Run:
 
     def assemble(self) -> assembly.Assembly:
         """The parts of the run with the saved weights."""
-        parts = assembly.assemble(self.config())
+        try:
+            parts = assembly.assemble(self.config())
+        except UserError as error:
+            raise UserError(f"{error}{self._absent_plugins()}") from error.__cause__
         checkpoint.load_weights(self.weights_file, parts.model)
         return parts
 
@@ -64,6 +67,20 @@ class Run:
         if not all(isinstance(line, dict) for line in lines):
             raise UserError(f"{self.metrics_file}: a line is no JSON object; restore or remove it")
         return lines
+
+    def _absent_plugins(self) -> str:
+        """What the run was made with and is not here, as the end of a message; empty where nothing is missing."""
+        try:
+            made_with = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))["plugins"]
+            here = {plugin.name for plugin in catalogue().plugins}
+            absent = [plugin for plugin in made_with if plugin["name"] not in here]
+            remedies = [
+                f"--plugin {plugin['file']}" if "file" in plugin else f"pip install {plugin['distribution']}"
+                for plugin in absent
+            ]
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+        return f"; the run was made with more plugins: {', '.join(remedies)}" if remedies else ""
 
     def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Replace ``metrics.jsonl``."""

@@ -194,7 +194,9 @@ class Catalogue:
             return f"unknown {kind} {name!r}: scmrl-plugins is not installed here; run pip install -e ."
         hint = self._moved(kind, name) or near(name, self._all_names(kind)) or "; run scmrl plugins for all"
         message = f"unknown {kind} {name!r}{hint}"
-        if self.broken:
+        if of_that_name := [broken for broken in self.broken if broken.name == name.partition(":")[0]]:
+            message += f"; plugins with problems: {of_that_name[0].name}: {of_that_name[0].error}"
+        elif self.broken:
             failed = ", ".join(sorted({broken.name for broken in self.broken}))
             message += f"; plugins with problems: {failed} (scmrl plugins says why)"
         if self.disabled:

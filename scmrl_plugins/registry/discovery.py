@@ -50,6 +50,9 @@ def discover(points: Iterable[EntryPoint] | None = None) -> Catalogue:
             raise
         except PluginError as error:
             found.report(plugin, str(error), error.remedy)
+        except ModuleNotFoundError as error:
+            remedy = f"install what it needs, or uninstall it: pip uninstall {plugin.distribution}"
+            found.report(plugin, describe(error), remedy)
         except BaseException as error:  # SystemExit at import must not end the program either
             found.report(plugin, describe(error))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +28,7 @@ def register_inline(kind: str, name: str, component: type, summary: str = "") ->
     plugin = Plugin(INLINE, INLINE, "")
     staged = Staged(plugin)
     target = f"{component.__module__}:{component.__qualname__}"
-    words = summary or (component.__doc__ or name).strip().splitlines()[0]
+    words = summary or (component.__doc__ or "").strip().split("\n")[0] or name
     try:
         staged.register(kind, name, "inline:component", words)
     except Exception as error:
@@ -50,8 +51,9 @@ def register_file(path: str | Path) -> Plugin:
         raise UserError(f"--plugin {path}: {'not a .py file' if path.exists() else 'no such file'}")
     file = path.resolve()
     found = catalogue()
-    if taken := [plugin for plugin in found.plugins if plugin.name == path.stem and plugin.distribution != INLINE]:
-        raise UserError(f"--plugin {path}: {path.stem!r} is the name of {taken[0]}; rename the file")
+    for other in found.plugins:
+        if other.name == path.stem and (other.distribution != INLINE or not other.file):
+            raise UserError(f"--plugin {path}: {path.stem!r} is the name of {other}; rename the file")
     plugin = Plugin(path.stem, INLINE, "", file=str(file))
     try:
         staged = stage(lambda: _import(file), plugin)
@@ -67,7 +69,7 @@ def register_file(path: str | Path) -> Plugin:
 
 
 def _import(file: Path) -> ModuleType:
-    name = f"scmrl_inline_{file.stem}"
+    name = re.sub(r"\W", "_", f"scmrl_inline_{file.stem}")
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None

@@ -16,7 +16,7 @@ import pluggy
 
 from scmrl_plugins.registry import hookspecs
 from scmrl_plugins.registry.catalogue import INLINE, Entry, Plugin
-from scmrl_plugins.registry.errors import near
+from scmrl_plugins.registry.errors import describe, near
 from scmrl_plugins.registry.hookspecs import GROUP, INTERFACE_VERSION, KINDS, OLDEST_INTERFACE
 from scmrl_plugins.registry.targets import missing
 
@@ -73,8 +73,11 @@ def stage(load: Callable[[], Any], plugin: Plugin) -> Staged:
             # One manager a plugin: pluggy then checks and calls this plugin's hook and no other's.
             manager = pluggy.PluginManager(GROUP)
             manager.add_hookspecs(hookspecs)
-            manager.register(module, plugin.name)
-            manager.check_pending()
+            try:
+                manager.register(module, plugin.name)
+                manager.check_pending()
+            except pluggy.PluginValidationError as error:
+                raise PluginError(f"{describe(error)}; the hook is scmrl_register(register)") from None
             if not manager.hook.scmrl_register.get_hookimpls():
                 raise PluginError("has no hook scmrl_register marked with @hookimpl")
             manager.hook.scmrl_register(register=functools.partial(Staged.register, staged))
@@ -82,14 +85,12 @@ def stage(load: Callable[[], Any], plugin: Plugin) -> Staged:
         sys.stderr.write(printed.getvalue())
     if plugin.builtin:
         return staged
-    if printed.getvalue():
-        said = printed.getvalue().strip()[:60]
-        staged.notes.append((f"prints when it registers: {said!r}", "it is shown on standard error; update it"))
-    # A file that the user names may hold the hook and the model both.
-    if plugin.distribution != INLINE and not had_torch and "torch" in sys.modules:
-        staged.notes.append(
-            ("imports torch when it registers, which makes every command seconds slower", plugin.remedy)
-        )
+    if plugin.distribution != INLINE:  # a file that the user names may print, and hold hook and model both
+        if said := printed.getvalue().strip():
+            staged.notes.append((f"prints when it registers: {said[:60]!r}", plugin.remedy))
+        if not had_torch and "torch" in sys.modules:
+            slow = "imports torch when it registers, which makes every command seconds slower"
+            staged.notes.append((slow, plugin.remedy))
     for entry in staged.entries:
         if complaint := missing(entry.target):
             staged.notes.append((f"{entry.kind} {entry.name!r} is not there: {complaint}", plugin.remedy))

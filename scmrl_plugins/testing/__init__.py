@@ -6,7 +6,7 @@ a ``Subject``; ``CHECKS`` lists them by name.
 
 from scmrl_plugins.testing import datasets, encoders, every, losses, neurons, saving, streams
 from scmrl_plugins.testing.checks import CHECKS, Check, NotApplicableError, check
-from scmrl_plugins.testing.running import Result, checks_for, parametrize_with_checks, run_checks, subjects
+from scmrl_plugins.testing.running import Result, checks_for, parametrize_with_checks, probe, run_checks, subjects
 from scmrl_plugins.testing.subject import Subject
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "losses",
     "neurons",
     "parametrize_with_checks",
+    "probe",
     "run_checks",
     "saving",
     "streams",

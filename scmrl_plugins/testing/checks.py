@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
@@ -26,8 +25,8 @@ class Check:
 
     @property
     def summary(self) -> str:
-        """What conforming means, the first line of the function's docstring."""
-        return inspect.cleandoc(self.function.__doc__ or "").splitlines()[0]
+        """What conforming means, the function's docstring."""
+        return " ".join((self.function.__doc__ or "").split())
 
     def applies(self, subject: Subject) -> bool:
         """Whether the subject promises what is checked."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry.errors import describe
 from scmrl_plugins.testing.checks import CHECKS, Check, NotApplicableError
 from scmrl_plugins.testing.subject import Subject, find, of_package
 
@@ -39,9 +40,20 @@ def checks_for(subject: Subject) -> list[Check]:
     of_kind = [check for check in CHECKS.values() if subject.kind in check.kinds]
     try:
         tags = subject.tags
-    except Exception:  # it cannot even be built: every check will say so
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # it cannot even be built: every check will say so
         return of_kind
     return [check for check in of_kind if check.unless not in tags]
+
+
+def probe(subject: Subject) -> str | None:
+    """Why a component cannot be used at all: loaded, built from its defaults, run once; none where it can."""
+    name = "check_building_touches_no_file" if subject.kind == "dataset" else "check_works_in_a_model"
+    outcome, reason = _run(CHECKS[name], subject)
+    if outcome != "failed":
+        return None
+    return reason if str(subject.entry) in reason else f"{subject.entry}: {reason}; {subject.entry.plugin.remedy}"
 
 
 def run_checks(subject: Subject) -> Iterator[Result]:
@@ -63,7 +75,7 @@ def _run(check: Check, subject: Subject) -> tuple[Literal["passed", "failed", "s
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a stranger's component may raise anything, SystemExit too
-        return "failed", f"{type(error).__name__}: {' '.join(str(error).split())} ({_where(error)})"
+        return "failed", f"{describe(error)} ({_where(error)})"
     return "passed", ""
 
 

@@ -59,7 +59,7 @@ def check_works_in_a_model(subject: Subject) -> None:
 def check_saved_and_loaded(subject: Subject) -> None:
     """A run with it, saved and opened again, has the same configuration and gives the same results."""
     with registered(subject), tempfile.TemporaryDirectory() as folder:
-        parts = assemble(validate(subject.sections()))
+        parts = assemble(compose(options=subject.sections()))
         create_run(Path(folder) / "run", parts)
         opened = open_run(Path(folder) / "run")
         again = opened.load_model()
@@ -81,7 +81,7 @@ def check_renamed_plugin_is_explained(subject: Subject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
         with registered(subject):
-            create_run(path, assemble(validate(subject.sections())))
+            create_run(path, assemble(compose(options=subject.sections())))
         with registered(subject, new) as entry:
             try:
                 open_run(path).load_model()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from scmrl_plugins.core.assembly import assemble_model
 from scmrl_plugins.core.compose import validate
 from scmrl_plugins.core.interfaces import MODALITIES, Fused, Modality, ModelOutput
 from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry.errors import describe
 from scmrl_plugins.testing.checks import check, fail, require
 from scmrl_plugins.testing.saving import registered
 from scmrl_plugins.testing.subject import BATCH, CHANNELS, CLASSES, TOKENS, Subject, call, convert, tensors
@@ -66,13 +68,15 @@ def check_modalities_get_gradients(subject: Subject) -> None:
 def check_unequal_tokens(subject: Subject) -> None:
     """Na != Nv works, or is refused by a ``UserError`` where the fusion is tagged ``equal-tokens``."""
     audio, visual = subject.inputs(visual_tokens=4)
-    if "equal-tokens" in subject.tags:
-        try:
-            subject.build()(audio, visual)
-        except UserError:
+    refusing = "equal-tokens" in subject.tags
+    try:
+        fused = subject.build()(audio, visual)
+    except Exception as error:
+        if refusing and isinstance(error, UserError):
             return
-        fail("tagged equal-tokens, but takes 9 audio tokens with 4 visual ones")
-    fused = subject.build()(audio, visual)
+        remedy = f"refuse them by a UserError{'' if refusing else ' and tag it equal-tokens'}"
+        raise AssertionError(f"9 audio tokens with 4 visual ones fail: {describe(error)}; {remedy}") from error
+    require(not refusing, "tagged equal-tokens, but takes 9 audio tokens with 4 visual ones")
     for name, stream, x in (("audio", fused.audio, audio), ("visual", fused.visual, visual)):
         if stream is not None:
             require(stream.shape == x.shape, f"{name} of {list(x.shape)} became {list(stream.shape)}")
@@ -149,18 +153,23 @@ def check_streams_get_gradients(subject: Subject) -> None:
     _check_gradient("visual", fused.visual)
 
 
-@check("backbone", "fusion", "readout")
+@check("neuron", "encoder", "backbone", "fusion", "readout", unless="stochastic")
 def check_batch_permutation(subject: Subject) -> None:
-    """Samples in another order give the same results in that order: none looks at its neighbours."""
-    order = torch.tensor([2, 0, 3, 1])
+    """Samples in another order, or one of them alone, give the same results: none looks at its neighbours."""
     component = subject.build().double().eval()
     inputs = convert(subject.inputs(), Tensor.double)
     plain = call(component, inputs)
-    permuted = call(component, convert(inputs, lambda tensor: tensor[:, order]))
-    for name, tensor in plain.items():
-        expected = tensor[order] if name.startswith(("output.logits", "output.aux_logits")) else tensor[:, order]
-        if not torch.allclose(expected, permuted[name]):
-            fail(f"{name} of a sample depends on the order of the batch")
+    for order in ([2, 0, 3, 1], [1], [2]):
+        change = "the order of the batch" if len(order) == BATCH else "the other samples of the batch"
+
+        def pick(x: Tensor, axis: int, order: list[int] = order) -> Tensor:
+            return x.index_select(axis, torch.tensor(order))
+
+        given = convert(inputs, functools.partial(pick, axis=0 if subject.kind == "encoder" else 1))
+        for name, tensor in call(component, given).items():
+            axis = 0 if name.startswith(("output.logits", "output.aux_logits")) else 1
+            same = torch.allclose(pick(plain[name], axis), tensor, equal_nan=True)
+            require(same, f"{name} of a sample depends on {change}")
 
 
 @check("backbone", "fusion", "readout")

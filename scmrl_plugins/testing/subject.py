@@ -79,7 +79,7 @@ class Subject:
         if self.kind == "dataset":
             return self.cls(config, self.model)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return self.cls(config, self.context(**changes))
 
     def inputs(
@@ -134,7 +134,7 @@ def _fixture(cls: Any) -> Mapping[str, Any]:
 def call(component: Any, inputs: tuple[Any, ...], seed: int = SEED) -> dict[str, Tensor]:
     """The named tensors that a component returns, drawn under the seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return tensors(component(*inputs))
 
 

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from scmrl_plugins.cli import options, output
+from scmrl_plugins.registry import UserError, catalogue
+
+if TYPE_CHECKING:
+    from scmrl_plugins.testing import Result, Subject
+
+
+@click.command("check")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Check every component that is installed.")
+@click.option("--package", metavar="DIST", help="Check the components of a distribution or plugin.")
+@click.option(
+    "--compiler",
+    metavar="BACKEND",
+    default="aot_eager",
+    show_default=True,
+    help="The backend of torch.compile; inductor takes a C++ compiler and longer.",
+)
+@options.plugin
+@options.json
+def command(names: tuple[str, ...], everything: bool, package: str | None, compiler: str, as_json: bool) -> None:
+    """Run the conformance checks of components by NAME, and exit with 1 if one fails.
+
+    What each check asks for is in docs/plugins.md.
+    """
+    if not (names or everything or package):
+        raise UserError("check what? Give a component's name, --package DIST or --all")
+    from scmrl_plugins.testing import Subject, subjects
+
+    if everything:
+        found = [Subject(entry, compiler=compiler) for entry in catalogue().entries]
+    else:
+        found = subjects(*names, package=package, compiler=compiler)
+    results = _run(found, quiet=as_json)
+    count = Counter(result.outcome for result in results)
+    if as_json:
+        totals = {outcome: count[outcome] for outcome in ("passed", "failed", "skipped")}
+        output.document({**totals, "checks": [asdict(result) for result in results]})
+    else:
+        click.echo(f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped")
+    if count["failed"]:
+        click.get_current_context().exit(1)
+
+
+def _run(found: Iterable[Subject], quiet: bool) -> list[Result]:
+    """Every result; each component is shown as soon as it is through."""
+    from scmrl_plugins.testing import run_checks
+
+    results = []
+    for subject in found:
+        own = list(run_checks(subject))
+        results += own
+        if quiet:
+            continue
+        passed = sum(result.outcome == "passed" for result in own)
+        click.echo(f"{subject.entry}: {passed} of {len(own)} checks passed")
+        for result in own:
+            if result.outcome != "passed":
+                click.echo(f"  {result.outcome} {result.check}: {result.reason}")
+    return results

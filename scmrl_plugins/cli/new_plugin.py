@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from scmrl_plugins.core import scaffold
+from scmrl_plugins.registry import KINDS
+
+
+@click.command("new-plugin")
+@click.argument("name")
+@click.option(
+    "--kind", type=click.Choice(KINDS), default="fusion", show_default=True, help="What kind of component it adds."
+)
+@click.option("-o", "--output", "folder", metavar="DIR", help="Where to write it; ./scmrl-NAME unless given.")
+def command(name: str, kind: str, folder: str | None) -> None:
+    """Write a plugin of your own: an installable package with a working component and its tests.
+
+    NAME is the component's, such as gated; the package is scmrl-gated.
+    """
+    chosen = scaffold.names(name, kind)
+    files = scaffold.render(chosen)
+    target = Path(folder or chosen.distribution)
+    scaffold.write(target, files)
+    click.echo(f"{kind} {chosen.component!r}, a package in {target}:")
+    for path in files:
+        click.echo(f"  {path}")
+    click.echo("next:")
+    for line in (
+        f"cd {shlex.quote(str(target))}",
+        "pip install -e '.[test]'",
+        f"scmrl check --package {chosen.distribution}",
+        "pytest",
+        f"scmrl train {chosen.options}",
+    ):
+        click.echo(f"  {line}")

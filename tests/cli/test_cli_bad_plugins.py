@@ -1,0 +1,152 @@
+"""Eighteen bad plugins beside a good one: each is named with its fault and a remedy, and none harms the rest."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bad_plugins import BAD, install
+from cli_runs import SMALL, TINY, assert_refused, invoke, run_python, run_scmrl
+from plugin_site import PluginSite
+
+from scmrl_plugins.cli import COMMANDS
+from scmrl_plugins.registry import catalogue
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    site = PluginSite(tmp_path_factory.mktemp("bad") / "site")
+    install(site)
+    return site.folder
+
+
+@pytest.fixture
+def all_bad(folder: Path, site: PluginSite, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """All of them in this process; standard output at the level of the system is nobody's business here."""
+    monkeypatch.syspath_prepend(folder)
+    catalogue.cache_clear()
+    return folder
+
+
+def errors_of(document: dict[str, list[dict[str, str]]], name: str) -> list[str]:
+    return [broken["error"] for broken in document["broken"] if broken["distribution"] == f"scmrl-z-{name}"]
+
+
+@pytest.fixture(scope="module")
+def listed(folder: Path) -> dict[str, list[dict[str, str]]]:
+    done = run_scmrl("plugins", "--json", PYTHONPATH=str(folder))
+    assert done.code == 0
+    assert "hello" in done.err
+    assert "hidden" in done.err
+    return json.loads(done.out)
+
+
+@pytest.fixture(scope="module")
+def strict(folder: Path) -> dict[str, list[dict[str, str]]]:
+    done = run_scmrl("plugins", "--strict", "--json", PYTHONPATH=str(folder))
+    assert done.code == 1
+    return json.loads(done.out)
+
+
+def test_there_are_eighteen() -> None:
+    assert len(BAD) == 18
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_it_is_listed_with_its_fault_and_a_remedy(
+    name: str, listed: dict[str, list[dict[str, str]]], strict: dict[str, list[dict[str, str]]]
+) -> None:
+    bad = BAD[name]
+    said = errors_of(listed, name)
+    assert bool(said) == bool(bad.listed), said
+    for word in bad.listed:
+        assert word in said[0]
+    everything = errors_of(strict, name)
+    assert everything[: len(said)] == said
+    assert everything, "not even --strict names it"
+    for word in bad.strict:
+        assert any(word in error for error in everything[len(said) :]), everything
+    for error in everything:
+        assert any(word in error for word in ("pip ", "write '", "must give")), f"no remedy: {error}"
+
+
+def test_the_good_one_has_no_fault(listed: dict[str, list[dict[str, str]]], strict: dict[str, list]) -> None:
+    assert "good" in [component["name"] for component in listed["components"]]
+    assert [b for b in listed["broken"] + strict["broken"] if b["distribution"] == "scmrl-good"] == []
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_building_it_ends_in_one_line_or_works(name: str, all_bad: Path) -> None:
+    bad = BAD[name]
+    done = invoke("build", *SMALL, "--json", "--fusion", bad.component or name)
+    if not bad.build:
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["kinds"]["fusion"] == (bad.component or name)
+        return
+    lines = done.err.splitlines()
+    assert done.code == 2
+    assert done.out == ""
+    assert lines[-1].startswith("Error: ")
+    assert not any("Traceback" in line for line in lines)
+    for word in bad.build:
+        assert word in lines[-1]
+
+
+def test_everything_else_works_beside_them(folder: Path, tmp_path: Path, small_cache: Path) -> None:
+    surroundings = {"PYTHONPATH": str(folder), "SCMRL_CACHE": str(small_cache)}
+    run = tmp_path / "run"
+    shown: set[str] = set()
+
+    def scmrl(*args: str | Path, code: int = 0) -> str:
+        shown.add(str(args[0]))
+        done = run_scmrl(*args, cwd=tmp_path, **surroundings)
+        assert done.code == code, done.err
+        assert "Traceback" not in done.err
+        return done.out
+
+    json.loads(scmrl("build", *SMALL, "--fusion", "good:good", "--json"))
+    scmrl("train", *TINY, "--fusion", "good:good", "--device", "cpu", "-o", run)
+    assert json.loads(scmrl("eval", run, "--device", "cpu", "--json"))["n"] > 0
+    assert scmrl("report", run)
+    assert "good" in scmrl("plugins")
+    assert json.loads(scmrl("check", "late", "--json"))["failed"] == 0
+    scmrl("predict", run, "--audio", "none.wav", "--visual", "none.png", code=2)
+    scmrl("new-plugin", "mine")
+    assert (tmp_path / "scmrl-mine").is_dir()
+    scmrl("demo", "-o", run, code=2)  # there is something already
+    assert shown == set(COMMANDS)
+
+
+def test_they_cost_help_nothing(folder: Path) -> None:
+    code = "import sys, runpy; sys.argv = ['scmrl', '--help']\n"
+    code += "try: runpy.run_module('scmrl_plugins', run_name='__main__')\n"
+    code += "except SystemExit: print('TORCH' if 'torch' in sys.modules else 'LIGHT', file=sys.stderr)"
+    done = run_python("-c", code, PYTHONPATH=str(folder))
+    assert done.err == "LIGHT\n"  # and none of them was asked: two of them print
+
+
+def test_json_stays_one_document_whatever_prints(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scmrl_plugins", "build", *SMALL, "--fusion", "prints", "--json"],
+        env={"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert json.loads(done.stdout)["kinds"]["fusion"] == "prints"
+    assert "hidden" in done.stderr
+
+
+def test_strict_is_content_with_the_built_ins() -> None:
+    assert invoke("plugins", "--strict").code == 0
+
+
+def test_a_plugin_of_that_name_is_quoted_where_its_component_is_asked_for(all_bad: Path) -> None:
+    done = invoke("build", "--fusion", "syntax-error")
+    assert_refused(
+        type(done)(done.code, done.out, done.err.splitlines()[-1] + "\n"),
+        "plugins with problems: syntax-error: Syntax",
+    )

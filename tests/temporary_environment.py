@@ -1,0 +1,48 @@
+"""A virtual environment of a test's own, which sees everything that is installed beside this Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+# Build with the setuptools that is here, so that no test waits for a download; pip reads "no" as "no isolation".
+BUILD_HERE = {"PIP_NO_BUILD_ISOLATION": "no", "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+TOOLS = {"pip": "pip", "scmrl": "scmrl_plugins", "pytest": "pytest"}
+
+
+class TemporaryEnvironment:
+    """``run`` a shell line in it; what pip installs there is seen there alone."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        venv.create(folder, with_pip=False, symlinks=True)
+        scripts = folder / "bin"
+        (site,) = folder.glob("lib/python*/site-packages")
+        places = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+        (site / "surroundings.pth").write_text("".join(f"import site; site.addsitedir({p!r})\n" for p in places))
+        for name, module in TOOLS.items():
+            tool = scripts / name
+            tool.write_text(f'#!/bin/sh\nexec "{scripts}/python" -m {module} "$@"\n')
+            tool.chmod(0o755)
+        inherited = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+        self.environment = {
+            **inherited,
+            **BUILD_HERE,
+            "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+            **environment,
+        }
+
+    def run(self, line: str, cwd: Path, code: int = 0) -> str:
+        """What a line of shell prints on standard output; its exit code must be ``code``."""
+        done = subprocess.run(
+            ["sh", "-euc", line], cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=280
+        )
+        assert done.returncode == code, f"{line}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout if code == 0 else done.stderr
+
+
+assert sys.platform != "win32", "the scripts are for a POSIX shell"
