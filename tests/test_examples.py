@@ -16,7 +16,7 @@ from scmrl_plugins.core.compose import compose
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
-CONFIGURATIONS = sorted(EXAMPLES.rglob("*.toml"))
+CONFIGURATIONS = sorted(path for path in EXAMPLES.rglob("*.toml") if path.name != "pyproject.toml")
 SWAPS = [path for path in CONFIGURATIONS if path.parent.name in ("neuron", "fusion", "loss")]
 
 
