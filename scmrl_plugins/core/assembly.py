@@ -97,22 +97,28 @@ def assemble_model(
         channels=channels,
         neuron=factory,
         modalities=getattr(fusion_class, "modalities", MODALITIES),
+        joint=getattr(fusion_class, "joint", False),
+        heads=getattr(fusion_class, "heads", ()),
     )
     factory.context = context
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.train.seed)  # the CPU's alone: weights are made there
         encoder_class, encoder_config = load("encoder")
-        encoder = encoder_class(encoder_config, context)
+        of = {modality: dataclasses.replace(context, modality=modality) for modality in context.modalities}
+        encoders: dict[str, nn.Module] = {name: encoder_class(encoder_config, own) for name, own in of.items()}
         backbone_class, backbone_config = load("backbone")
-        backbones: dict[str, nn.Module] = {
-            modality: backbone_class(backbone_config, dataclasses.replace(context, modality=modality))
-            for modality in context.modalities
-        }
-        fusion = fusion_class(fusion_config, context)
+        backbones: dict[str, nn.Module] = {name: backbone_class(backbone_config, own) for name, own in of.items()}
+        widths = getattr(next(iter(backbones.values())), "widths", ())
+        fusion = fusion_class(fusion_config, dataclasses.replace(context, widths=widths))
         readout_class, readout_config = load("readout")
+        if (context.joint or context.heads) and not getattr(readout_class, "further_heads", False):
+            raise UserError(
+                f"fusion {config.fusion.name!r} asks for a joint stream or further heads, which readout "
+                f"{config.readout.name!r} does not give: choose another, such as 'add'"
+            )
         readout = readout_class(readout_config, context)
-        losses = config.loss or [LossSection(name=n) for n in getattr(fusion, "default_losses", ("ce",))]
+        losses = config.loss or [_as_section(loss) for loss in getattr(fusion, "default_losses", ("ce",))]
         terms = []
         for place, section in enumerate(losses):
             loss_class, loss_config = load("loss", f"loss.{place}", section)
@@ -124,12 +130,17 @@ def assemble_model(
         classes,
         channels,
         neuron_class,
-        encoder,
+        encoders,
         backbones,
         fusion,
         readout,
     )
+    model.record_firing_rates(any(getattr(term, "needs_firing_rates", False) for term in terms))
     return model, Objective([s.name for s in losses], terms, [s.weight for s in losses])
+
+
+def _as_section(loss: str | Mapping[str, Any]) -> LossSection:
+    return LossSection(name=loss) if isinstance(loss, str) else LossSection(**loss)
 
 
 def _resolve_recipe(train: TrainConfig) -> TrainConfig:

@@ -73,9 +73,15 @@ class Context:
     """Input channels of each modality, ``{"audio": 1, "visual": 3}``."""
     neuron: NeuronFactory
     modality: Modality | None = None
-    """Which modality a backbone serves; none for the other kinds."""
+    """Which modality a backbone or an encoder serves; none for the other kinds."""
     modalities: tuple[Modality, ...] = MODALITIES
     """The modalities that the fusion block uses, for the read-out."""
+    joint: bool = False
+    """Whether the fusion block makes a joint stream, which then predicts, for the read-out."""
+    heads: tuple[Modality, ...] = ()
+    """Modalities whose own streams get a head each, beside the one that predicts, for the read-out."""
+    widths: tuple[int, ...] = ()
+    """Channels after each stage of a hierarchical backbone, the last of them D, for the fusion block."""
 
 
 @dataclass
@@ -83,12 +89,16 @@ class Fused:
     """What a fusion block returns.
 
     ``audio``, ``visual``: the streams after fusion, ``[T, B, D, N]``, none for a modality it does not use.
-    ``residuals``: by modality, ``[T, B, D, N]``, what a loss may align.
+    ``residuals``: by modality, ``[T, B, D, N]``, what a loss may align. ``joint``: one stream of both modalities,
+    ``[T, B, D, N]``, which the read-out predicts from in their place. ``shares``: by modality, ``[B]``, how much
+    of the fused stream is that modality's; they sum to 1.
     """
 
     audio: Tensor | None
     visual: Tensor | None
     residuals: dict[str, Tensor] = field(default_factory=dict)
+    joint: Tensor | None = None
+    shares: dict[str, Tensor] = field(default_factory=dict)
 
     def streams(self) -> list[Tensor]:
         """The streams of the modalities that are there, audio first."""
@@ -97,14 +107,20 @@ class Fused:
 
 @dataclass
 class ModelOutput:
-    """What a model returns: ``logits [B, K]``, further heads' logits by name, and what a loss aligns.
+    """What a model returns: ``logits [B, K]``, further heads' logits by name, and what a loss may look at.
 
     ``aligned``: ``{"audio": [T, B, D], "visual": [T, B, D]}``, the residuals averaged over tokens, or none.
+    ``step_logits``: ``[T, B, K]``, the prediction of each time step, whose mean is ``logits``, or none.
+    ``shares``: as in ``Fused``. ``firing_rates``: ``[L]``, spikes a neuron and time step of every neuron layer;
+    kept for a loss that says ``needs_firing_rates = True``.
     """
 
     logits: Tensor
     aux_logits: dict[str, Tensor] = field(default_factory=dict)
     aligned: dict[str, Tensor] | None = None
+    step_logits: Tensor | None = None
+    shares: dict[str, Tensor] = field(default_factory=dict)
+    firing_rates: Tensor | None = None
 
 
 class Neuron(Protocol):
@@ -121,7 +137,10 @@ class Neuron(Protocol):
 
 
 class Encoder(Protocol):
-    """``(x [B, C, H, W] or [B, T, C, H, W]) -> [T, B, C, H, W]``; a static input may come back as a view."""
+    """``(x [B, C, H, W] or [B, T, C, H, W]) -> [T, B, C, H, W]``, one instance a modality.
+
+    A static input may come back as a view.
+    """
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
@@ -130,7 +149,9 @@ class Backbone(Protocol):
     """``(x [T, B, C, H, W]) -> tokens [T, B, D, N]``, one instance a modality.
 
     May also have ``feed_forward(tokens) -> tokens``: the half of its last block that follows the fusion, as
-    in a Transformer the MLP follows the attention; it is applied to each fused stream.
+    in a Transformer the MLP follows the attention; it is applied to each fused stream. A hierarchical backbone
+    has ``stages``, modules ``[T, B, C, H, W] -> [T, B, C', H', W']`` whose last result is the tokens, and
+    ``widths``, the channels C' of each: a fusion block with ``between`` then also runs between its last stages.
     """
 
     def __call__(self, x: Tensor) -> Tensor: ...
@@ -141,20 +162,31 @@ class Fusion(Protocol):
 
     ``modalities`` (default both): those it uses; the other is none in the call and need not be given by the
     user. ``default_losses`` (default ``("ce",)``): the losses it is published with, used where the
-    configuration names none.
+    configuration names none; a name, or a section such as ``{"name": "ce", "weight": 0.5}``. ``joint`` (default
+    false): it makes a joint stream. ``heads`` (default none): modalities whose streams get a head of their own.
+    ``between`` (default none): fusion blocks for the stages before the last of a hierarchical backbone.
     """
 
     def __call__(self, audio: Tensor | None, visual: Tensor | None) -> Fused: ...
 
 
 class Readout(Protocol):
-    """``(Fused) -> ModelOutput``."""
+    """``(Fused) -> ModelOutput``.
+
+    ``further_heads = True`` on the class: it reads a joint stream and gives ``Context.heads`` as ``aux_logits``;
+    a fusion that asks for either is refused with any other read-out.
+    """
 
     def __call__(self, fused: Fused) -> ModelOutput: ...
 
 
 class Loss(Protocol):
-    """``(ModelOutput, target [B]) -> scalar``."""
+    """``(ModelOutput, target [B]) -> scalar``.
+
+    ``needs_firing_rates`` (default false): the model records them for it. ``example`` (default none): sections of
+    a configuration whose model gives the loss what it needs, for the conformance checks:
+    ``{"fusion": {"name": "taaf"}}``.
+    """
 
     def __call__(self, output: ModelOutput, target: Tensor) -> Tensor: ...
 

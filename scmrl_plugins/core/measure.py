@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from scmrl_plugins.core.interfaces import ModelOutput
+from scmrl_plugins.core.interfaces import MODALITIES, ModelOutput
 from scmrl_plugins.core.model import AudioVisualModel
 
 
@@ -93,20 +93,19 @@ def measure(model: AudioVisualModel, inputs: dict[str, Tensor]) -> tuple[Measure
     batch = next(iter(inputs.values())).shape[0]
     state = {name: buffer.clone() for name, buffer in model.named_buffers()}
     tokens: dict[str, int] = {}
-    handles = [
-        backbone.register_forward_hook(
-            lambda _module, _args, out, name=name: tokens.__setitem__(name, out.shape[-1])
-        )
-        for name, backbone in model.backbones.items()
-    ]
+
+    def count_tokens(_fusion: nn.Module, streams: tuple[Tensor | None, ...]) -> None:
+        given = zip(MODALITIES, streams, strict=True)
+        tokens.update({name: stream.shape[-1] for name, stream in given if stream is not None})
+
+    handle = model.fusion.register_forward_pre_hook(count_tokens)
     training = model.training
     try:
         model.train()
         with torch.no_grad(), FlopCounterMode(display=False) as flops, FiringRates(model) as firing:
             output = model(**inputs)
     finally:
-        for handle in handles:
-            handle.remove()
+        handle.remove()
         model.train(training)
         for name, buffer in model.named_buffers():
             buffer.copy_(state[name])

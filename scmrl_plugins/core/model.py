@@ -1,11 +1,13 @@
-"""The model: encoder, one backbone a modality, fusion, feed-forward, read-out."""
+"""The model: one encoder and one backbone a modality, fusion, feed-forward, read-out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from scmrl_plugins.core.interfaces import MODALITIES, Fused, ModelOutput
 from scmrl_plugins.registry import UserError, catalogue
@@ -27,7 +29,7 @@ class AudioVisualModel(nn.Module):
         classes: Sequence[str],
         channels: Mapping[str, int],
         neuron: type[nn.Module],
-        encoder: nn.Module,
+        encoders: Mapping[str, nn.Module],
         backbones: Mapping[str, nn.Module],
         fusion: nn.Module,
         readout: nn.Module,
@@ -37,10 +39,22 @@ class AudioVisualModel(nn.Module):
         self.classes = tuple(classes)
         self.channels = dict(channels)
         self.neuron_type = neuron
-        self.encoder = encoder
+        self.encoders = nn.ModuleDict(encoders)
         self.backbones = nn.ModuleDict(backbones)
         self.fusion = fusion
         self.readout = readout
+        self._recording: list[RemovableHandle] = []
+        self._rates: list[Tensor] = []
+
+    def record_firing_rates(self, wanted: bool) -> None:
+        """Whether each output holds the firing rate of every neuron layer, as part of the graph."""
+        for handle in self._recording:
+            handle.remove()
+        layers = [module for module in self.modules() if isinstance(module, self.neuron_type)] if wanted else []
+        self._recording = [layer.register_forward_hook(self._record) for layer in layers]
+
+    def _record(self, _layer: nn.Module, _inputs: object, spikes: Tensor) -> None:
+        self._rates.append(spikes.mean())
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -50,7 +64,12 @@ class AudioVisualModel(nn.Module):
     def forward(self, audio: Tensor | None = None, visual: Tensor | None = None) -> ModelOutput:
         given = {"audio": audio, "visual": visual}
         batch = self._check(given)
-        tokens = {name: self._tokens(name, given[name], batch) for name in self.backbones}
+        self._rates.clear()
+        encoded = {name: self._encode(name, given[name], batch) for name in self.backbones}
+        tokens = self._tokens(encoded)
+        for name, stream in tokens.items():
+            shape = (self.config.model.steps, batch, self.config.model.embed_dims, None)
+            self._expect("backbone", f"for {name} ", stream, shape)
         fused = self.fusion(tokens.get("audio"), tokens.get("visual"))
         self._check_fused(fused, batch)
         fused.audio = self._feed_forward("audio", fused.audio)
@@ -59,24 +78,45 @@ class AudioVisualModel(nn.Module):
         if not isinstance(output, ModelOutput):
             self._reject("readout", f"returned {_shown(output)}, and a ModelOutput is asked for")
         self._expect("readout", "as logits ", output.logits, (batch, len(self.classes)))
+        if self._rates:
+            output.firing_rates = torch.stack(self._rates)
+            self._rates.clear()
         return output
 
-    def _tokens(self, modality: str, x: Tensor | None, batch: int) -> Tensor:
-        dims, steps = self.config.model.embed_dims, self.config.model.steps
-        size = self.config.model.image_size
-        encoded = self.encoder(x)
-        self._expect("encoder", "", encoded, (steps, batch, self.channels[modality], size, size))
-        tokens: Tensor = self.backbones[modality](encoded)
-        self._expect("backbone", f"for {modality} ", tokens, (steps, batch, dims, None))
-        return tokens
+    def _encode(self, modality: str, x: Tensor | None, batch: int) -> Tensor:
+        steps, size = self.config.model.steps, self.config.model.image_size
+        encoded: Tensor = self.encoders[modality](x)
+        self._expect("encoder", f"for {modality} ", encoded, (steps, batch, self.channels[modality], size, size))
+        return encoded
+
+    def _tokens(self, encoded: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Each backbone's tokens; for a fusion of several scales they go stage by stage, it between."""
+        between = list(getattr(self.fusion, "between", ()))
+        if not between:
+            return {name: backbone(encoded[name]) for name, backbone in self.backbones.items()}
+        maps = dict(encoded)
+        every: list[Any] = [backbone.stages for backbone in self.backbones.values()]
+        stages = list(zip(*every, strict=True))
+        for place, both in enumerate(stages):
+            maps = {name: stage(maps[name]) for name, stage in zip(maps, both, strict=True)}
+            left = len(stages) - 1 - place
+            if 0 < left <= len(between):
+                audio, visual = maps["audio"], maps["visual"]
+                fused = between[-left](audio.flatten(3), visual.flatten(3))
+                maps = {
+                    "audio": fused.audio.unflatten(3, audio.shape[3:]),
+                    "visual": fused.visual.unflatten(3, visual.shape[3:]),
+                }
+        return {name: x.flatten(3) for name, x in maps.items()}
 
     def _check_fused(self, fused: Fused, batch: int) -> None:
         if not isinstance(fused, Fused):
             self._reject("fusion", f"returned {_shown(fused)}, and a Fused is asked for")
-        if not fused.streams():
+        streams = {"audio": fused.audio, "visual": fused.visual, "joint": fused.joint}
+        if all(stream is None for stream in streams.values()):
             self._reject("fusion", "returned a Fused without a stream")
         shape = (self.config.model.steps, batch, self.config.model.embed_dims, None)
-        for name, stream in (("audio", fused.audio), ("visual", fused.visual)):
+        for name, stream in streams.items():
             if stream is not None:
                 self._expect("fusion", f"as {name} ", stream, shape)
         for name, residual in fused.residuals.items():

@@ -22,6 +22,17 @@ from scmrl_plugins.registry import UserError
 _UNUSED = re.compile(r"norm1|norm2|res_lif|av_attention|act_fun|threshold")
 
 _ATTENTION = {"query": "q", "key": "k", "value": "v", "projection": "proj"}
+_MLP = {"expand": "fc1", "contract": "fc2"}
+_LINEAR = {"reduce": "fc1", "weigh": "fc2", "own": "fc1", "other": "fc2"}
+# The published block 0 is audio's, 1 vision's.
+_BLOCKS = {
+    "audio_from_visual": "block.0",
+    "visual_from_audio": "block.1",
+    "audio_weight": "block.0",
+    "visual_weight": "block.1",
+    "audio_with_visual": "block.0",
+    "visual_with_audio": "block.1",
+}
 _ATTENTION_NAMES = {"Spatial": "spatial", "Temporal": "temporal", "SpatialTemporal": "spatiotemporal"}
 
 
@@ -72,7 +83,10 @@ def reference_parameters(model: AudioVisualModel) -> dict[str, Tensor]:
     own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     unimodal = len(model.modalities) == 1
     both = all(any(f".{kind}." in name for name in own) for kind in ("spatial", "temporal"))
-    return {_published(name, unimodal, both): tensor for name, tensor in own.items() if not _UNUSED.search(name)}
+    joint = any(name.startswith("readout.heads.") for name in own)
+    return {
+        _published(name, unimodal, both, joint): tensor for name, tensor in own.items() if not _UNUSED.search(name)
+    }
 
 
 def _sections(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,8 +103,13 @@ def _sections(config: Mapping[str, Any]) -> dict[str, Any]:
             "align": bool(config["contrastive"]),
             "temporal_order": "published",
         }
+    elif method == "WeightAttention":
+        fusion = {"name": "weight-attention"}
+    elif method == "CMCI":
+        fusion = {"name": "cmci", "both_blocks": True}
     else:
-        raise UserError(f"attn_method {method!r} is not here; there are {', '.join(_ATTENTION_NAMES)}")
+        known = ", ".join([*_ATTENTION_NAMES, "WeightAttention", "CMCI"])
+        raise UserError(f"attn_method {method!r} is not here; there are {known}")
     if config.get("scale", 0.25) != 0.25:
         raise UserError(f"scale {config['scale']} is not here: the attention's factor is 0.25")
     lif = config.get("lif", {})
@@ -115,15 +134,18 @@ def _sections(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _published(name: str, unimodal: bool, both: bool) -> str:
+def _published(name: str, unimodal: bool, both: bool, joint: bool) -> str:
     """Our name of a parameter as the published code has it.
 
-    ``unimodal``: the model has one modality; ``both``: its attention has a spatial and a temporal branch.
+    ``unimodal``: the model has one modality; ``both``: its attention has a spatial and a temporal branch;
+    ``joint``: it has a joint stream and three heads.
     """
     parts = name.split(".")
     leaf = parts[-1]
     if parts[0] == "readout":
-        return f"head.{leaf}"
+        if parts[1] == "heads":
+            return f"head.{1 + MODALITIES.index(parts[2])}.{leaf}"
+        return f"head.0.{leaf}" if joint else f"head.{leaf}"
     if parts[0] == "backbones":
         modality, rest = parts[1], parts[2:]
         if rest[0] == "patches":
@@ -134,11 +156,15 @@ def _published(name: str, unimodal: bool, both: bool) -> str:
             return f"{embed}.proj_{rest[3]}{stage}.{leaf}"
         if rest[0] == "mlp":
             place = "block.0.mlp" if unimodal else f"mlp.{MODALITIES.index(modality)}.mlp"
-            return f"{place}.{ {'expand': 'fc1', 'contract': 'fc2'}[rest[1]] }_{rest[2]}.{leaf}"
+            return f"{place}.{_MLP[rest[1]]}_{rest[2]}.{leaf}"
     if parts[0] == "fusion":
+        block = _BLOCKS.get(parts[1])
+        if block and parts[2] in _LINEAR:
+            return f"{block}.attn.{_LINEAR[parts[2]]}.{leaf}"
+        if block and parts[2] == "mlp":
+            return f"{block}.attn.mlp.mlp.{_MLP[parts[3]]}_{parts[4]}.{leaf}"
         if parts[1] == "attention":
             return f"block.0.attn.{_ATTENTION[parts[2]]}_{parts[3]}.{leaf}"
-        block = {"audio_from_visual": "block.0", "visual_from_audio": "block.1"}.get(parts[1])
         if block and parts[2] == "project":
             return f"{block}.trans_linear.{leaf}"
         if block and parts[2] in ("spatial", "temporal"):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 
+from scmrl_plugins.core.interfaces import MODALITIES
 from scmrl_plugins.testing.checks import check, require
 from scmrl_plugins.testing.subject import BATCH, Subject, call
 
 
 @check("encoder")
 def check_encoded_shape(subject: Subject) -> None:
-    """``[B, C, H, W]`` becomes ``[T, B, C, H, W]``, with one channel or several."""
+    """``[B, C, H, W]`` of either modality becomes ``[T, B, C, H, W]``, with one channel or several."""
     size, steps = subject.model.image_size, subject.model.steps
-    for channels in (1, 3):
-        output = call(subject.build(), (torch.randn(BATCH, channels, size, size),))["output"]
+    for modality, channels in itertools.product(MODALITIES, (1, 3)):
+        output = call(subject.build(modality=modality), (torch.randn(BATCH, channels, size, size),))["output"]
         wanted = [steps, BATCH, channels, size, size]
         require(list(output.shape) == wanted, f"the output is {list(output.shape)}, and {wanted} is asked for")
 

@@ -13,11 +13,13 @@ from scmrl_plugins.core.compose import validate
 from scmrl_plugins.core.interfaces import MODALITIES, Fused, Modality, ModelOutput
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import describe
-from scmrl_plugins.testing.checks import check, fail, require
+from scmrl_plugins.testing.checks import NotApplicableError, check, fail, require
 from scmrl_plugins.testing.saving import registered
 from scmrl_plugins.testing.subject import BATCH, CHANNELS, CLASSES, TOKENS, Subject, call, convert, tensors
 
 STEPS = (1, 2, 5)
+BATCH_FIRST = ("output.logits", "output.aux_logits", "output.shares")
+"""What has no time axis before that of the batch."""
 
 
 @check("backbone")
@@ -145,6 +147,25 @@ def check_one_stream_alone(subject: Subject) -> None:
 
 
 @check("readout")
+def check_joint_stream_and_heads(subject: Subject) -> None:
+    """With ``further_heads``, a joint stream predicts in place of both, and each head asked for is there."""
+    if not getattr(subject.cls, "further_heads", False):
+        raise NotApplicableError("has not further_heads = True: fusions that ask for them refuse it")
+    component = subject.build(joint=True, heads=MODALITIES).eval()
+    (fused,) = subject.inputs()
+    fused.joint = torch.zeros_like(fused.audio)
+    first = component(fused)
+    fused.audio, fused.visual = fused.visual, fused.audio
+    second = component(fused)
+    require(set(first.aux_logits) == set(MODALITIES), f"gives heads for {sorted(first.aux_logits)}")
+    require(torch.equal(first.logits, second.logits), "the prediction depends on more than the joint stream")
+    for name in MODALITIES:
+        logits = first.aux_logits[name]
+        require(tuple(logits.shape) == (BATCH, len(CLASSES)), f"the head of {name} gives {list(logits.shape)}")
+        require(not torch.equal(logits, second.aux_logits[name]), f"the head of {name} does not see its stream")
+
+
+@check("readout")
 def check_streams_get_gradients(subject: Subject) -> None:
     """Each stream gets a gradient from the logits, finite and not zero everywhere."""
     (fused,) = convert(subject.inputs(), Tensor.requires_grad_)
@@ -167,7 +188,7 @@ def check_batch_permutation(subject: Subject) -> None:
 
         given = convert(inputs, functools.partial(pick, axis=0 if subject.kind == "encoder" else 1))
         for name, tensor in call(component, given).items():
-            axis = 0 if name.startswith(("output.logits", "output.aux_logits")) else 1
+            axis = 0 if name.startswith(BATCH_FIRST) else 1
             same = torch.allclose(pick(plain[name], axis), tensor, equal_nan=True)
             require(same, f"{name} of a sample depends on {change}")
 
@@ -178,7 +199,7 @@ def check_any_number_of_steps(subject: Subject) -> None:
     for steps in STEPS:
         for name, tensor in call(subject.build(), subject.inputs(steps=steps)).items():
             require(bool(torch.isfinite(tensor).all()), f"{name} is not finite for T = {steps}")
-            if not name.startswith(("output.logits", "output.aux_logits")):
+            if not name.startswith(BATCH_FIRST):
                 require(tensor.shape[0] == steps, f"{name} has {tensor.shape[0]} time steps for T = {steps}")
 
 

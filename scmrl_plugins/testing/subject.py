@@ -69,7 +69,7 @@ class Subject:
             "num_classes": len(CLASSES),
             "channels": CHANNELS,
             "neuron": make,
-            "modality": "audio" if self.kind == "backbone" else None,
+            "modality": "audio" if self.kind in ("encoder", "backbone") else None,
         }
         return Context(**(sizes | changes))
 
@@ -106,8 +106,17 @@ class Subject:
             return (Fused(spikes(TOKENS), spikes(visual_tokens), residuals),)
         aligned = {name: torch.randn(t, batch, d, generator=draw) for name in CHANNELS}
         heads = {name: torch.randn(batch, len(CLASSES), generator=draw) for name in CHANNELS}
-        logits = torch.randn(batch, len(CLASSES), generator=draw)
-        return (ModelOutput(logits, heads, aligned), torch.arange(batch) % len(CLASSES))
+        step_logits = torch.randn(t, batch, len(CLASSES), generator=draw)
+        share = torch.rand(batch, generator=draw)
+        output = ModelOutput(
+            step_logits.mean(0),
+            heads,
+            aligned,
+            step_logits,
+            {"audio": share, "visual": 1 - share},
+            torch.rand(5, generator=draw),
+        )
+        return (output, torch.arange(batch) % len(CLASSES))
 
     def fixture(self) -> Mapping[str, Any]:
         """The options that read a data set's miniature, written once a process; nothing for other kinds."""
@@ -117,7 +126,8 @@ class Subject:
         """Sections of a configuration whose model has this component in it."""
         section = {"name": name or self.entry.qualified, **self.config().model_dump(exclude_none=True)}
         if self.kind == "loss":  # beside one that always has a gradient
-            return {"model": self.model.model_dump(), "loss": [{"name": "ce"}, section]}
+            example = dict(getattr(self.cls, "example", {}))
+            return {"model": self.model.model_dump(), **example, "loss": [{"name": "ce"}, section]}
         sections: dict[str, Any] = {"model": self.model.model_dump(), "neuron": {"name": "lif", "threshold": 0.5}}
         return sections | {self.kind: section}
 

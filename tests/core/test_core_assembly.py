@@ -170,7 +170,7 @@ def test_operations_of_a_small_late_model_by_hand(small: Small, steps: int) -> N
         convolutions = 64 * 9 * channels * 4 + 16 * 9 * 4 * 8 + 4 * 9 * 8 * 8
         return convolutions + 4 * (8 * 16 + 16 * 8)
 
-    expected = steps * (backbone(1) + backbone(2)) + 8 * 3
+    expected = steps * (backbone(1) + backbone(2) + 8 * 3)
     for batch in (1, 4):
         inputs = measure.random_inputs(model, torch.device("cpu"), batch=batch)
         found, output = measure.measure(model, inputs)

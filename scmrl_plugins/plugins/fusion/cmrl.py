@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused
 from scmrl_plugins.plugins.transformer.attention import SpikingAttention, TemporalAttention, TemporalOrder
+from scmrl_plugins.plugins.transformer.layers import linear
 
 
 class CMRL(nn.Module):
@@ -84,9 +85,7 @@ class SemanticProjection(nn.Module):
 
     def __init__(self, context: Context, threshold: float | None) -> None:
         super().__init__()
-        self.linear = nn.Linear(context.embed_dims, context.embed_dims)
-        nn.init.trunc_normal_(self.linear.weight, std=0.02)
-        nn.init.zeros_(self.linear.bias)
+        self.linear = linear(context.embed_dims, context.embed_dims)
         self.neuron = context.neuron() if threshold is None else context.neuron(threshold=threshold)
 
     def forward(self, residual: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The spiking Transformer: patch splitting, attention, MLP, and the backbone made of them."""
+"""The spiking Transformer: patch splitting, attention, MLP, and the backbones made of them."""
 
 from __future__ import annotations
 
@@ -13,4 +13,10 @@ def scmrl_register(register: Register) -> None:
         "spikformer",
         "scmrl_plugins.plugins.transformer.backbone:Spikformer",
         "spiking patch splitting, then blocks of spiking self-attention and MLP",
+    )
+    register(
+        "backbone",
+        "qkformer",
+        "scmrl_plugins.plugins.transformer.qkformer:QKFormer",
+        "three scales with query-key attention, linear in tokens",
     )

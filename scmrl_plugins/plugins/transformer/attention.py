@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -74,3 +76,66 @@ class TemporalAttention(SpikingAttention):
             return rearrange(mixed, "n b h t d -> t b (h d) n")
         mixed = rearrange(mixed, "n b h t d -> n b (h t) d")
         return rearrange(mixed, "n b (t h) d -> t b (h d) n", h=self.heads)
+
+
+class PositionedAttention(SpikingAttention):
+    """LIF(BN(Conv(LIF(LIF(q k^T + B) v 0.25)))): a bias by relative position, and a neuron on the scores.
+
+    ``x [T, B, D, N], y [T, B, D, M] -> [T, B, D, N]``. Tokens are taken as rows of a square; B holds one learned
+    number a head for each offset in rows and columns, offsets beyond ``reach`` counting as ``reach``.
+    """
+
+    def __init__(self, context: Context, threshold: float | None = None, *, reach: int = 7) -> None:
+        super().__init__(context, threshold)
+        self.reach = reach
+        self.bias = nn.Parameter(torch.empty(self.heads, 2 * reach + 1, 2 * reach + 1))
+        nn.init.trunc_normal_(self.bias, std=0.02)
+        self.score_neuron = context.neuron()
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
+        scores = self.score_neuron(q @ k.transpose(-2, -1) + self._bias(q.shape[3], k.shape[3]))
+        return rearrange(scores @ v * SCALE, "t b h n d -> t b (h d) n")
+
+    def _bias(self, n: int, m: int) -> Tensor:
+        """``[heads, N, M]``."""
+        own, other = (_places(count, self.bias.device) for count in (n, m))
+        offsets = (own.unsqueeze(1) - other.unsqueeze(0)).clamp(-self.reach, self.reach) + self.reach
+        return self.bias[:, offsets[..., 0], offsets[..., 1]]
+
+
+def _places(count: int, device: torch.device) -> Tensor:
+    """Row and column of each token, ``[N, 2]``, as they lie in a square of ceil(sqrt(N)) columns."""
+    columns = math.isqrt(count - 1) + 1
+    index = torch.arange(count, device=device)
+    return torch.stack([index // columns, index % columns], dim=1)
+
+
+class QueryKeyAttention(nn.Module):
+    """LIF(BN(Conv(m k))) with q = LIF(BN(Conv(x))), k = LIF(BN(Conv(y))): a mask of queries on keys, no values.
+
+    ``x, y [T, B, D, N] -> [T, B, D, N]``. Over tokens m = LIF(sum of a head's channels of q), ``[T, B, h, N]`` for
+    h heads; over channels m = LIF(sum over tokens of q), ``[T, B, D]``. Cost linear in N. Source: QKFormer, arXiv
+    2403.16552.
+    """
+
+    def __init__(self, context: Context, over: Literal["tokens", "channels"]) -> None:
+        super().__init__()
+        dims, self.heads, self.over = context.embed_dims, context.num_heads, over
+        if dims % self.heads:
+            raise UserError(f"model.num_heads = {self.heads} does not divide the {dims} channels of a stage")
+        self.query = SpikingConv(dims, dims, context.neuron)
+        self.key = SpikingConv(dims, dims, context.neuron)
+        self.mask_neuron = context.neuron()
+        self.projection = SpikingConv(dims, dims, context.neuron)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        q, k = self.query(x), self.key(y)
+        if self.over == "channels":
+            masked = self.mask_neuron(q.sum(3, keepdim=True)) * k
+        else:
+            mask = self.mask_neuron(rearrange(q, "t b (h d) n -> t b h d n", h=self.heads).sum(3, keepdim=True))
+            masked = rearrange(
+                mask * rearrange(k, "t b (h d) n -> t b h d n", h=self.heads), "t b h d n -> t b (h d) n"
+            )
+        return self.projection(masked)
