@@ -40,6 +40,9 @@ def cli_page() -> str:
         assert command is not None
         inner = click.Context(command, info_name=name, parent=context, terminal_width=100)
         parts.append(f"## scmrl {name}\n\n```text\n{command.get_help(inner)}\n```\n")
+        for deeper, inside in getattr(command, "commands", {}).items():
+            innermost = click.Context(inside, info_name=deeper, parent=inner, terminal_width=100)
+            parts.append(f"## scmrl {name} {deeper}\n\n```text\n{inside.get_help(innermost)}\n```\n")
     return "\n".join(parts)
 
 

@@ -48,8 +48,10 @@ def test_the_commands_work_in_their_order(small_cache: Path, tmp_path: Path) -> 
     assert len(shown) >= 6
     for line in shown:
         arguments = line.split()[1:]
-        if arguments[0] == "train":  # the same command, on fewer digits
-            arguments += ["--set", "dataset.images=100"]
+        if arguments[0] in ("train", "bench"):  # the same command, on fewer digits
+            arguments += ["--set", "dataset.images=100", "--set", "train.epochs=1"]
+        if arguments[0] == "bench":
+            arguments += ["--set", "model.steps=1", "--set", "model.embed_dims=16"]
         run(["-m", "scmrl_plugins", *arguments], tmp_path, {"SCMRL_CACHE": str(small_cache)})
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "predict": "predict",
     "report": "report",
     "demo": "demo",
+    "bench": "bench",
     "plugins": "plugins",
     "new-plugin": "new_plugin",
     "check": "check",

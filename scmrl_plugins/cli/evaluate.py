@@ -19,6 +19,14 @@ class Decibels(click.ParamType):
         return ratio
 
 
+MODALITIES = ("audio", "visual")
+_SHARE = click.FloatRange(0, 1)
+
+
+def _given(**values: float | None) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
 @click.command("eval")
 @click.argument("run", metavar="RUN")
 @click.option(
@@ -30,7 +38,14 @@ class Decibels(click.ParamType):
 )
 @click.option("--audio-snr", type=Decibels(), metavar="DB", help="Add Gaussian noise to the audio input.")
 @click.option("--visual-snr", type=Decibels(), metavar="DB", help="Add Gaussian noise to the visual input.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the noise.")
+@click.option("--audio-occlusion", type=_SHARE, metavar="SHARE", help="Hide a square of the spectrogram, 0 to 1.")
+@click.option("--visual-occlusion", type=_SHARE, metavar="SHARE", help="Hide a square of the image, 0 to 1.")
+@click.option(
+    "--drop", multiple=True, type=click.Choice(MODALITIES), help="Leave a modality out: its input is zero."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of noise and occlusion."
+)
 @options.device
 @options.json
 @options.plugin
@@ -39,20 +54,30 @@ def command(
     split: str,
     audio_snr: float | None,
     visual_snr: float | None,
+    audio_occlusion: float | None,
+    visual_occlusion: float | None,
+    drop: tuple[str, ...],
     seed: int,
     device: str,
     as_json: bool,
 ) -> None:
-    """Measure a trained run on a split, clean or with noise at test time."""
+    """Measure a trained run on a split, clean or disturbed: noise, occlusion, a modality left out."""
     from scmrl_plugins.core import devices
     from scmrl_plugins.core.data import evaluation_loader, load_splits
+    from scmrl_plugins.core.disturbance import Disturbance
     from scmrl_plugins.core.evaluation import evaluate
     from scmrl_plugins.core.progress import Progress
     from scmrl_plugins.core.run import open_run
 
     place = devices.resolve(device)
     parts = open_run(run).assemble()
-    noise = {name: snr for name, snr in (("audio", audio_snr), ("visual", visual_snr)) if snr is not None}
+    disturbance = Disturbance.model_validate(
+        {
+            "noise": _given(audio=audio_snr, visual=visual_snr),
+            "occlusion": _given(audio=audio_occlusion, visual=visual_occlusion),
+            "dropped": drop,
+        }
+    )
     loader = evaluation_loader(load_splits(parts.dataset, parts.config, [split])[split], parts.config)
     with Progress() as progress:
         progress.stage(split, len(loader))
@@ -61,16 +86,15 @@ def command(
             parts.loss.to(place),
             loader,
             place,
-            noise=noise,
+            disturbance=disturbance,
             seed=seed,
             progress=progress,
         )
     if as_json:
         output.document({"split": split, **result.as_dict()})
         return
-    noisy = "".join(f", {name} at {snr:g} dB" for name, snr in noise.items())
     output.table(
-        f"{run}: {split} split{noisy}",
+        ", ".join(filter(None, [f"{run}: {split} split", str(disturbance)])),
         [
             ("accuracy", f"{result.accuracy:.2%}"),
             ("samples", f"{result.n:,}"),

@@ -57,6 +57,11 @@ plugin = click.option(
 )
 
 
+sets = click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting, such as --set train.epochs=10."
+)
+
+
 def experiment(function: F) -> F:
     """``-c``, one option a kind, and ``--set``: everything that says what to build."""
     options = [
@@ -70,13 +75,7 @@ def experiment(function: F) -> F:
         ),
         *(click.option(f"--{kind}", metavar="NAME", help=f"The {kind} to use.") for kind in _KINDS),
         click.option("--loss", multiple=True, metavar="NAME", help="A loss; repeat to add several up."),
-        click.option(
-            "--set",
-            "sets",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Any setting, such as --set train.epochs=10.",
-        ),
+        sets,
     ]
     for option in reversed(options):
         function = option(function)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
 from scmrl_plugins.core.config import ExperimentConfig
-from scmrl_plugins.core.interfaces import MODALITIES, Dataset
+from scmrl_plugins.core.interfaces import Dataset
 from scmrl_plugins.registry import UserError, catalogue
 
 if TYPE_CHECKING:
@@ -138,23 +138,3 @@ def _loader(data: Any, config: ExperimentConfig, sampler: EpochSampler | None) -
         collate_fn=collate,
         persistent_workers=config.train.workers > 0,
     )
-
-
-def add_noise(x: Tensor, snr_db: float, generator: torch.Generator) -> Tensor:
-    """x + n with n ~ N(0, s^2), s^2 = var(x) / 10^(snr_db / 10), the variance of each sample by itself.
-
-    ``x [B, ...] -> [B, ...]``. The signal-to-noise ratio is that of the model's input, so for audio of the
-    log spectrogram. The generator is on the CPU, so that every device sees the same noise.
-    """
-    spread = x.flatten(1).std(dim=1).view(-1, *([1] * (x.dim() - 1)))
-    noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
-    return x + noise * spread * 10 ** (-snr_db / 20)
-
-
-def inputs(batch: Batch, noise: Mapping[str, float], generator: torch.Generator) -> Batch:
-    """The modalities of a batch, with noise of ``{modality: SNR in dB}`` added where asked for."""
-    return {
-        name: add_noise(batch[name], noise[name], generator) if name in noise else batch[name]
-        for name in MODALITIES
-        if name in batch
-    }

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
 from scmrl_plugins.core.assembly import Objective
-from scmrl_plugins.core.data import Batch, inputs
+from scmrl_plugins.core.data import Batch
+from scmrl_plugins.core.disturbance import Disturbance
 from scmrl_plugins.core.measure import FiringRates
 from scmrl_plugins.core.model import AudioVisualModel
 from scmrl_plugins.core.progress import Progress
+
+CLEAN = Disturbance()
 
 
 @dataclass
@@ -26,6 +29,8 @@ class Evaluation:
     confusion: list[list[int]]
     firing_rates: dict[str, float] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
+    occlusion: dict[str, float] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -39,14 +44,14 @@ def evaluate(
     loader: Iterable[Batch],
     device: torch.device,
     *,
-    noise: Mapping[str, float] | None = None,
+    disturbance: Disturbance = CLEAN,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Run a split through the model in evaluation mode.
 
-    ``noise``: signal-to-noise ratio in dB by modality, Gaussian, drawn from ``seed``. The modules come back
-    in the mode they were in.
+    ``disturbance``: what is done to the inputs, its draws from ``seed``. The modules come back in the mode they
+    were in.
     """
     k = len(model.classes)
     confusion = torch.zeros(k, k, dtype=torch.long)
@@ -60,7 +65,7 @@ def evaluate(
             for batch in loader:
                 batch = {key: value.to(device) for key, value in batch.items()}
                 target = batch["label"]
-                output = model(**inputs(batch, noise or {}, generator))
+                output = model(**disturbance(batch, generator))
                 loss, _ = objective(output, target)
                 total += float(loss) * len(target)
                 pairs = (target * k + output.logits.argmax(1)).cpu()
@@ -81,5 +86,5 @@ def evaluate(
         },
         confusion=confusion.tolist(),
         firing_rates=firing.rates,
-        noise=dict(noise or {}),
+        **disturbance.model_dump(mode="json", include={"noise", "occlusion", "dropped"}),
     )

@@ -19,13 +19,12 @@ from torch import Tensor, nn
 from scmrl_plugins.core.assembly import Assembly, Objective
 from scmrl_plugins.core.data import (
     EpochSampler,
-    add_noise,
     collate,
     evaluation_loader,
-    inputs,
     load_splits,
     training_loader,
 )
+from scmrl_plugins.core.disturbance import Disturbance, add_noise, occlude
 from scmrl_plugins.core.evaluation import evaluate
 from scmrl_plugins.core.interfaces import ModelOutput
 from scmrl_plugins.registry import UserError
@@ -158,11 +157,49 @@ def test_noise_follows_from_the_generator() -> None:
 
 def test_noise_goes_to_the_modalities_asked_for() -> None:
     batch = {"audio": torch.randn(2, 1, 4, 4), "visual": torch.randn(2, 1, 4, 4), "label": torch.zeros(2)}
-    given_inputs = inputs(batch, {"visual": 0.0}, torch.Generator())
+    given_inputs = Disturbance(noise={"visual": 0.0})(batch, torch.Generator())
     assert given_inputs.keys() == {"audio", "visual"}
     assert given_inputs["audio"] is batch["audio"]
     assert not torch.equal(given_inputs["visual"], batch["visual"])
-    assert inputs(batch, {}, torch.Generator())["visual"] is batch["visual"]
+    assert Disturbance()(batch, torch.Generator())["visual"] is batch["visual"]
+
+
+def test_a_dropped_modality_is_zero_and_the_other_as_it_was() -> None:
+    batch = {"audio": torch.randn(2, 1, 4, 4), "visual": torch.randn(2, 1, 4, 4)}
+    left = Disturbance(dropped=("audio",), noise={"audio": 0.0})(batch, torch.Generator())
+    assert not left["audio"].any()
+    assert left["visual"] is batch["visual"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0, 1), st.integers(1, 9), st.integers(1, 9), st.booleans())
+def test_occlusion_hides_one_square_of_its_share(share: float, height: int, width: int, events: bool) -> None:
+    x = torch.rand((3, 4, 2, height, width) if events else (3, 2, height, width)) + 1
+    hidden = occlude(x, share, torch.Generator().manual_seed(0))
+    lowest = x.flatten(1).amin(1)
+    for before, after, low in zip(x, hidden, lowest, strict=True):
+        changed = (after == low).flatten(0, -3)
+        covered = changed.all(0)
+        rows, columns = covered.any(1).sum().item(), covered.any(0).sum().item()
+        sides = (round(height * share**0.5), round(width * share**0.5))
+        if min(sides) and height * width > 1:
+            assert (rows, columns) == sides
+            assert covered.sum() == rows * columns
+        assert torch.equal(after[..., ~covered], before[..., ~covered])
+
+
+def test_occlusion_follows_from_the_generator_and_differs_by_sample() -> None:
+    x = torch.rand(16, 1, 8, 8)
+    first, same, other = (occlude(x, 0.25, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    assert len({tuple((row != plain).flatten().tolist()) for row, plain in zip(first, x, strict=True)}) > 4
+
+
+def test_a_disturbance_says_what_it_is() -> None:
+    told = Disturbance(noise={"audio": -5.0}, occlusion={"visual": 0.25}, dropped=("audio",))
+    assert str(told) == "audio at -5 dB, 25% of visual hidden, no audio"
+    assert str(Disturbance()) == ""
 
 
 # Figures ----------------------------------------------------------------------------------------------
@@ -227,7 +264,9 @@ def test_figures_agree_with_scikit_learn(n: int, seed: int) -> None:
 def test_noise_of_an_evaluation_follows_from_its_seed() -> None:
     logits, labels = torch.randn(40, 4), torch.randint(0, 4, (40,))
     clean = told(logits, labels)
-    noisy, same, other = (told(logits, labels, noise={"audio": -5.0}, seed=seed) for seed in (0, 0, 1))
+    noisy, same, other = (
+        told(logits, labels, disturbance=Disturbance(noise={"audio": -5.0}), seed=seed) for seed in (0, 0, 1)
+    )
     assert noisy.as_dict() == same.as_dict()
     assert noisy.loss != other.loss
     assert noisy.loss != clean.loss

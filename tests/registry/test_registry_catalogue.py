@@ -139,5 +139,5 @@ def test_every_name_of_the_real_catalogue_loads_a_component() -> None:
 def test_the_built_ins_are_whole() -> None:
     found = discover()
     ours = {plugin.name for plugin in found.plugins if plugin.builtin}
-    assert ours == {"alignment", "braincog", "data", "fusion", "transformer"}
+    assert ours == {"alignment", "braincog", "coding", "data", "fusion", "transformer"}
     assert not [broken for broken in found.broken if broken.distribution == "scmrl-plugins"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from scmrl_plugins.core.interfaces import ComponentConfig, Context, ModelOutput
-from scmrl_plugins.registry import UserError
+from scmrl_plugins.plugins.alignment.similarity import features, log_matches, same_class
 
 
 class SemanticAlignment(nn.Module):
@@ -27,12 +26,6 @@ class SemanticAlignment(nn.Module):
         self.temperature = config.temperature
 
     def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
-        if output.aligned is None or not {"audio", "visual"} <= output.aligned.keys():
-            raise UserError(
-                "loss 'sao' aligns the residuals of both modalities, and this fusion leaves none: "
-                "choose another fusion such as 'cmrl', or leave the loss out"
-            )
-        audio, visual = (output.aligned[name].mean(0) for name in ("audio", "visual"))
-        similarity = F.log_softmax(audio @ visual.T / self.temperature, dim=1)
-        same = target.unsqueeze(1) == target.unsqueeze(0)
+        similarity = log_matches(*features(output, "sao"), self.temperature)
+        same = same_class(target)
         return -torch.where(same, similarity, torch.zeros_like(similarity)).sum() / max(1, same.numel())
