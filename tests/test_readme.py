@@ -51,7 +51,8 @@ def test_the_commands_work_in_their_order(small_cache: Path, tmp_path: Path) -> 
         if arguments[0] in ("train", "bench"):  # the same command, on fewer digits
             arguments += ["--set", "dataset.images=100", "--set", "train.epochs=1"]
         if arguments[0] == "bench":
-            arguments += ["--set", "model.steps=1", "--set", "model.embed_dims=16"]
+            for setting in ("model.steps=1", "model.embed_dims=16", "model.image_size=8"):
+                arguments += ["--set", setting]
         run(["-m", "scmrl_plugins", *arguments], tmp_path, {"SCMRL_CACHE": str(small_cache)})
 
 

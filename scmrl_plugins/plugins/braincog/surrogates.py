@@ -1,20 +1,42 @@
 """Surrogate derivatives by name: a fixed table, so that no name is ever evaluated.
 
-Each is BrainCog's, with its rule at a tie: whether u = 0 fires. ``u`` is membrane minus threshold, ``alpha``
-the slope; each function returns ``grad * h'(u)``, h' standing in for the derivative of the step.
+``u`` is membrane minus threshold, ``alpha`` the slope: the larger, the narrower. H(0) is the rule at a tie,
+whether u = 0 fires. The area under h' is 1 where h goes from 0 to 1, as the step does.
+
+================  =======================================  ====  ==========  =========================
+name              h'(u)                                    H(0)  area        source
+================  =======================================  ====  ==========  =========================
+sigmoid           alpha g (1 - g), g = 1/(1 + e^-alpha u)  1     1           BrainCog ``SigmoidGrad``
+atan              alpha / (2 + 2 (pi alpha u / 2)^2)       0     1           BrainCog ``AtanGrad``
+gate              1 where |u| < 1/alpha, else 0            0     2/alpha     BrainCog ``GateGrad``
+quadratic-gate    alpha max(0, 1 - |alpha u|)              0     1           BrainCog ``QGateGrad``
+relu              alpha where u > 0, else 0                1     unbounded   BrainCog ``ReLUGrad``
+triangle          max(0, 1 - |alpha u|)                    0     1/alpha     arXiv 1803.09574 (1)
+fast-sigmoid      1 / (1 + alpha |u|)^2                    0     2/alpha     arXiv 1705.11146 (2)
+gaussian          alpha e^(-(alpha u)^2 / 2) / sqrt(2 pi)  1     1           arXiv 1706.02609 (3)
+================  =======================================  ====  ==========  =========================
+
+(1) Bellec et al. 2018, after Esser et al. 2016, with u in units of the threshold and without the dampening factor;
+its height is 1 whatever the slope, where ``quadratic-gate``, the same shape, keeps its area. (2) SuperSpike, Zenke
+& Ganguli 2018. (3) STBP, Wu et al. 2018, their curve h4 with variance 1/alpha^2.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-SurrogateName = Literal["sigmoid", "atan", "gate", "quadratic-gate", "relu"]
+from scmrl_plugins.plugins.braincog.upstream import surrogate as braincogs
+
+SurrogateName = Literal[
+    "sigmoid", "atan", "gate", "quadratic-gate", "relu", "triangle", "fast-sigmoid", "gaussian"
+]
 
 
 def _sigmoid(grad: Tensor, u: Tensor, alpha: float) -> Tensor:
@@ -37,13 +59,36 @@ def _relu(grad: Tensor, u: Tensor, alpha: float) -> Tensor:
     return torch.where(u > 0, grad * alpha, 0)
 
 
+def _triangle(grad: Tensor, u: Tensor, alpha: float) -> Tensor:
+    return (u * alpha).abs_().neg_().add_(1).clamp_min_(0).mul_(grad)
+
+
+def _fast_sigmoid(grad: Tensor, u: Tensor, alpha: float) -> Tensor:
+    return grad / (u * alpha).abs_().add_(1).square_()
+
+
+def _gaussian(grad: Tensor, u: Tensor, alpha: float) -> Tensor:
+    return (u * alpha).square_().mul_(-0.5).exp_().mul_(alpha / math.sqrt(2 * math.pi)).mul_(grad)
+
+
 @dataclass(frozen=True)
 class Surrogate:
-    """``backward(grad, u, alpha)`` is grad h'(u); ``tie``: whether H(0) = 1; ``braincog``: the class there."""
+    """``backward(grad, u, alpha)`` is grad h'(u); ``tie``: whether H(0) = 1; ``braincog``: its class, or none."""
 
-    braincog: str
+    braincog: str | None
     backward: Callable[[Tensor, Tensor, float], Tensor]
     tie: bool
+
+    def step(self, u: Tensor, out: Tensor) -> Tensor:
+        """H(u) in the type of ``out``, straight into it: on a CPU booleans in between cost six times as much."""
+        return torch.ge(u, 0, out=out) if self.tie else torch.gt(u, 0, out=out)
+
+    @property
+    def act_fun(self) -> Callable[..., Any]:
+        """What a node of BrainCog's takes as ``act_fun``: the class there, else a module of ours in its place."""
+        if self.braincog is not None:
+            return getattr(braincogs, self.braincog)
+        return functools.partial(Firing, self)
 
 
 SURROGATES: dict[str, Surrogate] = {
@@ -53,3 +98,40 @@ SURROGATES: dict[str, Surrogate] = {
     "quadratic-gate": Surrogate("QGateGrad", _quadratic_gate, tie=False),
     "relu": Surrogate("ReLUGrad", _relu, tie=True),
 }
+"""BrainCog's."""
+
+ALL_SURROGATES: dict[str, Surrogate] = SURROGATES | {
+    "triangle": Surrogate(None, _triangle, tie=False),
+    "fast-sigmoid": Surrogate(None, _fast_sigmoid, tie=False),
+    "gaussian": Surrogate(None, _gaussian, tie=True),
+}
+"""BrainCog's and the field's."""
+
+
+class Fire(torch.autograd.Function):
+    """H(u) with the surrogate's derivative: ``Fire.apply(u, alpha, surrogate)``, ``u`` of any shape."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, alpha: float, chosen: Surrogate) -> Tensor:
+        ctx.save_for_backward(u)
+        ctx.alpha, ctx.chosen = alpha, chosen
+        return chosen.step(u, torch.empty_like(u))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (u,) = ctx.saved_tensors
+        return ctx.chosen.backward(grads[0], u, ctx.alpha), None, None
+
+
+class Firing(braincogs.SurrogateFunctionBase):  # type: ignore[name-defined]
+    """H(u) with a derivative that BrainCog lacks, in the form of BrainCog's surrogates, which its nodes call.
+
+    The slope ``alpha`` is a parameter there, which BrainCog's tools read and set; it is never learned.
+    """
+
+    def __init__(self, chosen: Surrogate, alpha: float = 2.0, requires_grad: bool = False) -> None:
+        super().__init__(alpha, requires_grad=False)
+        self.chosen = chosen
+
+    def forward(self, u: Tensor) -> Tensor:
+        return Fire.apply(u, self.alpha, self.chosen)
