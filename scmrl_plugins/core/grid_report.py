@@ -126,7 +126,9 @@ def _figure(summary: Mapping[str, Any]) -> Any:
         )
     axes.set_xticks(range(len(methods)), list(methods), rotation=25, ha="right")
     axes.set_ylabel("test accuracy, %")
-    axes.set_title(" and ".join(sorted({found["protocol"] for found in methods.values()})) + " protocol", loc="left")
+    axes.set_title(
+        " and ".join(sorted({found["protocol"] for found in methods.values()})) + " protocol", loc="left"
+    )
     axes.set_ylim(0, 100)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)

@@ -54,7 +54,7 @@ class AudioVisualModel(nn.Module):
         self._recording = [layer.register_forward_hook(self._record) for layer in layers]
 
     def _record(self, _layer: nn.Module, _inputs: object, spikes: Tensor) -> None:
-        self._rates.append(spikes.mean())
+        self._rates.append(spikes.abs().mean())  # spikes may have a sign
 
     @property
     def modalities(self) -> tuple[str, ...]:

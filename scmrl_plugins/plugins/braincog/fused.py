@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from scmrl_plugins.core.interfaces import ComponentConfig
-from scmrl_plugins.plugins.braincog.surrogates import ALL_SURROGATES, Fire, Surrogate, SurrogateName
+from scmrl_plugins.plugins.braincog.surrogates import SURROGATES, Fire, Surrogate, SurrogateName
 
 Rate = Tensor | float
 
@@ -154,7 +154,7 @@ def of_the_node(config: Any) -> dict[str, Any]:
     """The settings that every node of BrainCog's takes, under its keywords."""
     return {
         "threshold": config.threshold,
-        "act_fun": ALL_SURROGATES[config.surrogate].act_fun,
+        "act_fun": SURROGATES[config.surrogate].act_fun,
         "mem_detach": config.detach_membrane,
     }
 
@@ -162,7 +162,7 @@ def of_the_node(config: Any) -> dict[str, Any]:
 def equip(neuron: Any, config: Any, dynamics: type[Dynamics], **constants: float) -> None:
     """Give a node of BrainCog's what ``forward`` uses; the slope of its surrogate is fixed."""
     neuron.act_fun.alpha.requires_grad_(False).fill_(config.alpha)
-    neuron.surrogate, neuron.alpha = ALL_SURROGATES[config.surrogate], config.alpha
+    neuron.surrogate, neuron.alpha = SURROGATES[config.surrogate], config.alpha
     neuron.dynamics = dynamics(neuron.surrogate, config.alpha, **constants)
     neuron.shown = ", ".join(f"{name}={value}" for name, value in config.model_dump().items())
 

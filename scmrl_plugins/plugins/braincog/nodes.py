@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import ComponentConfig, Context
 from scmrl_plugins.plugins.braincog import NODES
-from scmrl_plugins.plugins.braincog.surrogates import ALL_SURROGATES, SurrogateName
+from scmrl_plugins.plugins.braincog.surrogates import SURROGATES, SurrogateName
 from scmrl_plugins.plugins.braincog.upstream import node
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
@@ -62,7 +62,7 @@ class NodeAdapter(nn.Module):
         if config.surrogate is not None:
             if "act_fun" not in accepted or self.node_name == "LIAFNode":
                 raise UserError(f"neuron.surrogate: BrainCog's {self.node_name} has none; leave it out")
-            keywords["act_fun"] = ALL_SURROGATES[config.surrogate].act_fun
+            keywords["act_fun"] = SURROGATES[config.surrogate].act_fun
         try:
             made = copy.deepcopy(cls(**keywords))  # LIAFNode's surrogate is a default that all of them share
         except (TypeError, ValueError, ZeroDivisionError) as error:

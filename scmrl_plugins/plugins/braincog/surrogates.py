@@ -97,15 +97,10 @@ SURROGATES: dict[str, Surrogate] = {
     "gate": Surrogate("GateGrad", _gate, tie=False),
     "quadratic-gate": Surrogate("QGateGrad", _quadratic_gate, tie=False),
     "relu": Surrogate("ReLUGrad", _relu, tie=True),
-}
-"""BrainCog's."""
-
-ALL_SURROGATES: dict[str, Surrogate] = SURROGATES | {
     "triangle": Surrogate(None, _triangle, tie=False),
     "fast-sigmoid": Surrogate(None, _fast_sigmoid, tie=False),
     "gaussian": Surrogate(None, _gaussian, tie=True),
 }
-"""BrainCog's and the field's."""
 
 
 class Fire(torch.autograd.Function):

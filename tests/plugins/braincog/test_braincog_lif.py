@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
+from scmrl_plugins.plugins.braincog import surrogates
 from scmrl_plugins.plugins.braincog.lif import LIF
-from scmrl_plugins.plugins.braincog.surrogates import SURROGATES
 from scmrl_plugins.plugins.braincog.upstream import node, surrogate
+
+SURROGATES = {name: chosen for name, chosen in surrogates.SURROGATES.items() if chosen.braincog}
 
 TIES = [-1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0]
 

@@ -20,13 +20,14 @@ from scmrl_plugins.plugins.braincog.alif import ALIF
 from scmrl_plugins.plugins.braincog.integrate import IF
 from scmrl_plugins.plugins.braincog.lif import LIF
 from scmrl_plugins.plugins.braincog.plif import PLIF
-from scmrl_plugins.plugins.braincog.surrogates import ALL_SURROGATES, SURROGATES, Firing
+from scmrl_plugins.plugins.braincog.surrogates import SURROGATES, Firing
 from scmrl_plugins.plugins.braincog.ternary import Ternary
 from scmrl_plugins.plugins.braincog.upstream import node
 from scmrl_plugins.registry import UserError
 
 NEURONS = [IF, LIF, PLIF, ALIF, Ternary]
-NAMES = sorted(ALL_SURROGATES)
+NAMES = sorted(SURROGATES)
+OURS = [name for name in NAMES if SURROGATES[name].braincog is None]
 OF_BRAINCOG = {IF: node.IFNode, LIF: node.LIFNode, PLIF: node.PLIFNode}
 TIES = [-2.0, -1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0]
 DTYPES = [torch.float32, torch.float64]
@@ -81,7 +82,7 @@ def configurations(draw: st.DrawFn, cls: Any) -> dict[str, Any]:
 
 def by_hand(cls: Any, neuron: Any, config: dict[str, Any], row: list[float]) -> tuple[list[float], list[float]]:
     """Spikes and membrane after the reset of one unit, in Python's own numbers."""
-    threshold, tie = config["threshold"], ALL_SURROGATES[config["surrogate"]].tie
+    threshold, tie = config["threshold"], SURROGATES[config["surrogate"]].tie
     v = rise = 0.0
     spikes, potential = [], []
 
@@ -214,7 +215,7 @@ def test_gradients_through_time_are_finite_differences_where_nothing_fires(cls: 
 
 def theirs(neuron: Any, config: dict[str, Any], detach: bool, dtype: torch.dtype) -> Any:
     keywords = {key: config[key] for key in ("threshold", "tau") if key in config}
-    act_fun = ALL_SURROGATES[config["surrogate"]].act_fun
+    act_fun = SURROGATES[config["surrogate"]].act_fun
     made = OF_BRAINCOG[type(neuron)](act_fun=act_fun, mem_detach=detach, **keywords).to(dtype)
     made.act_fun.alpha.requires_grad_(False).fill_(config["alpha"])
     return made
@@ -336,7 +337,7 @@ def test_one_step(cls: Any, detach: bool) -> None:
 
 @pytest.mark.parametrize(("cls", "current"), [(IF, 1.0), (LIF, 2.0), (PLIF, 2.0), (ALIF, 2.0), (Ternary, 2.0)])
 def test_a_tie_fires_by_the_rule_of_the_surrogate(cls: Any, current: float) -> None:
-    for name, chosen in ALL_SURROGATES.items():
+    for name, chosen in SURROGATES.items():
         for detach in (True, False):
             neuron = make(cls, surrogate=name, detach_membrane=detach)
             assert neuron(torch.full((1, 1, 1), current)).item() == float(chosen.tie)
@@ -434,7 +435,7 @@ def test_copies_pickles_and_says_its_settings(cls: Any, name: str) -> None:
     assert f"surrogate={name}" in repr(neuron)
     assert float(neuron.act_fun.alpha) == 3.0
     assert [p for p in neuron.parameters() if p.requires_grad] == ([neuron.w] if cls is PLIF else [])
-    assert torch.equal(neuron.act_fun(x), (x >= 0 if ALL_SURROGATES[name].tie else x > 0).float())
+    assert torch.equal(neuron.act_fun(x), (x >= 0 if SURROGATES[name].tie else x > 0).float())
 
 
 @pytest.mark.parametrize(
@@ -613,18 +614,18 @@ HEIGHTS = {
 
 
 def derivative(name: str, u: Tensor, alpha: float) -> Tensor:
-    return ALL_SURROGATES[name].backward(torch.ones_like(u), u.clone(), alpha)
+    return SURROGATES[name].backward(torch.ones_like(u), u.clone(), alpha)
 
 
 def test_every_surrogate_is_in_the_tests_and_in_the_documentation() -> None:
-    assert FORMULAS.keys() == ALL_SURROGATES.keys()
-    assert AREAS.keys() == HEIGHTS.keys() == ALL_SURROGATES.keys() - {"relu"}  # whose area has no bound
+    assert FORMULAS.keys() == SURROGATES.keys()
+    assert AREAS.keys() == HEIGHTS.keys() == SURROGATES.keys() - {"relu"}  # whose area has no bound
     from scmrl_plugins.plugins.braincog import surrogates
 
     documented = {line.split("  ")[0]: line for line in surrogates.__doc__.splitlines() if "  " in line}
-    for name, chosen in ALL_SURROGATES.items():
+    for name, chosen in SURROGATES.items():
         assert f"  {int(chosen.tie)}  " in documented[name], name
-    assert set(surrogates.SurrogateName.__args__) == ALL_SURROGATES.keys()
+    assert set(surrogates.SurrogateName.__args__) == SURROGATES.keys()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -632,7 +633,7 @@ def test_every_surrogate_is_in_the_tests_and_in_the_documentation() -> None:
 @given(u=st.floats(-5, 5), alpha=st.floats(0.1, 10), grad=st.floats(-3, 3))
 def test_a_surrogate_is_its_formula(name: str, u: float, alpha: float, grad: float) -> None:
     given_u = torch.tensor([u], dtype=torch.float64)
-    out = ALL_SURROGATES[name].backward(torch.tensor([grad], dtype=torch.float64), given_u, alpha)
+    out = SURROGATES[name].backward(torch.tensor([grad], dtype=torch.float64), given_u, alpha)
     assert out.item() == pytest.approx(grad * FORMULAS[name](u, alpha), rel=1e-9, abs=1e-12)
     assert given_u.item() == u
 
@@ -655,19 +656,19 @@ def test_area_height_and_symmetry(name: str, alpha: float) -> None:
     assert (right.diff() <= 1e-15).all()
 
 
-@pytest.mark.parametrize("name", sorted(ALL_SURROGATES.keys() - SURROGATES.keys()))
+@pytest.mark.parametrize("name", OURS)
 def test_a_surrogate_that_braincog_lacks_serves_its_nodes(name: str) -> None:
-    module = ALL_SURROGATES[name].act_fun(alpha=3.0, requires_grad=True)
+    module = SURROGATES[name].act_fun(alpha=3.0, requires_grad=True)
     assert isinstance(module, Firing)
     assert not module.alpha.requires_grad
     u = torch.linspace(-1, 1, 21, dtype=torch.float64, requires_grad=True)
     out = module(u)
-    assert torch.equal(out, (u >= 0 if ALL_SURROGATES[name].tie else u > 0).double())
+    assert torch.equal(out, (u >= 0 if SURROGATES[name].tie else u > 0).double())
     out.sum().backward()
     torch.testing.assert_close(u.grad, derivative(name, u.detach(), 3.0))
 
 
-@pytest.mark.parametrize("name", sorted(ALL_SURROGATES.keys() - SURROGATES.keys()))
+@pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize("their_node", sorted(nodes.NODES))
 def test_the_adapter_takes_every_surrogate_or_refuses_it(their_node: str, name: str) -> None:
     cls = getattr(nodes, their_node)
