@@ -113,12 +113,12 @@ def plugins_page() -> str:
         "your component must fail for a\ngood reason is declared in its tests: "
         '`expected_failed_checks={"check_...": "why"}`.\n',
     ]
-    parts += ["| check | of | not if tagged | what it asks for |", "|---|---|---|---|"]
+    parts += ["| check | of | if | what it asks for |", "|---|---|---|---|"]
     for check in sorted(CHECKS.values(), key=lambda c: (-len(c.kinds), KINDS.index(c.kinds[0]))):
         every = {KINDS: "all", MODULES: "all but `dataset`"}
         kinds = every.get(check.kinds, ", ".join(f"`{kind}`" for kind in check.kinds))
-        unless = f"`{check.unless}`" if check.unless else ""
-        parts.append(f"| `{check.name}` | {kinds} | {unless} | {_cell(check.summary)} |")
+        when = f"not tagged `{check.unless}`" if check.unless else f"`{check.only}`" if check.only else ""
+        parts.append(f"| `{check.name}` | {kinds} | {when} | {_cell(check.summary)} |")
     return "\n".join(parts) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -22,15 +22,18 @@ class Check:
     function: Function
     kinds: tuple[str, ...]
     unless: str | None
+    """A tag with which a component does not promise it."""
+    only: str | None
+    """An attribute of the class without which it does not."""
 
     @property
     def summary(self) -> str:
         """What conforming means, the function's docstring."""
         return " ".join((self.function.__doc__ or "").split())
 
-    def applies(self, subject: Subject) -> bool:
-        """Whether the subject promises what is checked."""
-        return subject.kind in self.kinds and self.unless not in subject.tags
+    def applies_to(self, cls: type, tags: Collection[str]) -> bool:
+        """Whether a class of one of the kinds, with these tags, promises what is checked."""
+        return self.unless not in tags and (self.only is None or bool(getattr(cls, self.only, False)))
 
     def __call__(self, subject: Subject) -> None:
         self.function(subject)
@@ -44,11 +47,13 @@ class NotApplicableError(Exception):
     """Raised in a check that cannot be made of this component, or on this machine."""
 
 
-def check(*kinds: str, unless: str | None = None) -> Callable[[Function], Function]:
-    """Add a function to the checks of some kinds, except of components with the tag ``unless``."""
+def check(*kinds: str, unless: str | None = None, only: str | None = None) -> Callable[[Function], Function]:
+    """Add a function to the checks of some kinds, but not of components with the tag ``unless``, and only of
+    classes whose attribute ``only`` is true.
+    """
 
     def add(function: Function) -> Function:
-        CHECKS[function.__name__] = Check(function.__name__, function, kinds, unless)
+        CHECKS[function.__name__] = Check(function.__name__, function, kinds, unless, only)
         return function
 
     return add

@@ -36,15 +36,15 @@ def subjects(*names: str, package: str | None = None, **settings: Any) -> list[S
 
 
 def checks_for(subject: Subject) -> list[Check]:
-    """The checks that the subject's kind and tags ask for."""
+    """The checks that the subject's kind, tags and class ask for."""
     of_kind = [check for check in CHECKS.values() if subject.kind in check.kinds]
     try:
-        tags = subject.tags
+        cls, tags = subject.cls, subject.tags
     except KeyboardInterrupt:
         raise
     except BaseException:  # it cannot even be built: every check will say so
         return of_kind
-    return [check for check in of_kind if check.unless not in tags]
+    return [check for check in of_kind if check.applies_to(cls, tags)]
 
 
 def probe(subject: Subject) -> str | None:

@@ -13,7 +13,7 @@ from scmrl_plugins.core.compose import validate
 from scmrl_plugins.core.interfaces import MODALITIES, Fused, Modality, ModelOutput
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import describe
-from scmrl_plugins.testing.checks import NotApplicableError, check, fail, require
+from scmrl_plugins.testing.checks import check, fail, require
 from scmrl_plugins.testing.saving import registered
 from scmrl_plugins.testing.subject import BATCH, CHANNELS, CLASSES, TOKENS, Subject, call, convert, tensors
 
@@ -146,11 +146,9 @@ def check_one_stream_alone(subject: Subject) -> None:
         )
 
 
-@check("readout")
+@check("readout", only="further_heads")
 def check_joint_stream_and_heads(subject: Subject) -> None:
-    """With ``further_heads``, a joint stream predicts in place of both, and each head asked for is there."""
-    if not getattr(subject.cls, "further_heads", False):
-        raise NotApplicableError("has not further_heads = True: fusions that ask for them refuse it")
+    """A joint stream predicts in place of both, and each head asked for is there and sees its stream."""
     component = subject.build(joint=True, heads=MODALITIES).eval()
     (fused,) = subject.inputs()
     fused.joint = torch.zeros_like(fused.audio)

@@ -581,7 +581,7 @@ class ClampsInPlace(Fusion):
 
 
 @fails(
-    inputs_are_left_alone="tensor 5 of its input is changed in place",
+    inputs_are_left_alone="tensor 9 of its input is changed in place",
     works_in_a_model="modified by an inplace operation",
 )
 class ChangesTheTarget(Loss):
@@ -1041,7 +1041,7 @@ class WideFurtherHead(Readout):
         return output
 
 
-@fails(logits="aligned audio is [3, 4, 16, 9], and [3, 4, 16] is asked for", works_in_a_model="sao.py")
+@fails(logits="aligned audio is [3, 4, 16, 9], and [3, 4, 16] is asked for", works_in_a_model="similarity.py")
 class AlignsTokens(Readout):
     def forward(self, fused: Fused) -> ModelOutput:
         output = super().forward(fused)
@@ -1068,6 +1068,53 @@ class NeedsResiduals(Readout):
     def forward(self, fused: Fused) -> ModelOutput:
         output = super().forward(fused)
         output.logits = output.logits + 0 * fused.residuals["audio"].mean()
+        return output
+
+
+class WithFurtherHeads(Readout):
+    """It reads a joint stream, and gives the heads that are asked for."""
+
+    further_heads = True
+
+    def __init__(self, config: Readout.Config, context: Context) -> None:
+        super().__init__(config, context)
+        self.wanted = context.heads
+
+    def forward(self, fused: Fused) -> ModelOutput:
+        plain = super().forward(fused)
+        logits = plain.logits if fused.joint is None else self.head(fused.joint.mean((0, 3)))
+        return ModelOutput(logits, {name: plain.aux_logits[name] for name in self.wanted}, plain.aligned)
+
+
+@fails(joint_stream_and_heads="the prediction depends on more than the joint stream")
+class DeafToTheJointStream(WithFurtherHeads):
+    def forward(self, fused: Fused) -> ModelOutput:
+        output = super().forward(fused)
+        output.logits = output.logits + self.head(fused.streams()[0].mean((0, 3)))
+        return output
+
+
+@fails(joint_stream_and_heads="gives heads for ['audio']")
+class OneHeadForTwo(WithFurtherHeads):
+    def __init__(self, config: Readout.Config, context: Context) -> None:
+        super().__init__(config, context)
+        self.wanted = context.heads[:1]
+
+
+@fails(joint_stream_and_heads="the head of audio does not see its stream")
+class HeadsOfNobody(WithFurtherHeads):
+    def forward(self, fused: Fused) -> ModelOutput:
+        output = super().forward(fused)
+        output.aux_logits = {name: 0 * logits for name, logits in output.aux_logits.items()}
+        return output
+
+
+@fails(joint_stream_and_heads="the head of audio gives [4, 2]")
+class NarrowHeads(WithFurtherHeads):
+    def forward(self, fused: Fused) -> ModelOutput:
+        output = super().forward(fused)
+        if fused.joint is not None:
+            output.aux_logits = {name: logits[:, :2] for name, logits in output.aux_logits.items()}
         return output
 
 
@@ -1399,6 +1446,7 @@ class DefaultsOfTraining(Dataset):
 
 
 ALSO_RIGHT: list[tuple[str, type]] = [
+    ("readout", WithFurtherHeads),
     ("fusion", RefusedChoices),
     ("fusion", AudioAlone),
     ("fusion", TaggedEqualTokens),
