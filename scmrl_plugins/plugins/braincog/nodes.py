@@ -130,7 +130,9 @@ def _parameters(cls: type) -> frozenset[str]:
     return frozenset(names)
 
 
-_ANALOGUE, _STOCHASTIC = frozenset({"analogue"}), frozenset({"stochastic"})
+_ANALOGUE = frozenset({"analogue"})
+# Compiled by torch 2.11 they draw other noise under the same seed.
+_NOISY = frozenset({"stochastic", "no-compile"})
 TAGS = {
     "ReLUNode": frozenset({"analogue", "memoryless"}),
     "BiasReLUNode": frozenset({"analogue", "memoryless"}),
@@ -138,8 +140,8 @@ TAGS = {
     "DGLIFNode": _ANALOGUE,
     "HTDGLIFNode": _ANALOGUE,
     "LIAFNode": _ANALOGUE,
-    "NoiseLIFNode": _STOCHASTIC,
-    "NoisePLIFNode": _STOCHASTIC,
+    "NoiseLIFNode": _NOISY,
+    "NoisePLIFNode": _NOISY,
 }
 
 
