@@ -1,17 +1,9 @@
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cli_runs import TINY, run_scmrl
-
-from scmrl_plugins.registry import catalogue
-
-# plugin_site.py, which the tests of discovery use too.
-sys.path.append(str(Path(__file__).parents[1] / "registry"))
-from plugin_site import PluginSite
 
 
 @pytest.fixture(autouse=True)
@@ -21,17 +13,6 @@ def surroundings(small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("SCMRL_DISABLE_PLUGINS", raising=False)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PluginSite]:
-    """A place for third-party plugins that this process finds."""
-    place = PluginSite(tmp_path / "site")
-    monkeypatch.syspath_prepend(place.folder)
-    catalogue.cache_clear()
-    yield place
-    catalogue.cache_clear()
-    place.forget()
 
 
 @pytest.fixture(scope="session")
