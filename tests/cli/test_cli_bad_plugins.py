@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def all_bad(folder: Path, site: PluginSite, monkeypatch: pytest.MonkeyPatch) -> Path:
+def all_bad(folder: Path, site: PluginSite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """All of them in this process; standard output at the level of the system is nobody's business here."""
     monkeypatch.syspath_prepend(folder)
     catalogue.cache_clear()
-    return folder
+    yield folder
+    PluginSite(folder).forget()  # other tests have modules of the same names
 
 
 def errors_of(document: dict[str, list[dict[str, str]]], name: str) -> list[str]:
