@@ -206,7 +206,7 @@ def _trained(cell: Cell, parts: Assembly, out: Path, device: torch.device, progr
     path = out / "runs" / cell.name
     if (path / "config.toml").is_file():
         run = open_run(path)
-        if assemble(run.config()).config.model_dump() != parts.config.model_dump():
+        if run.config_file.read_text(encoding="utf-8") != compose.to_toml(parts.config):
             raise UserError(f"{path}: made with another configuration; choose another directory with -o")
     else:
         if path.is_dir():  # a run that was stopped while it was made: config.toml is written last
