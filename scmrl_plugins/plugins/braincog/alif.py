@@ -61,7 +61,7 @@ class Adapting(Leaky):
     def start(self, v: Tensor) -> Any:
         return torch.zeros_like(v)
 
-    def centre(self, v: Tensor, threshold: Tensor, state: Any, out: Tensor) -> Tensor:
+    def centre(self, v: Tensor, threshold: Tensor, state: Any, out: Tensor | None = None) -> Tensor:
         return torch.sub(v, threshold, out=out).sub_(state)
 
     def adapt(self, state: Any, spikes: Tensor) -> Any:

@@ -7,7 +7,7 @@ A fused neuron is a subclass of a node of BrainCog's with
 * ``forward = forward``, from here;
 * ``single_step(x, state)``, its equation under autograd, which is the unrolled path;
 * ``rate()``, the number or tensor by which its dynamics scale the input, which may be learned;
-* a ``Dynamics``, the same equation in place and its derivative, which is the fused path.
+* a ``Dynamics``, the same equation and its derivative, which is the fused path.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from scmrl_plugins.core.interfaces import ComponentConfig
+from scmrl_plugins.plugins.braincog.compiled import Compiled, worth
 from scmrl_plugins.plugins.braincog.surrogates import SURROGATES, Fire, Surrogate, SurrogateName
 
 Rate = Tensor | float
@@ -42,9 +43,10 @@ class Leak(ComponentConfig):
 
 @dataclass(frozen=True)
 class Dynamics:
-    """One time step in place; ``v``, ``u`` and what else is a state have the shape of ``x[t]``, ``[B, *]``.
+    """One time step; ``v``, ``u`` and what else is a state have the shape of ``x[t]``, ``[B, *]``.
 
-    The order of a step: ``charge``, ``centre``, ``emit``, ``reset``, ``adapt``.
+    The order of a step: ``charge``, ``centre``, ``emit``, ``reset``, ``adapt``. ``out``, where it is given, takes
+    the result; the compiler does without.
     """
 
     surrogate: Surrogate
@@ -54,16 +56,16 @@ class Dynamics:
         """The state beside the membrane ``v``, which is zero; none unless a neuron has one."""
         return None
 
-    def charge(self, x: Tensor, v: Tensor, rate: Rate, drive: Tensor | None) -> Tensor:
-        """v[t] as a new tensor. ``drive``, where one is given, takes dv[t]/drate."""
+    def charge(self, x: Tensor, v: Tensor, rate: Rate) -> tuple[Tensor, Tensor | None]:
+        """v[t], and dv[t]/drate where the rate may be learned."""
         raise NotImplementedError
 
-    def centre(self, v: Tensor, threshold: Tensor, state: Any, out: Tensor) -> Tensor:
-        """u[t], by how much v[t] is above the threshold, into ``out``."""
+    def centre(self, v: Tensor, threshold: Tensor, state: Any, out: Tensor | None = None) -> Tensor:
+        """u[t], by how much v[t] is above the threshold."""
         return torch.sub(v, threshold, out=out)
 
-    def emit(self, v: Tensor, u: Tensor, threshold: Tensor, out: Tensor) -> Tensor:
-        """s[t] into ``out``."""
+    def emit(self, v: Tensor, u: Tensor, threshold: Tensor, out: Tensor | None = None) -> Tensor:
+        """s[t]."""
         return self.surrogate.step(u, out)
 
     def reset(self, v: Tensor, spikes: Tensor) -> Tensor:
@@ -85,6 +87,59 @@ class Dynamics:
         raise NotImplementedError
 
 
+def _run(
+    x: Tensor, rate: Rate, threshold: Tensor, dynamics: Dynamics, out: Tensor | None, potential: Tensor | None
+) -> Tensor:
+    """The spikes of all steps, and the membrane after the reset into ``potential``."""
+    v = torch.zeros_like(x[0])
+    state = dynamics.start(v)
+    u, spikes = torch.empty_like(v) if out is not None else None, []
+    for t in range(x.shape[0]):
+        v, _ = dynamics.charge(x[t], v, rate)
+        u = dynamics.centre(v, threshold, state, u)
+        s = dynamics.emit(v, u, threshold, None if out is None else out[t])
+        v = dynamics.reset(v, s)
+        state = dynamics.adapt(state, s)
+        spikes.append(s)
+        if potential is not None:
+            potential[t] = v
+        if out is None:
+            u = None
+    return torch.stack(spikes) if out is None else out
+
+
+def _gradients(
+    grad: Tensor,
+    x: Tensor,
+    rate: Rate,
+    threshold: Tensor,
+    dynamics: Dynamics,
+    learned: bool,
+    out: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
+    """Those of x and of a learned rate. The steps are run again: to keep u would cost more than to make it."""
+    v = torch.zeros_like(x[0])
+    state = dynamics.start(v)
+    s = torch.empty_like(v) if out is not None else None
+    centred, drives = [], []
+    for t in range(x.shape[0]):
+        v, drive = dynamics.charge(x[t], v, rate)
+        u = dynamics.centre(v, threshold, state, None if out is None else out[t])
+        s = dynamics.emit(v, u, threshold, s)
+        v = dynamics.reset(v, s)
+        state = dynamics.adapt(state, s)
+        centred.append(u)
+        if learned and drive is not None:
+            drives.append(drive)
+        if out is None:
+            s = None
+    u = torch.stack(centred) if out is None else out
+    return dynamics.backward(grad, u, threshold, rate, torch.stack(drives) if drives else None)
+
+
+_compiled_run, _compiled_gradients = Compiled(_run), Compiled(_gradients)
+
+
 class _Detached(torch.autograd.Function):
     """All steps of a neuron whose state carries no gradient: one pass forward, one pointwise expression back.
 
@@ -95,35 +150,47 @@ class _Detached(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, rate: Rate, threshold: Tensor, dynamics: Dynamics, keep: bool
     ) -> tuple[Tensor, Tensor | None]:
-        wants_x, wants_rate = ctx.needs_input_grad[:2]
-        spikes = torch.empty_like(x, memory_format=torch.contiguous_format)
-        centred = torch.empty_like(spikes) if wants_x or wants_rate else None
-        drive = torch.empty_like(spikes) if wants_rate else None
-        potential = torch.empty_like(spikes) if keep else None
-        v = torch.zeros_like(spikes[0])
-        u = torch.empty_like(v)
-        state = dynamics.start(v)
-        for t in range(x.shape[0]):
-            v = dynamics.charge(x[t], v, rate, None if drive is None else drive[t])
-            u = dynamics.centre(v, threshold, state, u if centred is None else centred[t])
-            s = dynamics.emit(v, u, threshold, spikes[t])
-            v = dynamics.reset(v, s)
-            state = dynamics.adapt(state, s)
-            if potential is not None:
-                potential[t] = v
-        if centred is not None:
-            held = rate if isinstance(rate, Tensor) else None
-            ctx.save_for_backward(centred, drive, threshold, held)
+        ctx.save_for_backward(x, threshold, rate if isinstance(rate, Tensor) else None)
         ctx.rate, ctx.dynamics = None if isinstance(rate, Tensor) else rate, dynamics
+        if not keep and worth(x) and (flat := _flat(x)) is not None:
+            spikes = _compiled_run((dynamics, x.shape[0], x.dtype), flat, rate, threshold, dynamics, None, None)
+            return _shaped(spikes, x), None
+        spikes, potential = _like(x), _like(x) if keep else None
+        _run(x, rate, threshold, dynamics, spikes, potential)
         if potential is not None:
             ctx.mark_non_differentiable(potential)
         return spikes, potential
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
-        u, drive, threshold, held = ctx.saved_tensors
-        rate = ctx.rate if held is None else held
-        return *ctx.dynamics.backward(grads[0], u, threshold, rate, drive), None, None, None
+        x, threshold, held = ctx.saved_tensors
+        grad, rate, dynamics = grads[0], ctx.rate if held is None else held, ctx.dynamics
+        learned = ctx.needs_input_grad[1]
+        if worth(x) and (flat := _flat(x)) is not None:
+            if (flat_grad := _flat(grad)) is None or grad.stride()[1:] != x.stride()[1:]:
+                flat_grad = _flat(_like(x).copy_(grad))
+            key = (dynamics, x.shape[0], x.dtype, learned)
+            of_x, of_rate = _compiled_gradients(key, flat_grad, flat, rate, threshold, dynamics, learned, None)
+            return _shaped(of_x, x), of_rate, None, None, None
+        return *_gradients(grad, x, rate, threshold, dynamics, learned, _like(x)), None, None, None
+
+
+def _like(x: Tensor) -> Tensor:
+    """A new tensor with the steps one after the other, each laid out in memory as those of x are."""
+    step = torch.empty_like(x[0], device="meta")
+    return x.new_empty_strided(x.shape, (step.numel(), *step.stride()))
+
+
+def _flat(x: Tensor) -> Tensor | None:
+    """``[T, M]`` over the same memory, where each step of x lies in one piece; else none."""
+    if torch.empty_like(x[0], device="meta").stride() != x[0].stride():
+        return None
+    # A tensor of its own: of a view, the compiler looks at what it is a view of.
+    return x.new_empty(0).set_(x.untyped_storage(), x.storage_offset(), (len(x), x[0].numel()), (x.stride(0), 1))
+
+
+def _shaped(flat: Tensor, x: Tensor) -> Tensor:
+    return flat.as_strided(x.shape, (x[0].numel(), *x.stride()[1:]))
 
 
 def forward(self: Any, x: Tensor) -> Tensor:

@@ -45,8 +45,8 @@ class IF(node.IFNode):  # type: ignore[name-defined]
 class Integrating(fused.Dynamics):
     """The rate is 1 and not used: dv/dx = 1."""
 
-    def charge(self, x: Tensor, v: Tensor, rate: fused.Rate, drive: Tensor | None) -> Tensor:
-        return v.add_(x)
+    def charge(self, x: Tensor, v: Tensor, rate: fused.Rate) -> tuple[Tensor, None]:
+        return v.add_(x), None
 
     def backward(
         self, grad: Tensor, u: Tensor, threshold: Tensor, rate: fused.Rate, drive: Tensor | None

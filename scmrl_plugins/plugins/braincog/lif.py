@@ -53,9 +53,9 @@ class LIF(node.LIFNode):  # type: ignore[name-defined]
 class Leaky(fused.Dynamics):
     """The rate is tau: dv/dx = 1 / tau."""
 
-    def charge(self, x: Tensor, v: Tensor, rate: fused.Rate, drive: Tensor | None) -> Tensor:
+    def charge(self, x: Tensor, v: Tensor, rate: fused.Rate) -> tuple[Tensor, None]:
         # The order of these operations is BrainCog's, so that the bits agree.
-        return torch.sub(x, v).div_(rate).add_(v)
+        return torch.sub(x, v).div_(rate).add_(v), None
 
     def backward(
         self, grad: Tensor, u: Tensor, threshold: Tensor, rate: fused.Rate, drive: Tensor | None

@@ -52,10 +52,9 @@ class PLIF(node.PLIFNode):  # type: ignore[name-defined]
 class Learned(fused.Dynamics):
     """The rate is k: dv/dx = k, and dv/dk is the drive x - v."""
 
-    def charge(self, x: Tensor, v: Tensor, rate: fused.Rate, drive: Tensor | None) -> Tensor:
-        if drive is None:
-            return torch.sub(x, v).mul_(rate).add_(v)
-        return torch.sub(x, v, out=drive).mul(rate).add_(v)
+    def charge(self, x: Tensor, v: Tensor, rate: fused.Rate) -> tuple[Tensor, Tensor]:
+        drive = torch.sub(x, v)
+        return (drive * rate).add_(v), drive
 
     def backward(
         self, grad: Tensor, u: Tensor, threshold: Tensor, rate: fused.Rate, drive: Tensor | None

@@ -79,9 +79,10 @@ class Surrogate:
     backward: Callable[[Tensor, Tensor, float], Tensor]
     tie: bool
 
-    def step(self, u: Tensor, out: Tensor) -> Tensor:
-        """H(u) in the type of ``out``, straight into it: on a CPU booleans in between cost six times as much."""
-        return torch.ge(u, 0, out=out) if self.tie else torch.gt(u, 0, out=out)
+    def step(self, u: Tensor, out: Tensor | None = None) -> Tensor:
+        """H(u) in the type of u, straight into ``out`` where it is given: booleans in between cost a CPU much."""
+        fires = torch.ge if self.tie else torch.gt
+        return fires(u, 0).to(u.dtype) if out is None else fires(u, 0, out=out)
 
     @property
     def act_fun(self) -> Callable[..., Any]:

@@ -47,7 +47,7 @@ class Ternary(LIF):
 class TwoSided(Leaky):
     """u = v - threshold; where -v is above the threshold it fires with the other sign."""
 
-    def emit(self, v: Tensor, u: Tensor, threshold: Tensor, out: Tensor) -> Tensor:
+    def emit(self, v: Tensor, u: Tensor, threshold: Tensor, out: Tensor | None = None) -> Tensor:
         below = v.neg().sub_(threshold)
         return self.surrogate.step(u, out).sub_(self.surrogate.step(below, below))
 

@@ -1,0 +1,74 @@
+"""Functions of large tensors through torch.compile, where that pays and a compiler is there."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scmrl_plugins.registry import UserError
+
+# Below this many elements a function runs op by op: a few milliseconds a call do not earn back the seconds that
+# compiling takes.
+ELEMENTS = 1 << 19
+POLICIES = ("auto", "always", "never")
+
+_broken = False
+
+
+class Compiled:
+    """``function(*args)`` as one loop over memory.
+
+    The compiler keeps the order of a number's operations, so that comparisons have the same result to the bit; a
+    transcendental function may differ in its last one. ``SCMRL_COMPILE`` is ``auto`` (by size, the default),
+    ``always`` or ``never``. Without a working compiler everything runs op by op, and a warning says so once.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+
+    def __call__(self, key: Any, *args: Any) -> Any:
+        """The compiled function, one for each ``key``: what its arguments are beside the sizes of tensors."""
+        global _broken
+        if key not in self._compiled:
+            self._compiled[key] = _compile(self.function)
+        try:
+            return self._compiled[key](*args)
+        except Exception as error:
+            _broken = True
+            reason = str(error).strip().splitlines()
+            warnings.warn(
+                "neurons run without a compiled kernel, several times slower where tensors are large, as "
+                f"torch.compile failed: {reason[0] if reason else type(error).__name__}",
+                stacklevel=2,
+            )
+            return self.function(*args)
+
+
+def worth(x: Tensor) -> bool:
+    """Whether a function of ``x`` is compiled."""
+    policy = os.environ.get("SCMRL_COMPILE", "auto")
+    if policy not in POLICIES:
+        raise UserError(f"SCMRL_COMPILE = {policy!r}: it is one of {', '.join(POLICIES)}")
+    return (
+        policy != "never"
+        and not _broken
+        and (policy == "always" or x.numel() >= ELEMENTS)
+        and x.device.type in ("cpu", "cuda")
+        # Inside another compilation, or where operations are counted, each operation is to be seen.
+        and not torch.compiler.is_compiling()
+        and not torch._C._len_torch_dispatch_stack()
+    )
+
+
+def _compile(function: Any) -> Callable[..., Any]:
+    # Of its own code object: dynamo counts recompilations by it and gives up after eight.
+    own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
+    # Half precision is rounded after each operation, as it is op by op.
+    return torch.compile(own, dynamic=True, fullgraph=True, options={"emulate_precision_casts": True})

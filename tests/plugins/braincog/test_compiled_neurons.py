@@ -1,0 +1,101 @@
+"""Neurons through the compiler against the same op by op, and what happens where there is no compiler."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from scmrl_plugins.plugins.braincog import compiled
+from scmrl_plugins.plugins.braincog.lif import LIF
+from scmrl_plugins.plugins.braincog.plif import PLIF
+from scmrl_plugins.registry import UserError
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+
+
+def inputs(dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """Layouts that a layer hands on: channels last, a few samples of it, one step repeated."""
+    x = torch.randn(4, 6, 3, 5, 5, generator=torch.Generator().manual_seed(0)).to(dtype) * 2 + 0.4
+    x[0, 0, 0, 0, :3] = torch.tensor([2.0, float("inf"), -1e30])
+    x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 6))
+    return {"whole": x, "samples": x[:, 2:4], "repeated": x[:1].expand(4, -1, -1, -1, -1)}
+
+
+def run(neuron: Any, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    leaf = x.detach().requires_grad_()
+    spikes = neuron(leaf)
+    weight = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x.dtype)
+    learned = [p for p in neuron.parameters() if p.requires_grad]
+    return spikes, list(torch.autograd.grad((spikes * weight).sum(), [leaf, *learned]))
+
+
+# Each takes seconds to compile: one for each path through the kernel.
+@needs_compiler
+@pytest.mark.parametrize(
+    ("cls", "dtype", "layouts"),
+    [
+        (LIF, torch.float32, ["whole", "samples", "repeated"]),
+        (LIF, torch.bfloat16, ["whole"]),
+        (PLIF, torch.float32, ["whole"]),
+    ],
+)
+def test_same_spikes_to_the_bit(
+    cls: Any, dtype: torch.dtype, layouts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    neuron = cls(cls.Config(threshold=0.8))
+    tolerance = {"rtol": 2e-2 if dtype == torch.bfloat16 else 1e-5, "atol": 1e-5}
+    for name in layouts:
+        x = inputs(dtype)[name]
+        monkeypatch.setenv("SCMRL_COMPILE", "never")
+        spikes, gradients = run(neuron, x)
+        monkeypatch.setenv("SCMRL_COMPILE", "always")
+        assert compiled.worth(x)
+        theirs, others = run(neuron, x)
+        assert torch.equal(spikes, theirs), name
+        assert 0 < spikes.float().mean() < 1
+        for ours, other in zip(gradients, others, strict=True):
+            assert ours.dtype == other.dtype
+            torch.testing.assert_close(ours, other, **tolerance, equal_nan=True)
+    assert not compiled._broken
+
+
+def test_a_broken_compiler_is_said_once_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: Any, **_kwargs: Any) -> Any:
+        raise RuntimeError("no C++ compiler found\nand a long story")
+
+    x = inputs()["whole"]
+    expected, gradients = run(LIF(LIF.Config()), x)
+    monkeypatch.setenv("SCMRL_COMPILE", "always")
+    monkeypatch.setattr(compiled, "_broken", False)
+    monkeypatch.setattr(compiled.torch, "compile", lambda *_args, **_kwargs: broken)
+    neuron = LIF(LIF.Config(tau=2.0, threshold=1.0, alpha=4.0, surrogate="sigmoid"))
+    neuron.dynamics = type(neuron.dynamics)(neuron.dynamics.surrogate, 4.000000001)  # compiled by nobody yet
+    with pytest.warns(UserWarning, match="no C\\+\\+ compiler found"):
+        spikes, others = run(neuron, x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(neuron, x)
+    assert torch.equal(spikes, expected)
+    torch.testing.assert_close(gradients, others)
+
+
+def test_small_tensors_and_counted_operations_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    monkeypatch.delenv("SCMRL_COMPILE", raising=False)
+    monkeypatch.setattr(compiled, "_broken", False)
+    large = torch.empty(compiled.ELEMENTS)
+    assert compiled.worth(large)
+    assert not compiled.worth(large[1:])
+    with FlopCounterMode(display=False):
+        assert not compiled.worth(large)
+    monkeypatch.setenv("SCMRL_COMPILE", "never")
+    assert not compiled.worth(large)
+    monkeypatch.setenv("SCMRL_COMPILE", "sometimes")
+    with pytest.raises(UserError, match="SCMRL_COMPILE = 'sometimes': it is one of auto, always, never"):
+        compiled.worth(large)
