@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -46,6 +47,7 @@ def _given(**values: float | None) -> dict[str, float]:
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of noise and occlusion."
 )
+@options.optimize
 @options.device
 @options.json
 @options.plugin
@@ -58,6 +60,7 @@ def command(
     visual_occlusion: float | None,
     drop: tuple[str, ...],
     seed: int,
+    optimize: bool,
     device: str,
     as_json: bool,
 ) -> None:
@@ -65,7 +68,8 @@ def command(
     from scmrl_plugins.core import devices
     from scmrl_plugins.core.data import evaluation_loader, load_splits
     from scmrl_plugins.core.disturbance import Disturbance
-    from scmrl_plugins.core.evaluation import evaluate
+    from scmrl_plugins.core.evaluation import evaluate, first_inputs
+    from scmrl_plugins.core.optimize import optimize_measured
     from scmrl_plugins.core.progress import Progress
     from scmrl_plugins.core.run import open_run
 
@@ -79,10 +83,14 @@ def command(
         }
     )
     loader = evaluation_loader(load_splits(parts.dataset, parts.config, [split])[split], parts.config)
+    model = parts.model.to(place)
+    optimized = None
+    if optimize:
+        optimized = optimize_measured(model, first_inputs(loader, place, disturbance=disturbance, seed=seed))
     with Progress() as progress:
         progress.stage(split, len(loader))
         result = evaluate(
-            parts.model.to(place),
+            model,
             parts.loss.to(place),
             loader,
             place,
@@ -91,7 +99,8 @@ def command(
             progress=progress,
         )
     if as_json:
-        output.document({"split": split, **result.as_dict()})
+        found = {"optimized": asdict(optimized)} if optimized else {}
+        output.document({"split": split, **result.as_dict(), **found})
         return
     output.table(
         ", ".join(filter(None, [f"{run}: {split} split", str(disturbance)])),
@@ -102,3 +111,5 @@ def command(
             *((f"class {name}", f"{value:.2%}") for name, value in result.per_class.items()),
         ],
     )
+    if optimized:
+        click.echo(str(optimized))

@@ -40,6 +40,10 @@ json = click.option(
     help="Print one JSON document on standard output.",
 )
 
+optimize = click.option(
+    "--optimize", is_flag=True, help="Fold batch norm into the convolutions: the same model, in fewer operations."
+)
+
 
 def _register_files(_ctx: click.Context, _param: click.Parameter, files: tuple[str, ...]) -> None:
     for file in files:

@@ -16,19 +16,27 @@ from scmrl_plugins.cli import options, output
     is_flag=True,
     help="Resample the recording and resize the image to what the model was trained on.",
 )
+@options.optimize
 @options.device
 @options.json
 @options.plugin
-def command(run: str, audio: Path | None, visual: Path | None, convert: bool, device: str, as_json: bool) -> None:
+def command(
+    run: str, audio: Path | None, visual: Path | None, convert: bool, optimize: bool, device: str, as_json: bool
+) -> None:
     """Say what a trained run sees and hears in your files."""
     from scmrl_plugins.core import devices
+    from scmrl_plugins.core.optimize import optimize as fold
     from scmrl_plugins.core.prediction import predict
     from scmrl_plugins.core.run import open_run
 
     place = devices.resolve(device)
-    ranked = predict(open_run(run).assemble(), audio, visual, place, convert=convert)
+    parts = open_run(run).assemble()
+    optimized = {"folded": fold(parts.model)} if optimize else None
+    ranked = predict(parts, audio, visual, place, convert=convert)
     if as_json:
-        output.document({"predictions": ranked})
+        output.document({"predictions": ranked, **({"optimized": optimized} if optimized else {})})
         return
     rows = [(entry["label"], f"{entry['probability']:.2%}") for entry in ranked[:10]]
     output.table("Prediction", rows, ("label", "probability"))
+    if optimized:
+        click.echo(f"batch norm folded into {optimized['folded']} convolutions")

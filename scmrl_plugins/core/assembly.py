@@ -92,7 +92,7 @@ def assemble_model(
     fusion_class, fusion_config = load("fusion")
     factory = _NeuronFactory(neuron_class, config)
     context = Context(
-        **config.model.model_dump(),
+        **config.model.model_dump(exclude={"layout"}),
         num_classes=len(classes),
         channels=channels,
         neuron=factory,
@@ -135,6 +135,8 @@ def assemble_model(
         fusion,
         readout,
     )
+    if config.model.layout == "channels-last":
+        model.to(memory_format=torch.channels_last)
     model.record_firing_rates(any(getattr(term, "needs_firing_rates", False) for term in terms))
     return model, Objective([s.name for s in losses], terms, [s.weight for s in losses])
 

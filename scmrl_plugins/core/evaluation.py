@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from scmrl_plugins.core.assembly import Objective
 from scmrl_plugins.core.data import Batch
@@ -35,6 +36,15 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+def first_inputs(
+    loader: Iterable[Batch], device: torch.device, *, disturbance: Disturbance = CLEAN, seed: int = 0
+) -> dict[str, Tensor]:
+    """What ``evaluate`` gives the model first; the generators are left as they were."""
+    with torch.random.fork_rng(devices=[]):  # a loader that starts draws a seed
+        batch = {key: value.to(device) for key, value in next(iter(loader)).items()}
+    return disturbance(batch, torch.Generator().manual_seed(seed))
 
 
 @torch.no_grad()

@@ -4,6 +4,8 @@ A component is a class with a ``Config`` (a frozen pydantic model, see ``Compone
 ``dataset`` are torch modules built as ``Component(config, context)``; a data set is built as
 ``Dataset(config, model)``. Time comes first everywhere, ``[T, B, ...]``, and no hidden state survives a call.
 Where a component departs from what its kind promises it says so in ``tags``, a set of words from ``TAGS``.
+Any module in a component may have ``fold() -> bool``, called in evaluation mode: fold what inference can do
+without, such as batch norm, into what it needs, keep the neuron layers, and say whether anything was folded.
 
 Letters in shapes: T time steps, B samples, C channels, H x W pixels, D embedding dimension, N tokens
 (Na audio, Nv visual), K classes.
@@ -46,12 +48,15 @@ class ComponentConfig(BaseModel):
 
 
 class ModelConfig(ComponentConfig):
-    """The sizes that all components of a model share; a data set may decide some of them."""
+    """The sizes that all components of a model share, of which a data set may decide some, and their layout."""
 
     steps: int = Field(4, ge=1, le=1024, description="time steps T")
     embed_dims: int = Field(256, ge=1, le=8192, description="embedding dimension D")
     num_heads: int = Field(16, ge=1, le=1024, description="attention heads; must divide embed_dims")
     image_size: int = Field(128, ge=4, le=4096, description="height and width of both inputs in pixels")
+    layout: Literal["channels-last", "channels-first"] = Field(
+        "channels-last", description="order of images in memory; convolutions round differently in either"
+    )
 
 
 class NeuronFactory(Protocol):

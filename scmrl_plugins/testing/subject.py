@@ -65,7 +65,7 @@ class Subject:
             return neuron(neuron.Config(**{"threshold": 0.5, **overrides}))
 
         sizes: dict[str, Any] = {
-            **self.model.model_dump(),
+            **self.model.model_dump(exclude={"layout"}),
             "num_classes": len(CLASSES),
             "channels": CHANNELS,
             "neuron": make,

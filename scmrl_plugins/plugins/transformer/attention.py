@@ -19,6 +19,23 @@ SCALE = 0.25
 TemporalOrder = Literal["corrected", "published"]
 
 
+def mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """(q k^T) v or q (k^T v), whichever takes fewer operations: ``[*, N, d], [*, M, d], [*, M, d] -> [*, N, d]``.
+
+    Without a softmax the two are one. Of spikes both are sums of ones and so exact in single precision, which half
+    precision is widened to for them.
+    """
+    given, n, m, d = q.dtype, q.shape[-2], k.shape[-2], q.shape[-1]
+    with torch.autocast(q.device.type, enabled=False):
+        if given in (torch.float16, torch.bfloat16):
+            q, k, v = q.float(), k.float(), v.float()
+        if 2 * n * m > (n + m) * d:
+            mixed = q @ (k.transpose(-2, -1) @ v)
+        else:
+            mixed = (q @ k.transpose(-2, -1)) @ v
+        return mixed.to(given)
+
+
 class SpikingAttention(nn.Module):
     """LIF(BN(Conv(LIF((q k^T) v 0.25)))) with q = LIF(BN(Conv(x))) and k, v likewise from y.
 
@@ -46,8 +63,7 @@ class SpikingAttention(nn.Module):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(q k^T) v 0.25, head by head: ``[T, B, D, N], [T, B, D, M], [T, B, D, M] -> [T, B, D, N]``."""
         q, k, v = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
-        mixed = (q @ k.transpose(-2, -1)) @ v * SCALE
-        return rearrange(mixed, "t b h n d -> t b (h d) n")
+        return rearrange(mix(q, k, v) * SCALE, "t b h n d -> t b (h d) n")
 
 
 class TemporalAttention(SpikingAttention):
@@ -71,7 +87,7 @@ class TemporalAttention(SpikingAttention):
                 f"{k.shape[-1]}: set fusion.attention = 'spatial' or give both inputs one size"
             )
         q, k, v = (rearrange(z, "t b (h d) n -> n b h t d", h=self.heads) for z in (q, k, v))
-        mixed = (q @ k.transpose(-2, -1)) @ v * SCALE
+        mixed = mix(q, k, v) * SCALE
         if self.order == "corrected":
             return rearrange(mixed, "n b h t d -> t b (h d) n")
         mixed = rearrange(mixed, "n b h t d -> n b (h t) d")

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils.checkpoint import checkpoint
 
 from scmrl_plugins.core.interfaces import NeuronFactory
+from scmrl_plugins.registry import UserError
+
+# Values that are worked on at once, of 4 bytes: what fits the last cache of a processor.
+PIECE = 1 << 21
 
 
 class SpikingConv(nn.Module):
@@ -12,7 +24,8 @@ class SpikingConv(nn.Module):
 
     2-d: ``[T, B, C, H, W] -> [T, B, D, H, W]``, kernel 3, padding 1, or with ``stride`` s kernel 1 and
     ``[T, B, D, H / s, W / s]``. 1-d: ``[T, B, C, N] -> [T, B, D, N]``, kernel 1. Batch statistics run over T and B
-    together.
+    together. A step repeated, which is a view with a stride of 0 over T, is convolved and normalised once.
+    ``pool`` is applied to each step of the spikes.
     """
 
     def __init__(
@@ -20,8 +33,8 @@ class SpikingConv(nn.Module):
     ) -> None:
         super().__init__()
         if stride:
-            self.conv: nn.Module = nn.Conv2d(channels, out, kernel_size=1, stride=stride, bias=bias)
-            self.bn: nn.Module = nn.BatchNorm2d(out)
+            self.conv: nn.Conv2d | nn.Conv1d = nn.Conv2d(channels, out, kernel_size=1, stride=stride, bias=bias)
+            self.bn: nn.BatchNorm2d | nn.BatchNorm1d | Folded = nn.BatchNorm2d(out)
         elif dims == 2:
             self.conv = nn.Conv2d(channels, out, kernel_size=3, padding=1, bias=bias)
             self.bn = nn.BatchNorm2d(out)
@@ -30,10 +43,136 @@ class SpikingConv(nn.Module):
             self.bn = nn.BatchNorm1d(out)
         self.neuron = neuron()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, pool: nn.Module | None = None) -> Tensor:
         steps, batch = x.shape[:2]
-        y = self.bn(self.conv(x.flatten(0, 1)))
-        return self.neuron(y.unflatten(0, (steps, batch)))
+        static = steps > 1 and x.stride(0) == 0
+        y = self.conv(x[0] if static else x.flatten(0, 1))
+        z = repeated_norm(self.bn, y, steps).unsqueeze(0) if static else self.bn(y).unflatten(0, (steps, batch))
+
+        def fire(z: Tensor) -> Tensor:
+            spikes = self.neuron(Repeat.apply(z[0], steps) if static else z)
+            return spikes if pool is None else pool(spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
+
+        if pool is None or z.device.type != "cpu" or _watched(self.neuron) or torch.compiler.is_compiling():
+            return fire(z)
+        return by_samples(fire, z, steps * y[0].numel())
+
+    def fold(self) -> bool:
+        """W' = W g / s, b' = (b - m) g / s + h: batch norm (x - m) g / s + h becomes part of the convolution.
+
+        m and s are the running mean and deviation; without them, or once folded, it stays as it is. Called in
+        evaluation mode, returns whether it folded.
+        """
+        if isinstance(self.bn, Folded) or self.bn.running_mean is None:
+            return False
+        self.conv, self.bn = fuse_conv_bn_eval(self.conv, self.bn), Folded().eval()
+        return True
+
+
+class Folded(nn.Identity):
+    """In the place of a batch norm that is folded into its convolution: x -> x, never in training."""
+
+    def train(self, mode: bool = True) -> Folded:
+        if mode:
+            raise UserError("batch norm is folded into the convolutions: train the run as it was saved")
+        return super().train(mode)
+
+
+class Repeat(torch.autograd.Function):
+    """``x [B, *], T -> [T, B, *]``, a view; the sum over steps of the gradient keeps its layout in memory."""
+
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor, steps: int) -> Tensor:
+        return x.expand(steps, *x.shape)
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        # Tensor.sum would make it contiguous, and batch norm ten times slower.
+        return functools.reduce(torch.add, grads[0]), None
+
+
+def repeated_norm(bn: nn.BatchNorm1d | nn.BatchNorm2d | Folded, y: Tensor, steps: int) -> Tensor:
+    """Batch norm over y repeated ``steps`` times, for one of them: ``[B, C, *] -> [B, C, *]``.
+
+    A repeated batch has the mean and variance of one. Only the running variance, which is unbiased, knows how many
+    values there were: its factor is n / (n - 1), for n values a channel, and here steps n / (steps n - 1).
+    """
+    if isinstance(bn, Folded) or not (bn.training and bn.track_running_stats):
+        return bn(y)
+    assert bn.running_var is not None
+    assert bn.num_batches_tracked is not None
+    updated, n = bn.running_var.clone(), y.numel() // y.shape[1]
+    out = functional_call(bn, {"running_var": updated}, (y,))
+    momentum = 1 / int(bn.num_batches_tracked) if bn.momentum is None else bn.momentum
+    ratio = steps * (n - 1) / (steps * n - 1)
+    with torch.no_grad():
+        bn.running_var.mul_((1 - momentum) * (1 - ratio)).add_(updated, alpha=ratio)
+    return out
+
+
+def _watched(neuron: nn.Module) -> bool:
+    """Whether a hook, or a tool of BrainCog's, is to see the neuron's output whole."""
+    return bool(
+        neuron._forward_hooks or getattr(neuron, "requires_fp", False) or getattr(neuron, "requires_mem", False)
+    )
+
+
+def by_samples(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+    """``function(x)`` for an x of ``[T, B, *]``, a few samples at a time where ``size`` values a sample are many.
+
+    What is in between then stays in the processor's cache, and is computed again for the backward pass instead of
+    kept for it.
+    """
+    samples = max(1, PIECE // size)
+    if samples >= x.shape[1]:
+        return function(x)
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return Join.apply(*(function(piece) for piece in x.split(samples, dim=1)))
+    return Join.apply(*(checkpoint(function, piece, use_reentrant=False) for piece in Split.apply(x, samples)))
+
+
+# Torch's own split and cat leave what they make contiguous, not in the layout of what they are given.
+
+
+class Split(torch.autograd.Function):
+    """``x [T, B, C, H, W]`` in pieces of so many samples, views of it."""
+
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor, samples: int) -> tuple[Tensor, ...]:
+        return x.split(samples, dim=1)
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _joined(grads), None
+
+
+class Join(torch.autograd.Function):
+    """Pieces ``[T, b, C, H, W]`` as one ``[T, B, C, H, W]``."""
+
+    @staticmethod
+    def forward(ctx: Any, *pieces: Tensor) -> Tensor:
+        ctx.samples = [piece.shape[1] for piece in pieces]
+        return _joined(pieces)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        return tuple(_joined([grad]) for grad in grads[0].split(ctx.samples, dim=1))
+
+
+def _joined(pieces: Sequence[Tensor]) -> Tensor:
+    """The pieces side by side, one image after the other in memory, each laid out as it was."""
+    first = pieces[0]
+    samples = [piece.shape[1] for piece in pieces]
+    last = first[0].is_contiguous(memory_format=torch.channels_last)
+    whole = torch.empty(
+        (len(first) * sum(samples), *first.shape[2:]),
+        dtype=first.dtype,
+        device=first.device,
+        memory_format=torch.channels_last if last else torch.contiguous_format,
+    ).unflatten(0, (len(first), -1))
+    for place, piece in zip(whole.split(samples, dim=1), pieces, strict=True):
+        place.copy_(piece)
+    return whole
 
 
 def linear(width: int, out: int) -> nn.Linear:

@@ -27,8 +27,7 @@ class SpikingPatchSplitting(nn.Module):
         self.position = SpikingConv(widths[-1], widths[-1], neuron, dims=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        steps, batch = x.shape[:2]
         for stage in self.stages:
-            x = self.pool(stage(x).flatten(0, 1)).unflatten(0, (steps, batch))
+            x = stage(x, self.pool)
         x = x + self.position(x)
         return rearrange(x, "t b d h w -> t b d (h w)")

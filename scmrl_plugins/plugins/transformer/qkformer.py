@@ -97,9 +97,7 @@ class DownsamplingEmbedding(nn.Module):
         self.shortcut = SpikingConv(channels, out, neuron, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        steps, batch = x.shape[:2]
-        pooled = self.pool(self.expand(x).flatten(0, 1)).unflatten(0, (steps, batch))
-        return self.embed(pooled) + self.shortcut(x)
+        return self.embed(self.expand(x, self.pool)) + self.shortcut(x)
 
 
 class QueryKeyBlock(nn.Module):
