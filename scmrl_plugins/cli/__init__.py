@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from scmrl_plugins import __version__
+from scmrl_plugins.core.allocator import keep_large_blocks
 from scmrl_plugins.registry import UserError, catalogue
 from scmrl_plugins.registry.errors import near
 
@@ -106,3 +107,4 @@ def main() -> None:
 
     Components come from plugins; `scmrl plugins` lists them.
     """
+    keep_large_blocks()

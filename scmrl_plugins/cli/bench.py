@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -43,3 +44,71 @@ def accuracy(grid: str, out: str, sets: tuple[str, ...], device: str, as_json: b
         return
     click.echo(grid_report.markdown(summary, typed))
     click.echo(f"results: {Path(out) / 'results.md'}")
+
+
+def _shape(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int, ...]:
+    """``4,8,32`` as sizes."""
+    parts = text.split(",")
+    if len(parts) < 2 or not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise click.BadParameter(
+            f"{text!r}: write sizes of two dimensions or more, time first, such as 4,8,32,128,128"
+        )
+    return tuple(int(part) for part in parts)
+
+
+def _size(name: str, default: int, largest: int, meaning: str, smallest: int = 1) -> Any:
+    return click.option(
+        f"--{name}", type=click.IntRange(smallest, largest), default=default, show_default=True, help=meaning
+    )
+
+
+@command.command("speed")
+@click.option("--fusion", metavar="NAME", default="cmrl", show_default=True, help="The fusion to use.")
+@_size("batch", 8, 65536, "Samples a step.")
+@_size("image-size", 128, 4096, "Height and width of both inputs.", smallest=4)
+@_size("steps", 4, 1024, "Time steps T.")
+@_size("dims", 256, 8192, "Embedding dimension D.")
+@_size("heads", 16, 1024, "Attention heads; must divide --dims.")
+@_size("threads", 2, 1024, "Threads of each process.")
+@_size("repeats", 5, 1000, "Rounds.")
+@click.option(
+    "--kernel-shape",
+    metavar="SIZES",
+    default="4,8,32,128,128",
+    show_default=True,
+    callback=_shape,
+    help="What the neuron alone runs on, time first.",
+)
+@click.option("--scaling", is_flag=True, help="Also the cost over time steps and tokens.")
+@click.option("--profile", is_flag=True, help="Also our training step by operator.")
+@options.device
+@click.option(
+    "-o", "--output", "out", metavar="DIR", type=click.Path(file_okay=False), help="Where the results go."
+)
+@options.plugin
+@options.json
+def speed(device: str, scaling: bool, profile: bool, out: str | None, as_json: bool, **settings: Any) -> None:
+    """Time our model and the same one as published, in turns, each in a process of its own.
+
+    The baseline steps BrainCog's LIFNode in Python, runs every layer on every time step, channels first, and
+    compiles nothing. Ratios are baseline / ours, of the least times. DIR gets speed.json and speed.md.
+    """
+    from scmrl_plugins.core import devices, speed_report
+    from scmrl_plugins.core import speed as comparison
+    from scmrl_plugins.core.progress import Progress
+
+    place = str(devices.resolve(device))
+    wanted = {**settings, "kernel_shape": ",".join(map(str, settings["kernel_shape"]))}
+    given = [word for name, value in wanted.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    flags = ["--scaling"] * scaling + ["--profile"] * profile
+    typed = shlex.join(["scmrl", "bench", "speed", *given, *flags, "--device", place])
+    with Progress() as progress:
+        found = comparison.run(comparison.Settings(**settings), place, progress, scaling=scaling, profile=profile)
+    if out is not None:
+        speed_report.write(found, Path(out), typed)
+    if as_json:
+        output.document({"command": typed, **found})
+        return
+    click.echo(speed_report.markdown(found, typed))
+    if out is not None:
+        click.echo(f"results: {Path(out) / 'speed.md'}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -15,6 +16,8 @@ def command(device: str, run: str | None) -> None:
 
     Needs the extra demo: pip install 'scmrl-plugins[demo]'.
     """
+    # In a minute of training, compiled neurons do not earn back the half a minute that the first use takes.
+    os.environ.setdefault("SCMRL_COMPILE", "never")
     from scmrl_plugins.cli.train import fit
     from scmrl_plugins.core import devices
     from scmrl_plugins.core.assembly import assemble

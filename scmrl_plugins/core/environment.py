@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -36,6 +37,7 @@ def describe(config: ExperimentConfig) -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "plugins": [_plugin(plugin) for plugin in catalogue().plugins],
         "seed": config.train.seed,
+        "compile": os.environ.get("SCMRL_COMPILE", "auto"),
         "git_commit": git_commit(),
     }
 

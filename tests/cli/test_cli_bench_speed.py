@@ -1,0 +1,67 @@
+"""``scmrl bench speed``: one comparison at a tiny size, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from cli_runs import assert_refused, invoke, run_scmrl
+
+TINY = [
+    *("--image-size", "32", "--dims", "32", "--heads", "4", "--batch", "2", "--steps", "2"),
+    *("--threads", "1", "--repeats", "2", "--kernel-shape", "2,2,4,8,8", "--device", "cpu"),
+]
+RATIOS = ("train_ratio", "inference_ratio", "kernel_ratio", "times_bare")
+
+
+def test_it_compares_ours_with_the_baseline(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run_scmrl("bench", "speed", *TINY, "--json", "-o", out, cwd=tmp_path)
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert all(said[name] > 0 for name in RATIOS)
+    assert said["train_ratio"] == min(said["train"]["baseline"]["seconds"]) / min(said["train"]["ours"]["seconds"])
+    assert len(said["train"]["ours"]["seconds"]) == 2
+    assert said["same_first_loss"], said["first_losses"]
+    assert said["kernel"]["shape"] == [2, 2, 4, 8, 8]
+    assert said["settings"]["threads"] == 1
+    assert said["environment"]["packages"]["torch"]
+    assert said["hardware"]["device"] == "cpu"
+    if sys.platform == "linux":
+        assert said["memory_ratio"] == said["memory"]["baseline"] / said["memory"]["ours"]
+    assert "--kernel-shape 2,2,4,8,8" in said["command"]
+    assert sorted(file.name for file in out.iterdir()) == ["speed.json", "speed.md"]
+    assert json.loads((out / "speed.json").read_text()) == said
+    assert "| training step |" in (out / "speed.md").read_text()
+
+
+def test_sizes_that_do_not_fit_are_one_line_and_make_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run_scmrl("bench", "speed", *TINY, "--heads", "5", "--json", "-o", out, cwd=tmp_path)
+    assert_refused(done, "Error: model.num_heads = 5 does not divide model.embed_dims = 32")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--batch", "0"], ["--batch"]),
+        (["--repeats", "many"], ["--repeats"]),
+        (["--image-size", "2"], ["--image-size"]),
+        (["--kernel-shape", "4"], ["--kernel-shape", "4,8,32,128,128"]),
+        (["--kernel-shape", "4,0,8"], ["--kernel-shape", "'4,0,8'"]),
+        (["--device", "abacus"], ["--device"]),
+        (["--fusion", "cmlr"], ["cmlr", "did you mean 'cmrl'"]),
+        (["-o", __file__], ["is a file"]),
+    ],
+    ids=lambda given: " ".join(given),
+)
+def test_bad_options_are_one_line(given: list[str], words: list[str]) -> None:
+    assert_refused(invoke("bench", "speed", *given), *words)
+
+
+def test_its_help_is_reached() -> None:
+    assert "speed" in invoke("bench", "--help").out
+    assert "--kernel-shape" in invoke("bench", "speed", "--help").out
