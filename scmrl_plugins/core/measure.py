@@ -87,8 +87,8 @@ def random_inputs(
 def measure(model: AudioVisualModel, inputs: dict[str, Tensor]) -> tuple[Measurement, ModelOutput]:
     """Run one batch in training mode, so that batch norm uses the batch itself, and measure; nothing is kept.
 
-    Operations count convolutions, linear layers and matrix products over all time steps, per sample. Running
-    statistics are left as they were.
+    Operations count convolutions, linear layers and matrix products over all time steps, per sample; one that does
+    not depend on the step counts once, as it is done. Running statistics are left as they were.
     """
     batch = next(iter(inputs.values())).shape[0]
     state = {name: buffer.clone() for name, buffer in model.named_buffers()}
