@@ -275,7 +275,7 @@ def hardware(device: str, name: str | None) -> dict[str, Any]:
         "device_name": name,
         "cpu": _processor(),
         "cores": os.cpu_count(),
-        "compiler": next((path for path in map(shutil.which, filter(None, compilers)) if path), None),
+        "compiler": next((name for name in filter(None, compilers) if shutil.which(name)), None),
     }
 
 

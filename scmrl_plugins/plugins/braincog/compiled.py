@@ -61,6 +61,8 @@ def worth(x: Tensor) -> bool:
         and not _broken
         and (policy == "always" or x.numel() >= ELEMENTS)
         and x.device.type in ("cpu", "cuda")
+        # In half precision the compiler rounds once, and op by op each operation does.
+        and x.dtype in (torch.float32, torch.float64)
         # Inside another compilation, or where operations are counted, each operation is to be seen.
         and not torch.compiler.is_compiling()
         and not torch._C._len_torch_dispatch_stack()
@@ -70,5 +72,4 @@ def worth(x: Tensor) -> bool:
 def _compile(function: Any) -> Callable[..., Any]:
     # Of its own code object: dynamo counts recompilations by it and gives up after eight.
     own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
-    # Half precision is rounded after each operation, as it is op by op.
-    return torch.compile(own, dynamic=True, fullgraph=True, options={"emulate_precision_casts": True})
+    return torch.compile(own, dynamic=True, fullgraph=True)

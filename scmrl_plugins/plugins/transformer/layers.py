@@ -50,7 +50,7 @@ class SpikingConv(nn.Module):
         z = repeated_norm(self.bn, y, steps).unsqueeze(0) if static else self.bn(y).unflatten(0, (steps, batch))
 
         def fire(z: Tensor) -> Tensor:
-            spikes = self.neuron(Repeat.apply(z[0], steps) if static else z)
+            spikes = self.neuron(Repeat.apply(z.squeeze(0), steps) if static else z)
             return spikes if pool is None else pool(spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
 
         if pool is None or z.device.type != "cpu" or _watched(self.neuron) or torch.compiler.is_compiling():
