@@ -41,6 +41,7 @@ class Compiled:
         try:
             return self._compiled[key](*args)
         except Exception as error:
+            # Compilers fail in every way; what is the arguments' fault is raised again below, op by op.
             _broken = True
             reason = str(error).strip().splitlines()
             warnings.warn(
