@@ -66,7 +66,7 @@ def command(
 ) -> None:
     """Measure a trained run on a split, clean or disturbed: noise, occlusion, a modality left out."""
     from scmrl_plugins.core import devices
-    from scmrl_plugins.core.data import evaluation_loader, load_splits
+    from scmrl_plugins.core.data import evaluation_loader, prepare
     from scmrl_plugins.core.disturbance import Disturbance
     from scmrl_plugins.core.evaluation import evaluate, first_inputs
     from scmrl_plugins.core.optimize import optimize_measured
@@ -82,7 +82,9 @@ def command(
             "dropped": drop,
         }
     )
-    loader = evaluation_loader(load_splits(parts.dataset, parts.config, [split])[split], parts.config)
+    with Progress() as progress:
+        data = prepare(parts.dataset, parts.config, [split], progress=progress)
+    loader = evaluation_loader(data.splits[split], parts.config)
     model = parts.model.to(place)
     optimized = None
     if optimize:
@@ -100,13 +102,14 @@ def command(
         )
     if as_json:
         found = {"optimized": asdict(optimized)} if optimized else {}
-        output.document({"split": split, **result.as_dict(), **found})
+        output.document({"split": split, "skipped": len(data.bad), **result.as_dict(), **found})
         return
     output.table(
         ", ".join(filter(None, [f"{run}: {split} split", str(disturbance)])),
         [
             ("accuracy", f"{result.accuracy:.2%}"),
             ("samples", f"{result.n:,}"),
+            *([("bad files left out", f"{len(data.bad):,}")] if data.bad else []),
             ("loss", f"{result.loss:.4f}"),
             *((f"class {name}", f"{value:.2%}") for name, value in result.per_class.items()),
         ],

@@ -68,13 +68,22 @@ class _NeuronFactory:
 def assemble(config: ExperimentConfig) -> Assembly:
     """Build everything a configuration names; the weights follow from ``train.seed`` alone.
 
-    Touches no data. Raises ``UserError`` for unknown components and options.
+    Touches no data, but for classes that only the files can tell. Raises ``UserError`` for unknown components
+    and options.
     """
-    cls, checked, section = _load("dataset", config.dataset, config)
+    cls, checked, _ = _load("dataset", config.dataset, config)
+    checked = settled(cls, checked)
+    section = config.dataset.model_copy(update=checked.model_dump())
     dataset: Dataset = cls(checked, config.model)
     config = config.model_copy(update={"dataset": section, "train": _resolve_recipe(config.train)})
     model, loss = assemble_model(config, dataset.classes, dataset.channels)
     return Assembly(model.config, dataset, model, loss)
+
+
+def settled(cls: Any, config: ComponentConfig) -> ComponentConfig:
+    """A data set's configuration with what only its files can tell, where it has such."""
+    settle = getattr(cls, "settle", None)
+    return settle(config) if settle else config
 
 
 def assemble_model(

@@ -1,11 +1,11 @@
-"""What a configuration may say: sections for the seven kinds, ``model`` and ``train``."""
+"""What a configuration may say: sections for the seven kinds, ``data``, ``model`` and ``train``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from scmrl_plugins.core.interfaces import ComponentConfig, ModelConfig
 from scmrl_plugins.registry import KINDS
@@ -61,6 +61,24 @@ class TrainConfig(ComponentConfig):
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints to keep")
 
 
+class DataConfig(ComponentConfig):
+    """What is done with the samples of any data set."""
+
+    on_bad: Literal["error", "skip"] = Field(
+        "error", description="a file that cannot be used: stop, or leave its sample out and list it in the run"
+    )
+    mixup: float = Field(0.0, ge=0, description="training pairs mixed with a share from Beta(a, a); 0: none")
+    event_mix: float = Field(
+        0.0, ge=0, description="training pairs that share space and time by a share from Beta(a, a); 0: none"
+    )
+
+    @model_validator(mode="after")
+    def _one_mix(self) -> DataConfig:
+        if self.mixup and self.event_mix:
+            raise ValueError("data.mixup and data.event_mix are both set: samples are mixed one way; set one to 0")
+        return self
+
+
 class ExperimentConfig(BaseModel):
     """A whole experiment. ``compose`` makes one from files and options; ``config.toml`` of a run holds one."""
 
@@ -73,6 +91,7 @@ class ExperimentConfig(BaseModel):
     readout: ComponentSection = ComponentSection(name="add")
     loss: list[LossSection] = Field(default_factory=list, description="empty: the fusion's own losses")
     dataset: ComponentSection = ComponentSection(name="av-digits")
+    data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
 

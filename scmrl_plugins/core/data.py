@@ -1,103 +1,182 @@
-"""From a data set's rows to batches of tensors: features computed once, then loaded in a fixed order."""
+"""From a data set's rows to batches of tensors: features stored once, then loaded in a fixed order."""
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from scmrl_plugins.core.config import ExperimentConfig
-from scmrl_plugins.core.interfaces import Dataset
-from scmrl_plugins.registry import UserError, catalogue
-
-if TYPE_CHECKING:
-    import datasets
+from scmrl_plugins.core.features import FeatureSplit, FeatureStore, Outcome, alone
+from scmrl_plugins.core.interfaces import BadFileError, Dataset
+from scmrl_plugins.core.progress import Progress
+from scmrl_plugins.registry import UserError
 
 Batch = dict[str, Tensor]
 SPLITS = ("train", "validation", "test")
 
 
-class FeatureSplit(torch.utils.data.Dataset):
-    """One split as features: ``split[i]`` is ``{"audio": [C, H, W], "visual": [C, H, W], "label": []}``."""
+@dataclass
+class Prepared:
+    """Splits whose features are stored, what had to be left out of them, and what was mended."""
 
-    def __init__(self, rows: datasets.Dataset) -> None:
-        self.rows = rows.with_format("numpy")
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, np.ndarray]]:
-        batch = self.rows[list(indices)]
-        return [{key: column[place] for key, column in batch.items()} for place in range(len(indices))]
+    splits: dict[str, FeatureSplit] = field(default_factory=dict)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    handled: list[tuple[str, str]] = field(default_factory=list)
+    computed: int = 0
+    """Samples whose features were not there before."""
 
 
 def load_splits(
     dataset: Dataset, config: ExperimentConfig, names: Sequence[str] = SPLITS
 ) -> dict[str, FeatureSplit]:
-    """The named splits of a data set as features, from the cache where they were computed before.
+    """``prepare`` where only the splits are wanted, with progress for people on standard error."""
+    with Progress() as progress:
+        return prepare(dataset, config, names, progress=progress).splits
 
-    Raises ``UserError`` for a data set whose files are not there, or where one of these splits is empty.
+
+def prepare(
+    dataset: Dataset,
+    config: ExperimentConfig,
+    names: Sequence[str] = SPLITS,
+    *,
+    progress: Progress | None = None,
+    on_bad: str | None = None,
+    workers: int | None = None,
+) -> Prepared:
+    """The named splits of a data set with their features stored, computed where they were not before.
+
+    A file that cannot be used stops it or is left out, by ``on_bad`` (default ``data.on_bad``). Raises
+    ``UserError`` for a data set whose files are not there, or where one of these splits is empty.
     """
     import datasets
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
+    skip = (on_bad or config.data.on_bad) == "skip"
+    name = config.dataset.name
     raw = dataset.splits()
-    result = {}
-    for name in names:
-        if name not in raw or not len(raw[name]):
-            raise UserError(f"data set {config.dataset.name!r} has no {name} samples")
-        rows = raw[name]
-        first = dataset.transform(rows[:1])
-        features = datasets.Features(
-            {key: _feature(value) for key, value in first.items()} | {"label": datasets.Value("int64")}
-        )
-        result[name] = FeatureSplit(
-            rows.map(
-                _Transform(dataset),
-                batched=True,
-                batch_size=256,
-                remove_columns=rows.column_names,
-                features=features,
-                new_fingerprint=_fingerprint(rows, config),
-                desc=f"features of the {name} split",
-            )
-        )
-    return result
+    found = Prepared()
+
+    def take(bad: Sequence[tuple[str, str]]) -> None:
+        if bad and not skip:
+            raise BadFileError(bad[0][0], f"{bad[0][1]}; or leave such files out with --set data.on_bad=skip")
+        found.bad += bad
+
+    problems = getattr(dataset, "bad_files", None)
+    take([(error.path, error.reason) for error in problems()] if problems else [])
+    for split in names:
+        if split not in raw or (not isinstance(raw[split], datasets.IterableDataset) and not len(raw[split])):
+            raise UserError(f"data set {name!r} has no {split} samples")
+        store = FeatureStore(dataset, config, split, raw[split])
+        # Where everything is there nothing is written: a cache may be one that only others can write.
+        whole = not store.streamed and not store.missing()
+        waiting = functools.partial(_waiting, progress, store)
+        with contextlib.nullcontext() if whole else alone(store.folder, waiting):
+            for outcome in _outcomes(store, config, workers, progress, found):
+                take(outcome.bad)
+                found.handled += outcome.handled
+        parts = [part for part in store.parts if (known := part.outcome()) is not None and known.rows]
+        if not parts:
+            raise UserError(f"data set {name!r} has no {split} sample that can be used: scmrl data check says why")
+        found.splits[split] = FeatureSplit(dataset, parts)
+    # A file may be in several samples.
+    found.bad, found.handled = list(dict.fromkeys(found.bad)), list(dict.fromkeys(found.handled))
+    return found
 
 
-class _Transform:
-    """Rows to features and label, as ``datasets.map`` wants it."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def __call__(self, rows: Mapping[str, list[Any]]) -> dict[str, Any]:
-        return {**self.dataset.transform(rows), "label": rows["label"]}
+def _waiting(progress: Progress | None, store: FeatureStore) -> None:
+    if progress:
+        progress.line(f"another process prepares {store.split} in {store.folder}: waiting for it")
 
 
-def _feature(array: np.ndarray) -> Any:
-    import datasets
+def _outcomes(
+    store: FeatureStore, config: ExperimentConfig, workers: int | None, progress: Progress | None, found: Prepared
+) -> Iterator[Outcome]:
+    """What became of all rows of a split, computing what is not stored yet."""
+    if store.streamed:
+        if progress:
+            progress.stage(f"features of the {store.split} split", None)
+        for outcome in store.stream():
+            found.computed += outcome.rows
+            if progress:
+                progress.advance()
+            yield outcome
+        return
+    todo = store.missing()
+    missing = {part.start for part in todo}
+    for part in store.parts:
+        if part.start not in missing:
+            known = part.outcome()
+            assert known is not None
+            yield known
+    if not todo:
+        return
+    if progress:
+        progress.stage(f"features of the {store.split} split", len(todo))
+    loader: Any = DataLoader(
+        _Computing(store, todo),
+        batch_size=None,
+        num_workers=min(config.train.workers if workers is None else workers, len(todo)),
+    )
+    for outcome in loader:
+        found.computed += outcome.rows
+        if progress:
+            progress.advance()
+        yield outcome
 
-    return {4: datasets.Array3D, 5: datasets.Array4D}[array.ndim](shape=array.shape[1:], dtype="float32")
+
+class _Computing(torch.utils.data.Dataset):
+    """Computes a missing part when it is asked for, in whichever process asks."""
+
+    def __init__(self, store: FeatureStore, todo: Sequence[Any]) -> None:
+        self.store, self.todo = store, todo
+
+    def __len__(self) -> int:
+        return len(self.todo)
+
+    def __getitem__(self, index: int) -> Outcome:
+        return self.store.compute(self.todo[index])
 
 
-def _fingerprint(rows: datasets.Dataset, config: ExperimentConfig) -> str:
-    plugin = catalogue().get("dataset", config.dataset.name).plugin
-    parts = (rows._fingerprint, plugin.distribution, plugin.version, config.dataset, config.model)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+class Draw(NamedTuple):
+    """A sample to train on, and the epoch, which decides what is drawn anew of it."""
+
+    epoch: int
+    place: int
 
 
-class EpochSampler(Sampler[int]):
+class TrainingData(torch.utils.data.Dataset):
+    """Samples of all the given splits together, asked for by ``Draw``.
+
+    What a sample draws follows from the seed, the epoch and the sample, whichever process loads it.
+    """
+
+    def __init__(self, splits: Sequence[FeatureSplit], seed: int) -> None:
+        self.splits, self.seed = list(splits), seed
+        self.ends = np.cumsum([len(split) for split in splits])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        which = int(np.searchsorted(self.ends, draw.place, side="right"))
+        start = int(self.ends[which]) - len(self.splits[which])
+        words = np.random.SeedSequence([self.seed, *draw]).generate_state(1, np.uint64)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(words[0]))
+            return self.splits[which].sample(draw.place - start, training=True)
+
+
+class EpochSampler(Sampler[Draw]):
     """The order of one epoch: a permutation that follows from the seed and the epoch alone."""
 
     def __init__(self, length: int, seed: int) -> None:
@@ -106,8 +185,9 @@ class EpochSampler(Sampler[int]):
     def __len__(self) -> int:
         return self.length
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist())
+    def __iter__(self) -> Iterator[Draw]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        return (Draw(self.epoch, place) for place in order.tolist())
 
 
 def collate(rows: Sequence[Mapping[str, np.ndarray]]) -> Batch:
@@ -119,7 +199,7 @@ def training_loader(
     splits: Sequence[FeatureSplit], config: ExperimentConfig
 ) -> tuple[DataLoader[Batch], EpochSampler]:
     """Batches of all the given splits together, in an order drawn anew each epoch (``sampler.epoch``)."""
-    data: Any = splits[0] if len(splits) == 1 else ConcatDataset(splits)
+    data = TrainingData(splits, config.train.seed)
     sampler = EpochSampler(len(data), config.train.seed)
     return _loader(data, config, sampler), sampler
 

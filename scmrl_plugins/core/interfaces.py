@@ -13,17 +13,19 @@ Letters in shapes: T time steps, B samples, C channels, H x W pixels, D embeddin
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from scmrl_plugins.registry.errors import UserError
 
+if TYPE_CHECKING:
     import datasets
 
 Modality = Literal["audio", "visual"]
@@ -128,6 +130,37 @@ class ModelOutput:
     firing_rates: Tensor | None = None
 
 
+class BadFileError(UserError):
+    """A file of a data set that cannot be used: its path, and the reason, which ends with the remedy."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = str(path), " ".join(reason.split())
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class Handled(UserWarning):
+    """What ``transform`` mended in a file without losing it, such as a recording of another sample rate.
+
+    ``warnings.warn(Handled(path, what))``: ``scmrl data check`` lists them.
+    """
+
+    def __init__(self, path: object, what: str) -> None:
+        super().__init__(path, what)
+        self.path, self.what = str(path), what
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+
+def cache_dir() -> Path:
+    """The folder for data that can be built again: ``SCMRL_CACHE``, else ``~/.cache/scmrl``."""
+    named = os.environ.get("SCMRL_CACHE", "").strip()
+    return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "scmrl"
+
+
 class Neuron(Protocol):
     """``(x [T, B, *]) -> spikes [T, B, *]``: the whole sequence in one call, from a state of zero."""
 
@@ -198,9 +231,20 @@ class Loss(Protocol):
 
 @runtime_checkable
 class Dataset(Protocol):
-    """``(config, model) ->`` classes, Hugging Face splits, and the ``transform`` from their rows to arrays.
+    """``(config, model) ->`` classes, Hugging Face splits, and the way from their rows to a model's inputs.
 
-    Building it must touch no file, so that a model can be assembled without the data.
+    Building it must touch no file, so that a model can be assembled without the data. A row goes to ``transform``
+    once, whose arrays are stored; ``inputs`` (default: they are the inputs as they are) makes of the stored arrays
+    what the model gets, each time anew. A row that ``transform`` refuses by a ``BadFileError`` is skipped or
+    stops the run, as ``data.on_bad`` says. May also have:
+
+    ``inputs(stored, training) -> {"audio": array, "visual": array}`` of one sample, float32 ``[C, H, W]`` or
+    ``[T, C, H, W]``; what it draws in training it draws from torch's generator, seeded for each sample and epoch.
+    ``bad_files() -> list[BadFileError]``: what ``splits`` left out, such as a recording without its picture.
+    ``transform_key() -> Mapping``: all that the result of ``transform`` depends on beside the row (default: the
+    whole configuration and the model's sizes), so that stored arrays serve every configuration that agrees in it.
+    ``settle(config) -> config``, on the class: the configuration with what only the files can tell, such as the
+    names of the classes; asked before the data set is built for work that needs the files or the classes.
     """
 
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
@@ -208,7 +252,7 @@ class Dataset(Protocol):
     classes: Sequence[str]
     channels: Mapping[str, int]
 
-    def splits(self) -> datasets.DatasetDict:
+    def splits(self) -> Mapping[str, datasets.Dataset | datasets.IterableDataset]:
         """``train``, ``validation`` and ``test`` with columns ``audio``, ``visual``, ``label`` and ``id``.
 
         Raises ``UserError`` where the files are not what the data set looks for.
@@ -223,18 +267,18 @@ class Dataset(Protocol):
         """
         ...
 
-    def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
-        """A batch of rows to ``audio`` and ``visual``, float32 ``[B, C, H, W]`` or ``[B, T, C, H, W]``.
+    def transform(self, rows: Mapping[str, list[Any]]) -> Mapping[str, Sequence[np.ndarray]]:
+        """A batch of rows to ``audio`` and ``visual``, an array a row; without ``inputs`` float32 ``[C, H, W]``.
 
-        Deterministic: the result is computed once and cached.
+        Deterministic: the result is computed once and stored. Raises ``BadFileError`` for a row of no use.
         """
         ...
 
     def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
         """One row (columns ``audio``, ``visual``) from files of the user's; ``UserError`` for bad ones.
 
-        A sample rate or image size other than the data set's own is refused, or, with ``convert``, resampled
-        and resized.
+        What the data set would not take as it is, such as another sample rate or image size, is refused, or,
+        with ``convert``, converted.
         """
         ...
 
@@ -243,12 +287,14 @@ __all__ = [
     "MODALITIES",
     "TAGS",
     "Backbone",
+    "BadFileError",
     "ComponentConfig",
     "Context",
     "Dataset",
     "Encoder",
     "Fused",
     "Fusion",
+    "Handled",
     "Loss",
     "Modality",
     "ModelConfig",
@@ -256,4 +302,5 @@ __all__ = [
     "Neuron",
     "NeuronFactory",
     "Readout",
+    "cache_dir",
 ]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from scmrl_plugins.core.assembly import Assembly
+from scmrl_plugins.core.features import inputs_of
 from scmrl_plugins.core.interfaces import MODALITIES
 from scmrl_plugins.registry import UserError
 
@@ -30,7 +32,9 @@ def predict(
         *(given[name] if name in model.modalities else None for name in MODALITIES), convert=convert
     )
     features = parts.dataset.transform({name: [value] for name, value in row.items()})
-    inputs = {name: torch.from_numpy(features[name]).to(device) for name in model.modalities}
+    stored = {name: np.asarray(column[0]) for name, column in features.items()}
+    sample = inputs_of(parts.dataset, stored, training=False)
+    inputs = {name: torch.from_numpy(sample[name])[None].to(device) for name in model.modalities}
     probabilities = model(**inputs).logits[0].softmax(0).tolist()
     ranked = sorted(zip(model.classes, probabilities, strict=True), key=lambda pair: -pair[1])
     return [{"label": label, "probability": probability} for label, probability in ranked]

@@ -38,8 +38,8 @@ class Progress:
         if self.console.is_terminal:
             self._live.__exit__(kind, error, trace)
 
-    def stage(self, description: str, total: int) -> None:
-        """Begin a stage of ``total`` steps; it replaces the one before."""
+    def stage(self, description: str, total: int | None) -> None:
+        """Begin a stage of ``total`` steps, none where nobody knows; it replaces the one before."""
         if self._task is not None:
             self._live.remove_task(self._task)
         self._task = self._live.add_task(description, total=total, figures="")

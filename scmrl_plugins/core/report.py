@@ -60,6 +60,7 @@ def write(run: Run) -> None:
 
 def _page(run: Run, epochs: list[dict[str, Any]], test: dict[str, Any]) -> str:
     kinds = run.config().kinds()
+    skipped = test.get("skipped", 0)
     image = io.BytesIO()
     figure(epochs, test).savefig(image, format="png", dpi=110)
     return _PAGE.format(
@@ -67,6 +68,7 @@ def _page(run: Run, epochs: list[dict[str, Any]], test: dict[str, Any]) -> str:
         headline=html.escape(
             f"Test accuracy {test['accuracy']:.2%} of {test['n']} samples, weights of epoch {test['best_epoch']} "
             f"({_PROTOCOLS[test['protocol']]})."
+            + (f" {skipped} bad files were left out; skipped.json lists them." if skipped else "")
         ),
         image=base64.b64encode(image.getvalue()).decode(),
         classes=_table({name: f"{value:.2%}" for name, value in test["per_class"].items()}),

@@ -17,7 +17,7 @@ from scmrl_plugins.registry import UserError, catalogue
 @dataclass(frozen=True)
 class Run:
     """A directory with ``config.toml``, ``environment.json``, ``model.safetensors``, ``metrics.jsonl``,
-    ``checkpoints/`` and, once trained, ``report.html``.
+    ``checkpoints/`` and, once trained, ``report.html``; ``skipped.json`` where bad files were left out.
     """
 
     path: Path
@@ -85,6 +85,12 @@ class Run:
     def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Replace ``metrics.jsonl``."""
         files.write_text(self.metrics_file, "".join(jsonable.dumps(line) + "\n" for line in lines))
+
+    def write_skipped(self, bad: Sequence[tuple[str, str]]) -> None:
+        """List the files that were left out, with the reasons, in ``skipped.json``; none where there are none."""
+        listed = [{"path": path, "reason": reason} for path, reason in bad]
+        if listed:
+            files.write_text(self.path / "skipped.json", jsonable.dumps(listed, indent=1) + "\n")
 
     def checkpoints(self) -> list[Path]:
         """Saved training states, oldest first."""

@@ -6,6 +6,7 @@ import math
 import time
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
@@ -18,8 +19,10 @@ from scmrl_plugins.core import checkpoint, report
 from scmrl_plugins.core.assembly import Assembly
 from scmrl_plugins.core.checkpoint import TrainingState
 from scmrl_plugins.core.config import TrainConfig
-from scmrl_plugins.core.data import FeatureSplit, evaluation_loader, load_splits, training_loader
+from scmrl_plugins.core.data import evaluation_loader, prepare, training_loader
 from scmrl_plugins.core.evaluation import Evaluation, evaluate
+from scmrl_plugins.core.features import FeatureSplit
+from scmrl_plugins.core.mixing import mix
 from scmrl_plugins.core.progress import Progress
 from scmrl_plugins.core.run import Run
 from scmrl_plugins.registry import UserError
@@ -46,7 +49,10 @@ class Training:
         self.chooser = "test" if self.published else "validation"
         self.state = TrainingState()
 
-        self.splits = load_splits(parts.dataset, parts.config)
+        self.data = prepare(parts.dataset, parts.config, progress=progress)
+        self.splits = self.data.splits
+        if self.data.bad:
+            progress.line(f"{len(self.data.bad)} bad files are left out; the run lists them in skipped.json")
         fitted = ["train", "validation"] if self.published else ["train"]
         loader, self.sampler = training_loader([self.splits[name] for name in fitted], parts.config)
 
@@ -71,6 +77,7 @@ class Training:
         Returns the test result of the best epoch, which is also the last line of the run's metrics.
         """
         self._resume(run)
+        run.write_skipped(self.data.bad)
         lines = run.metrics()
         for epoch in range(self.state.epoch, self.recipe.epochs):
             started = time.monotonic()
@@ -90,7 +97,12 @@ class Training:
         checkpoint.load_weights(run.weights_file, self.parts.model)
         result = self._evaluate(self.splits["test"], "test")
         lines.append(
-            {"split": "test", "protocol": self.recipe.protocol, "best_epoch": self.state.best_epoch}
+            {
+                "split": "test",
+                "protocol": self.recipe.protocol,
+                "best_epoch": self.state.best_epoch,
+                "skipped": len(self.data.bad),
+            }
             | result.as_dict()
         )
         run.write_metrics(lines)
@@ -120,8 +132,11 @@ class Training:
         terms: dict[str, float] = {}
         for step, batch in enumerate(self.loader):
             target = batch.pop("label")
-            output = self.model(**batch)
+            mixed = mix(batch, self.parts.config.data, np.random.default_rng([self.recipe.seed, epoch, step]))
+            output = self.model(**(mixed.inputs if mixed else batch))
             loss, parts = self.loss(output, target)
+            if mixed:
+                loss = torch.lerp(self.loss(output, target[mixed.partner])[0], loss, mixed.share)
             value = loss.item()
             if not math.isfinite(value):
                 raise UserError(

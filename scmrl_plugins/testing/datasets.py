@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from scmrl_plugins.core.data import SPLITS
+from scmrl_plugins.core.features import inputs_of
 from scmrl_plugins.core.interfaces import MODALITIES, ModelConfig
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.testing.checks import check, fail, require
@@ -22,9 +24,13 @@ COLUMNS = {*MODALITIES, "label", "id"}
 
 @check("dataset")
 def check_building_touches_no_file(subject: Subject) -> None:
-    """It is built from its default settings where no data are, and says its classes and channels."""
+    """It is built from its default settings where no data are, and says its channels and its classes.
+
+    The classes may be none before ``settle`` has looked for them.
+    """
     dataset = subject.cls(subject.cls.Config(), ModelConfig())
-    require(len(dataset.classes) > 1, f"has {len(dataset.classes)} classes")
+    known = len(dataset.classes) > 1 or (not dataset.classes and hasattr(subject.cls, "settle"))
+    require(known, f"has {len(dataset.classes)} classes")
     names = [str(name) for name in dataset.classes]
     require(len(set(names)) == len(names), "names a class twice")
     require(set(dataset.channels) == set(MODALITIES), f"channels are of {sorted(dataset.channels)}")
@@ -76,21 +82,76 @@ def _digest(value: Any) -> bytes:
 
 @check("dataset")
 def check_transform(subject: Subject) -> None:
-    """Rows become float32 ``[B, C, H, W]`` or ``[B, T, C, H, W]``, finite, and the same each time."""
+    """Rows become an array a row and modality, the same each time."""
     dataset = subject.build()
     rows = dataset.splits()["train"][:4]
-    count, size = len(rows["label"]), subject.model.image_size
+    count = len(rows["label"])
     first, second = dataset.transform(rows), dataset.transform(rows)
     require(
         set(first) == set(MODALITIES), f"makes {sorted(first)} of a row, and {sorted(MODALITIES)} is asked for"
     )
-    for name, array in first.items():
-        wanted = (dataset.channels[name], size, size)
-        require(array.dtype == np.float32, f"{name} is {array.dtype}, and float32 is asked for")
-        fits = array.ndim in (4, 5) and len(array) == count and array.shape[-3:] == wanted
-        require(fits, f"{name} is {list(array.shape)}, and {[count, *wanted]} is asked for, or with T after B")
-        require(bool(np.isfinite(array).all()), f"{name} is not finite")
-        require(np.array_equal(array, second[name]), f"{name} differs when the same rows are transformed again")
+    for name, arrays in first.items():
+        require(len(arrays) == count, f"makes {len(arrays)} arrays of {name} of {count} rows")
+        same = all(np.array_equal(one, two) for one, two in zip(arrays, second[name], strict=True))
+        require(same, f"{name} differs when the same rows are transformed again")
+
+
+@check("dataset")
+def check_inputs(subject: Subject) -> None:
+    """A model gets float32 ``[C, H, W]`` or ``[T, C, H, W]``, finite; what training draws follows torch's seed."""
+    dataset = subject.build()
+    columns = dataset.transform(dataset.splits()["train"][:4])
+    stored: list[Mapping[str, np.ndarray]] = [
+        {name: np.asarray(columns[name][place]) for name in MODALITIES} for place in range(4)
+    ]
+    size = subject.model.image_size
+    for arrays in stored:
+        for training in (False, True):
+            found = _inputs(dataset, arrays, training)
+            for name, array in found.items():
+                wanted = [dataset.channels[name], size, size]
+                require(array.dtype == np.float32, f"{name} is {array.dtype}, and float32 is asked for")
+                fits = array.ndim in (3, 4) and list(array.shape[-3:]) == wanted
+                require(fits, f"{name} is {list(array.shape)}, and {wanted} is asked for, or with T before")
+                require(bool(np.isfinite(array).all()), f"{name} is not finite")
+            same = all(
+                np.array_equal(array, found[name]) for name, array in _inputs(dataset, arrays, training).items()
+            )
+            require(
+                same, f"{'training' if training else 'evaluation'} differs under one seed of torch's generator"
+            )
+        still = _inputs(dataset, arrays, False, seed=1)
+        require(
+            all(np.array_equal(array, still[name]) for name, array in _inputs(dataset, arrays, False).items()),
+            "evaluation draws something at random",
+        )
+
+
+def _inputs(
+    dataset: Any, arrays: Mapping[str, np.ndarray], training: bool, seed: int = 0
+) -> Mapping[str, np.ndarray]:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return inputs_of(dataset, arrays, training)
+
+
+@check("dataset")
+def check_a_bad_file_is_refused(subject: Subject) -> None:
+    """A row whose file holds something else is refused by a ``UserError`` that names the file."""
+    dataset = subject.build()
+    row = dataset.splits()["train"][:1]
+    for name in MODALITIES:
+        cell = row[name][0]
+        if not (isinstance(cell, Mapping) and {"bytes", "path"} <= set(cell)):
+            continue  # its rows name no files
+        known = Path(cell["path"] or f"file.{name}").name
+        spoilt = {**cell, "bytes": b"\0 no such data", "path": f"spoilt-{known}"}
+        try:
+            dataset.transform({**row, name: [spoilt]})
+        except UserError as error:
+            require("spoilt-" in str(error), f"{error} does not name the file")
+        else:
+            fail(f"takes {name} that is no {name}")
 
 
 @check("dataset")
@@ -102,8 +163,10 @@ def check_pickles_to_workers(subject: Subject) -> None:
         copy = pickle.loads(pickle.dumps(dataset))
     except Exception as error:
         fail(f"cannot be sent to a worker: {type(error).__name__}: {error}")
-    for name, array in dataset.transform(rows).items():
-        require(np.array_equal(array, copy.transform(rows)[name]), f"{name} differs in the copy of a worker")
+    again = copy.transform(rows)
+    for name, arrays in dataset.transform(rows).items():
+        same = all(np.array_equal(one, two) for one, two in zip(arrays, again[name], strict=True))
+        require(same, f"{name} differs in the copy of a worker")
 
 
 @check("dataset")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scmrl_plugins.core.assembly import settled
 from scmrl_plugins.core.interfaces import Context, Fused, ModelConfig, ModelOutput
 from scmrl_plugins.registry import Catalogue, Entry, UserError, catalogue
 from scmrl_plugins.registry.errors import near
@@ -55,7 +56,8 @@ class Subject:
 
     def config(self) -> Any:
         """The component's configuration; that of a data set reads its fixture."""
-        return self.cls.Config.model_validate({**self.fixture(), **self.options})
+        config = self.cls.Config.model_validate({**self.fixture(), **self.options})
+        return settled(self.cls, config) if self.kind == "dataset" else config
 
     def context(self, **changes: Any) -> Context:
         """The context of a small model; its neurons are the built-in ``lif``, easily excited."""

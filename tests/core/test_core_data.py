@@ -38,7 +38,8 @@ def test_each_epoch_is_a_permutation(length: int, seed: int, epoch: int) -> None
     sampler, again = EpochSampler(length, seed), EpochSampler(length, seed)
     sampler.epoch = again.epoch = epoch
     order = list(sampler)
-    assert sorted(order) == list(range(length))
+    assert sorted(draw.place for draw in order) == list(range(length))
+    assert {draw.epoch for draw in order} <= {epoch}
     assert len(sampler) == length
     np.random.default_rng().random()
     assert list(again) == list(sampler) == order

@@ -1367,19 +1367,19 @@ class TransformKeepsTheLabel(Dataset):
         return {**super().transform(rows), "label": np.asarray(rows["label"])}
 
 
-@fails(transform="audio is float64, and float32 is asked for")
+@fails(inputs="audio is float64, and float32 is asked for")
 class DoublePrecision(Dataset):
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
         return {name: array.astype(np.float64) for name, array in super().transform(rows).items()}
 
 
-@fails(transform="audio is [4, 16, 16, 1], and [4, 1, 16, 16] is asked for, or with T after B")
+@fails(inputs="audio is [16, 16, 1], and [1, 16, 16] is asked for, or with T before")
 class ChannelsLast(Dataset):
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
         return {name: np.moveaxis(array, 1, -1) for name, array in super().transform(rows).items()}
 
 
-@fails(transform="audio is not finite")
+@fails(inputs="audio is not finite")
 class LogarithmOfNothing(Dataset):
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
         return {name: np.where(array > 2, -np.inf, array) for name, array in super().transform(rows).items()}
@@ -1390,6 +1390,67 @@ class RandomCrops(Dataset):
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
         shift = np.float32(np.random.default_rng().normal())
         return {name: array + shift for name, array in super().transform(rows).items()}
+
+
+@fails(transform="makes 3 arrays of audio of 4 rows", inputs="IndexError")
+class LeavesARowOut(Dataset):
+    def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
+        return {name: array[:3] for name, array in super().transform(rows).items()}
+
+
+@fails(inputs="training differs under one seed of torch's generator")
+class AugmentsWithNumpy(Dataset):
+    def inputs(self, stored: Mapping[str, np.ndarray], training: bool) -> dict[str, np.ndarray]:
+        shift = np.float32(np.random.default_rng().normal()) if training else np.float32(0)
+        return {name: array + shift for name, array in stored.items()}
+
+
+@fails(inputs="evaluation draws something at random")
+class AugmentsTheTest(Dataset):
+    def inputs(self, stored: Mapping[str, np.ndarray], training: bool) -> dict[str, np.ndarray]:
+        return {name: array + torch.randn(1).numpy() for name, array in stored.items()}
+
+
+class Files(Dataset):
+    """Its rows hold the bytes of arrays; it believes whatever they are."""
+
+    def columns(self, split: str) -> dict[str, Any]:
+        columns = super().columns(split)
+        for name in MODALITIES:
+            held = np.asarray(columns[name], np.float32)
+            columns[name] = [{"bytes": array.tobytes(), "path": f"{split}.npy"} for array in held]
+        return columns
+
+    def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
+        shapes = {name: (-1, channels, self.size, self.size) for name, channels in self.channels.items()}
+        return {
+            name: np.concatenate([self.decode(cell).reshape(shapes[name]) for cell in rows[name]])
+            for name in MODALITIES
+        }
+
+    def decode(self, cell: Mapping[str, Any]) -> np.ndarray:
+        return np.frombuffer(cell["bytes"], np.float32)
+
+
+@fails(a_bad_file_is_refused="ValueError")
+class LeavesBadFilesToNumpy(Files):
+    pass
+
+
+@fails(a_bad_file_is_refused="takes audio that is no audio")
+class TakesAnything(Files):
+    def decode(self, cell: Mapping[str, Any]) -> np.ndarray:
+        return np.frombuffer(cell["bytes"].ljust(1024 * 4, b"\0"), np.float32)[
+            : 256 * (len(cell["bytes"]) // 1024 or 1)
+        ]
+
+
+@fails(a_bad_file_is_refused="does not name the file")
+class SaysNotWhichIsBad(Files):
+    def decode(self, cell: Mapping[str, Any]) -> np.ndarray:
+        if len(cell["bytes"]) % 1024:
+            raise UserError("a file is bad")
+        return super().decode(cell)
 
 
 @fails(pickles_to_workers="cannot be sent to a worker")

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from scmrl_plugins.plugins.data import audio as sound
-from scmrl_plugins.plugins.data import images
 from scmrl_plugins.plugins.data.cache import built_once
 from scmrl_plugins.plugins.data.digits import Digits, DigitsConfig, Row, to_dataset
+from scmrl_plugins.plugins.data.media import audio as sound
+from scmrl_plugins.plugins.data.media import images
 from scmrl_plugins.plugins.data.partition import stratified
-from scmrl_plugins.plugins.data.speech import Utterance, speak
-from scmrl_plugins.plugins.data.voices import PITCHES, RATES, VOICES, WORDS
+from scmrl_plugins.plugins.data.speech.utterances import Utterance, speak
+from scmrl_plugins.plugins.data.speech.voices import PITCHES, RATES, VOICES, WORDS
 
 if TYPE_CHECKING:
     import datasets

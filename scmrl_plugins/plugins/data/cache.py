@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from scmrl_plugins.core.interfaces import cache_dir
 from scmrl_plugins.registry import UserError
 
 MANIFEST = "manifest.json"
@@ -20,12 +20,6 @@ _STALE = 3600.0
 _ATTEMPTS = 3
 
 Loaded = TypeVar("Loaded")
-
-
-def cache_dir() -> Path:
-    """The folder for data that can be built again: ``SCMRL_CACHE``, else ``~/.cache/scmrl``."""
-    named = os.environ.get("SCMRL_CACHE", "").strip()
-    return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "scmrl"
 
 
 def built_once(name: str, build: Callable[[Path], None], load: Callable[[Path], Loaded]) -> Loaded:

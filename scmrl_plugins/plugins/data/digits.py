@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -10,16 +11,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field, model_validator
 
-from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, ModelConfig
-from scmrl_plugins.plugins.data import audio as sound
-from scmrl_plugins.plugins.data import images
-from scmrl_plugins.plugins.data.resize import resize
+from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Handled, ModelConfig
+from scmrl_plugins.plugins.data.listing import table
+from scmrl_plugins.plugins.data.media import audio as sound
+from scmrl_plugins.plugins.data.media import images
+from scmrl_plugins.plugins.data.media.resize import resize
+from scmrl_plugins.plugins.data.media.sources import source_of
 from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
     import datasets
 
 CLASSES = tuple("0123456789")
+VERSION = 1
+"""Counts up with every change of what ``transform`` makes of a row."""
 
 
 class DigitsConfig(ComponentConfig):
@@ -40,9 +45,9 @@ class DigitsConfig(ComponentConfig):
 
 
 class Row(NamedTuple):
-    """One pair: the bytes of a wav and of a PNG file, the digit, and an id that is unique in its split."""
+    """One pair: a wav file or its bytes, the bytes of a PNG file, the digit, and an id unique in its split."""
 
-    audio: bytes
+    audio: Path | bytes
     visual: bytes
     label: int
     id: str
@@ -71,11 +76,16 @@ class Digits:
         self.config: Any = config
         self.image_size = model.image_size
 
+    def transform_key(self) -> Mapping[str, Any]:
+        """What the arrays depend on."""
+        settings = self.config.model_dump(include={"sample_rate", "n_fft", "hop"})
+        return {"version": VERSION, **settings, "image_size": self.image_size}
+
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
         """Rows to ``audio`` and ``visual``, float32 ``[B, 1, S, S]``; a modality that is absent is left out.
 
-        Raises ``UserError`` for bytes that cannot be decoded, another sample rate than the configured one,
-        and a column that only some rows have.
+        Raises ``BadFileError`` for a file that cannot be decoded or is silent, and ``UserError`` for a column that
+        only some rows have.
         """
         decoders = {"audio": self._spectrogram, "visual": self._image}
         result: dict[str, np.ndarray] = {}
@@ -85,9 +95,8 @@ class Digits:
             if all(empty):  # and where there are no cells
                 continue
             if any(empty):
-                raise UserError(
-                    f"row {empty.index(True)} of the batch has no {modality}, others have; leave it out"
-                )
+                place = empty.index(True)
+                raise UserError(f"row {place} of the batch has no {modality}, others have; leave it out")
             result[modality] = np.stack([decoders[modality](cell) for cell in cells])[:, None]
         return result
 
@@ -128,58 +137,36 @@ class Digits:
         return {"bytes": images.encode_png(gray), "path": str(path)}
 
     def _spectrogram(self, cell: Mapping[str, Any]) -> np.ndarray:
-        source, name = _source(cell, "audio")
+        source, name = source_of(cell, "audio")
         samples, rate = sound.decode(source, name)
+        sound.refuse_silence(samples, name)
         if rate != self.config.sample_rate:
-            raise UserError(
-                f"{name}: sample rate {rate} Hz, this model expects {self.config.sample_rate} Hz; convert it"
-            )
+            warnings.warn(Handled(name, f"{rate} Hz, resampled to {self.config.sample_rate} Hz"), stacklevel=2)
+            samples = sound.resample(samples, rate, self.config.sample_rate)
         return resize(sound.log_spectrogram(samples, self.config.n_fft, self.config.hop), self.image_size)
 
     def _image(self, cell: Mapping[str, Any]) -> np.ndarray:
-        return resize(images.decode(*_source(cell, "visual")), self.image_size)
-
-
-def _source(cell: Mapping[str, Any], modality: str) -> tuple[bytes | Path, str]:
-    """The bytes of a cell, or the path of its file, and a name for messages."""
-    path = cell.get("path")
-    if cell.get("bytes") is not None:
-        return cell["bytes"], path or f"{modality} of a row"
-    if not path:
-        raise UserError(f"a row's {modality} has neither bytes nor a path; build the data set again")
-    return Path(path), path
+        return resize(images.decode(*source_of(cell, "visual")), self.image_size)
 
 
 def to_dataset(rows: Iterable[Row], split: str) -> datasets.Dataset:
     """Rows as a Hugging Face data set in memory with ``audio``, ``visual``, ``label`` and ``id``."""
-    import datasets
-    import pyarrow
-
-    features = datasets.Features(
-        {
-            "audio": datasets.Audio(decode=False),
-            "visual": datasets.Image(decode=False),
-            "label": datasets.ClassLabel(names=list(CLASSES)),
-            "id": datasets.Value("string"),
-        }
-    )
     kept = list(rows)
-    # Written as Arrow at once: datasets' own encoder of Audio wants torchcodec even where nothing is decoded.
-    columns = {
-        "audio": [{"bytes": row.audio, "path": None} for row in kept],
-        "visual": [{"bytes": row.visual, "path": None} for row in kept],
-        "label": [row.label for row in kept],
-        "id": [row.id for row in kept],
-    }
-    table = pyarrow.table(columns, schema=features.arrow_schema)
     # datasets would pickle the whole table to find a fingerprint, three times its size in memory.
     digest = hashlib.sha256(split.encode())
     for row in kept:
-        for part in (row.audio, row.visual, str(row.label).encode(), row.id.encode()):
+        audio = row.audio if isinstance(row.audio, bytes) else str(row.audio).encode()
+        for part in (audio, row.visual, str(row.label).encode(), row.id.encode()):
             digest.update(hashlib.sha256(part).digest())
-    return datasets.Dataset(
-        table,
-        info=datasets.DatasetInfo(features=features),
-        split=datasets.Split(split),
-        fingerprint=digest.hexdigest()[:16],
+    return table(
+        [
+            {"bytes": row.audio, "path": None} if isinstance(row.audio, bytes) else {"path": str(row.audio)}
+            for row in kept
+        ],
+        [{"bytes": row.visual, "path": None} for row in kept],
+        [row.label for row in kept],
+        [row.id for row in kept],
+        CLASSES,
+        split,
+        digest.hexdigest()[:16],
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scmrl_plugins.plugins.data import audio
+from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.plugins.data.listing import files_in
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 
@@ -27,16 +28,11 @@ class Recording:
     speaker: str
     index: int
 
-    def wav(self, sample_rate: int) -> bytes:
-        """The bytes of a wav file with this recording at ``sample_rate`` Hz; ``UserError`` if unreadable."""
-        samples, rate = audio.decode(self.path, self.path)
-        return audio.encode_wav(audio.resample(samples, rate, sample_rate), sample_rate)
 
+def find_recordings(root: Path) -> tuple[list[Recording], list[BadFileError]]:
+    """Every recording under ``root``, by digit, speaker and index, and the wav files whose names tell no digit.
 
-def find_recordings(root: Path) -> list[Recording]:
-    """Every recording under ``root``, by digit, speaker and index.
-
-    Raises ``UserError`` where there are none, or a wav file's name is not of the form.
+    Raises ``UserError`` where there are none.
     """
     places = [root / folder / "recordings" for folder in FOLDERS]
     folder = next((place for place in places if place.is_dir()), None)
@@ -45,17 +41,19 @@ def find_recordings(root: Path) -> list[Recording]:
             f"{root}: no FSDD recordings; looked for the folders {', '.join(map(str, places))}; "
             f"set dataset.root to the folder that holds one of them"
         )
-    found = []
-    for path in folder.glob("*.wav"):
-        if path.name.startswith("."):
-            continue  # what macOS leaves beside copied files
+    found: list[Recording] = []
+    bad: list[BadFileError] = []
+    for path in files_in(folder, frozenset({".wav"}), bad):
         match = _NAME.fullmatch(path.stem)
         if match is None:
-            raise UserError(f"{path}: not named digit_speaker_index.wav, such as 7_jackson_32.wav; rename it")
+            bad.append(
+                BadFileError(path, "not named digit_speaker_index.wav, such as 7_jackson_32.wav; rename it")
+            )
+            continue
         found.append(Recording(path, int(match[1]), match[2], int(match[3])))
     if not found:
         raise UserError(f"{folder}: holds no wav files; copy FSDD's recordings into it")
-    return sorted(found, key=lambda recording: (recording.digit, recording.speaker, recording.index))
+    return sorted(found, key=lambda recording: (recording.digit, recording.speaker, recording.index)), bad
 
 
 def by_index(recordings: list[Recording], held: int, rng: np.random.Generator) -> dict[str, list[Recording]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scmrl_plugins.plugins.data.idx import read_idx
+from scmrl_plugins.plugins.data.media.idx import read_idx
 from scmrl_plugins.plugins.data.partition import stratified
 from scmrl_plugins.registry import UserError
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from scmrl_plugins.plugins.data import images as pictures
+from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.plugins.data.digits import Digits, DigitsConfig, Row, to_dataset
 from scmrl_plugins.plugins.data.fsdd import Recording, by_index, by_speaker, find_recordings
-from scmrl_plugins.plugins.data.miniature import write_mnist, write_recordings
+from scmrl_plugins.plugins.data.media import images as pictures
+from scmrl_plugins.plugins.data.miniatures.digits import write_mnist, write_recordings
 from scmrl_plugins.plugins.data.mnist import SIZE, load_mnist
 from scmrl_plugins.plugins.data.partition import Dealer
 from scmrl_plugins.registry import UserError
@@ -25,7 +26,7 @@ class SpokenDigits(Digits):
     """The Free Spoken Digit Dataset with same-label MNIST images, from copies under ``dataset.root``.
 
     No recording and no image is in two splits; with ``split = "by-speaker"`` no speaker is either. Sources:
-    FSDD (Jackson et al., CC BY-SA 4.0), MNIST (LeCun et al.). Read where they are; nothing is stored.
+    FSDD (Jackson et al., CC BY-SA 4.0), MNIST (LeCun et al.).
     """
 
     class Config(DigitsConfig):
@@ -75,23 +76,16 @@ class SpokenDigits(Digits):
         return {"root": str(folder), "validation_indices": 1, "train_pairs": 1, "test_pairs": 1}
 
     def splits(self) -> datasets.DatasetDict:
-        """``train``, ``validation`` and ``test`` in memory; with all of FSDD 4,800, 1,500 and 1,500 rows.
+        """``train``, ``validation`` and ``test``; with all of FSDD 4,800, 1,500 and 1,500 rows.
 
-        Every recording is read once, so that a bad one is known now. Raises ``UserError`` without
-        ``dataset.root``, where files are missing or damaged, and for a split that would be empty.
+        Raises ``UserError`` without ``dataset.root``, where recordings are missing or MNIST's files are missing
+        or damaged, and for a split that would be empty.
         """
         import datasets
 
-        if not self.config.root:
-            raise UserError(
-                "data set 'spoken-digits' needs copies of FSDD and MNIST: set dataset.root to the folder "
-                "that holds recordings/ (or fsdd/) and mnist/"
-            )
-        root = Path(self.config.root).expanduser()
-        if not root.is_dir():
-            raise UserError(f"{root}: not a folder; set dataset.root to the folder with FSDD and MNIST")
+        root = self._root()
         rng = np.random.default_rng(self.config.seed)
-        recordings = find_recordings(root)
+        recordings, _ = find_recordings(root)
         images, labels, shares = load_mnist(root, rng)
         if self.config.split == "fsdd":
             heard = by_index(recordings, self.config.validation_indices, rng)
@@ -109,11 +103,25 @@ class SpokenDigits(Digits):
             splits[name] = to_dataset(self._rows(group, images, dealer, pairs, name), name)
         return datasets.DatasetDict(splits)
 
+    def bad_files(self) -> list[BadFileError]:
+        """Recordings whose names tell neither digit nor speaker."""
+        return find_recordings(self._root())[1]
+
+    def _root(self) -> Path:
+        if not self.config.root:
+            raise UserError(
+                "data set 'spoken-digits' needs copies of FSDD and MNIST: set dataset.root to the folder "
+                "that holds recordings/ (or fsdd/) and mnist/"
+            )
+        root = Path(self.config.root).expanduser()
+        if not root.is_dir():
+            raise UserError(f"{root}: not a folder; set dataset.root to the folder with FSDD and MNIST")
+        return root
+
     def _rows(
         self, group: list[Recording], images: np.ndarray, dealer: Dealer, pairs: int, name: str
     ) -> Iterator[Row]:
         for recording in group:
-            wav = recording.wav(self.config.sample_rate)
             dealt = dealer.deal(recording.digit, pairs)
             if not dealt:
                 raise UserError(
@@ -122,4 +130,4 @@ class SpokenDigits(Digits):
                 )
             for index in dealt:
                 picture = pictures.encode_png(images[index] / 255.0)
-                yield Row(wav, picture, recording.digit, f"{recording.path.stem}/mnist-{index:05d}")
+                yield Row(recording.path, picture, recording.digit, f"{recording.path.stem}/mnist-{index:05d}")

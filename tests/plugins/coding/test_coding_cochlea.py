@@ -16,8 +16,8 @@ from scmrl_plugins.core.assembly import assemble_model
 from scmrl_plugins.core.compose import validate
 from scmrl_plugins.core.interfaces import Context
 from scmrl_plugins.plugins.coding.cochlea import Cochlea, erb_number, filter_bank
-from scmrl_plugins.plugins.data.audio import log_spectrogram
-from scmrl_plugins.plugins.data.resize import resize
+from scmrl_plugins.plugins.data.media.audio import log_spectrogram
+from scmrl_plugins.plugins.data.media.resize import resize
 
 RATE = 8000
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scmrl_plugins.plugins.data.miniature import write_mnist, write_recordings
+from scmrl_plugins.plugins.data.miniatures.digits import write_mnist, write_recordings
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from digit_files import av
 from PIL import Image
 from pydantic import ValidationError
 
-from scmrl_plugins.core.interfaces import Dataset, ModelConfig
-from scmrl_plugins.plugins.data import images
+from scmrl_plugins.core.interfaces import Dataset, Handled, ModelConfig
 from scmrl_plugins.plugins.data.av_digits import AVDigits
-from scmrl_plugins.plugins.data.miniature import tone
-from scmrl_plugins.plugins.data.voices import VARIANTS, VOICES
+from scmrl_plugins.plugins.data.media import images
+from scmrl_plugins.plugins.data.miniatures.digits import tone
+from scmrl_plugins.plugins.data.speech.voices import VARIANTS, VOICES
 from scmrl_plugins.registry import UserError
 
 pytest.importorskip("espeakng_loader")
@@ -146,12 +146,12 @@ def test_transform_leaves_out_what_is_absent(built: datasets.DatasetDict, absent
     assert set(av().transform(rows)) == {other}
 
 
-def test_transform_refuses_a_gap_and_another_rate(built: datasets.DatasetDict) -> None:
+def test_transform_refuses_a_gap_and_resamples(built: datasets.DatasetDict) -> None:
     rows = built["train"][:3]
     with pytest.raises(UserError, match="row 1 of the batch has no audio"):
         av().transform({**rows, "audio": [rows["audio"][0], None, rows["audio"][2]]})
-    with pytest.raises(UserError, match="sample rate 8000 Hz, this model expects 16000 Hz"):
-        av(sample_rate=16000).transform(rows)
+    with pytest.warns(Handled, match="8000 Hz, resampled to 16000 Hz"):
+        assert av(sample_rate=16000).transform(rows)["audio"].shape == (3, 1, 28, 28)
     with pytest.raises(UserError, match="neither bytes nor a path"):
         av().transform({"audio": [{"bytes": None, "path": None}]})
 

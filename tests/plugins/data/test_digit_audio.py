@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from scmrl_plugins.plugins.data import audio
-from scmrl_plugins.plugins.data.miniature import tone
-from scmrl_plugins.plugins.data.resize import resize
+from scmrl_plugins.plugins.data.media import audio
+from scmrl_plugins.plugins.data.media.resize import resize
+from scmrl_plugins.plugins.data.miniatures.digits import tone
 from scmrl_plugins.registry import UserError
 
 
@@ -121,7 +121,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     return {
         "absent": (folder / "absent.wav", "cannot be read"),
         "folder": (folder, "cannot be read"),
-        "nothing": (at("nothing.wav", b""), "not a sound file"),
+        "nothing": (at("nothing.wav", b""), "is empty"),
         "text": (at("text.wav", b"hello there, this is no sound"), "not a sound file"),
         "cut": (at("cut.wav", whole[:700]), f"{len(whole) - 700} bytes are missing"),
         "empty": (wav("empty.wav", np.zeros(0)), "no samples"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scmrl_plugins.plugins.data import images
+from scmrl_plugins.plugins.data.media import images
 from scmrl_plugins.registry import UserError
 
 

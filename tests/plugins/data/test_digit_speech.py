@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scmrl_plugins.plugins.data.speech import Utterance, speak
-from scmrl_plugins.plugins.data.voices import ACCENTS, PITCHES, RATES, VARIANTS, VOICES, WORDS
+from scmrl_plugins.plugins.data.speech.utterances import Utterance, speak
+from scmrl_plugins.plugins.data.speech.voices import ACCENTS, PITCHES, RATES, VARIANTS, VOICES, WORDS
 from scmrl_plugins.registry import UserError
 
 espeakng_loader = pytest.importorskip("espeakng_loader")
@@ -167,7 +167,7 @@ def test_the_process_finds_the_package_from_any_folder(tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise SystemExit('wrong numpy')")
     script = (
         "import os, sys\n"
-        "from scmrl_plugins.plugins.data.speech import Utterance, speak\n"
+        "from scmrl_plugins.plugins.data.speech.utterances import Utterance, speak\n"
         f"os.chdir({str(tmp_path)!r})\n"
         "print(len(list(speak([Utterance('one', 'en', 160, 50)]))))\n"
     )
@@ -181,7 +181,7 @@ def test_the_process_finds_the_package_from_any_folder(tmp_path: Path) -> None:
 def test_the_speaker_gives_back_the_working_directory() -> None:
     script = (
         "import os\n"
-        "from scmrl_plugins.plugins.data.espeak import Speaker\n"
+        "from scmrl_plugins.plugins.data.speech.espeak import Speaker\n"
         "before = os.getcwd()\n"
         "with Speaker() as speaker:\n"
         "    assert speaker.version.startswith('1.')\n"

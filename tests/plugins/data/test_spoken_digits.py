@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import pickle
 import shutil
 from collections import Counter
@@ -17,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from scmrl_plugins.core.interfaces import Dataset, ModelConfig
-from scmrl_plugins.plugins.data import images
-from scmrl_plugins.plugins.data.idx import idx_bytes, read_idx
-from scmrl_plugins.plugins.data.miniature import SPEAKERS, tone, write_mnist, write_recordings
+from scmrl_plugins.core.compose import compose
+from scmrl_plugins.core.data import prepare
+from scmrl_plugins.core.interfaces import Dataset, Handled, ModelConfig
+from scmrl_plugins.plugins.data.media import images
+from scmrl_plugins.plugins.data.media.idx import idx_bytes, read_idx
+from scmrl_plugins.plugins.data.miniatures.digits import SPEAKERS, tone, write_mnist, write_recordings
 from scmrl_plugins.plugins.data.spoken_digits import SpokenDigits
 from scmrl_plugins.registry import UserError
 
@@ -37,7 +38,10 @@ def assert_disjoint(splits: datasets.DatasetDict) -> None:
     for place, column in ((0, "audio"), (1, "visual")):
         named = [set(parts(split)[place]) for split in splits.values()]
         assert sum(map(len, named)) == len(set.union(*named)), column
-        cells = [{cell["bytes"] for cell in split[column]} for split in splits.values()]
+        cells = [
+            {cell["bytes"] or Path(cell["path"]).read_bytes() for cell in split[column]}
+            for split in splits.values()
+        ]
         assert sum(map(len, cells)) == len(set.union(*cells)), column
 
 
@@ -72,7 +76,7 @@ def test_rows_hold_the_files(root: Path) -> None:
     row = splits["train"][0]
     recording = row["id"].split("/")[0]
     expected, _ = soundfile.read(root / "recordings" / f"{recording}.wav", dtype="int16")
-    got, rate = soundfile.read(io.BytesIO(row["audio"]["bytes"]), dtype="int16")
+    got, rate = soundfile.read(row["audio"]["path"], dtype="int16")
     assert rate == 8000
     np.testing.assert_array_equal(got, expected)
     pixels = read_idx(root / "mnist" / "t10k-images-idx3-ubyte.gz", 3)
@@ -186,11 +190,15 @@ def test_recordings_are_brought_to_the_sample_rate(tmp_path: Path) -> None:
     write_recordings(tmp_path / "recordings", speakers=("theo",), count=7)
     write_mnist(tmp_path / "mnist", count=100)
     soundfile.write(tmp_path / "recordings" / "0_theo_0.wav", tone(rate=44100), 44100)
-    for rate in (8000, 16000):
-        splits = spoken(tmp_path, validation_indices=1, sample_rate=rate).splits()
-        for split in splits.values():
-            for cell in split["audio"]:
-                assert soundfile.info(io.BytesIO(cell["bytes"])).samplerate == rate
+    digits = spoken(tmp_path, validation_indices=1)
+    rows = digits.splits()["test"]
+    place = rows["id"].index(next(name for name in rows["id"] if name.startswith("0_theo_0/")))
+    with pytest.warns(Handled, match="0_theo_0.wav: 44100 Hz, resampled to 8000 Hz") as caught:
+        brought = digits.transform(rows[place : place + 1])["audio"]
+    assert len(caught) == 1
+    soundfile.write(tmp_path / "recordings" / "0_theo_0.wav", tone(rate=8000), 8000)
+    direct = digits.transform(rows[place : place + 1])["audio"]
+    assert np.abs(brought - direct).mean() < 0.5 < direct.std()
 
 
 def test_without_root_the_remedy_is_named() -> None:
@@ -311,6 +319,7 @@ def no_wavs(root: Path) -> Path:
     return root / "recordings"
 
 
+@pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -334,10 +343,30 @@ def no_wavs(root: Path) -> Path:
 )
 def test_bad_files_are_named(root: Path, spoil: Callable[[Path], Path]) -> None:
     path = spoil(root)
+    config = compose(options={"dataset": {"name": "spoken-digits", "root": str(root), "validation_indices": 1}})
     with pytest.raises(UserError) as caught:
-        spoken(root, validation_indices=1).splits()
+        prepare(spoken(root, validation_indices=1), config)
     assert str(caught.value).startswith(f"{path}: ")
     assert ";" in str(caught.value)  # the remedy
+
+
+@pytest.mark.usefixtures("cache")
+def test_bad_recordings_are_left_out_on_request(root: Path) -> None:
+    bad = [bad_name(root), cut_wav(root)]
+    shutil.copy(root / "recordings" / "7_theo_0.wav", root / "recordings" / "7_theo_6.wav")
+    soundfile.write(root / "recordings" / "3_theo_0.wav", np.zeros(400), 8000)
+    bad += [root / "recordings" / "7_theo_6.wav", root / "recordings" / "3_theo_0.wav"]
+    digits = spoken(root, validation_indices=1, train_pairs=2, test_pairs=3)
+    named = {path.stem for path in bad}
+    good = {
+        name: sum(identifier.split("/")[0] not in named for identifier in rows["id"])
+        for name, rows in digits.splits().items()
+    }
+    found = prepare(digits, compose(options={"dataset": {"name": "spoken-digits"}}), on_bad="skip")
+    assert {path for path, _ in found.bad} == {str(path) for path in bad}
+    assert len(found.bad) == len(bad)
+    assert {name: len(split) for name, split in found.splits.items()} == good
+    assert sum(good.values()) < sum(map(len, digits.splits().values()))
 
 
 def test_hidden_files_are_not_recordings(root: Path) -> None:

@@ -5,22 +5,27 @@ from __future__ import annotations
 import functools
 import io
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from scmrl_plugins.plugins.data.sources import read_bytes
-from scmrl_plugins.registry import UserError
+from scmrl_plugins.core.interfaces import BadFileError, Handled
+from scmrl_plugins.plugins.data.media.sources import read_bytes
 
 LOG_FLOOR = 1e-7
 RATES = (1_000, 384_000)
 """Sample rates in Hz that are believed; a header that claims another one is damaged."""
 
 
+SILENCE = 2.0 / 32768.0
+"""Between the least and the greatest sample of digital silence: the last bit of 16."""
+
+
 def decode(source: bytes | Path, name: str | Path) -> tuple[np.ndarray, int]:
     """Samples, float64 ``[n]`` in about [-1, 1], and the sample rate in Hz; channels are averaged.
 
-    Reads what libsndfile does (wav, flac, ogg, mp3, ...). Raises ``UserError``, naming ``name``, for a file
+    Reads what libsndfile does (wav, flac, ogg, mp3, ...). Raises ``BadFileError``, naming ``name``, for a file
     that cannot be read, is cut off, is empty, or holds NaN or infinity.
     """
     import soundfile
@@ -28,20 +33,28 @@ def decode(source: bytes | Path, name: str | Path) -> tuple[np.ndarray, int]:
     data = read_bytes(source, name)
     missing = _cut_off(data)
     if missing:
-        raise UserError(f"{name}: the sound file is cut off, {missing} bytes are missing; copy it again")
+        raise BadFileError(name, f"the sound file is cut off, {missing} bytes are missing; copy it again")
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             rate = file.samplerate
             if not RATES[0] <= rate <= RATES[1]:
-                raise UserError(f"{name}: a sample rate of {rate} Hz is no sound's; export it again")
+                raise BadFileError(name, f"a sample rate of {rate} Hz is no sound's; export it again")
             samples = file.read(dtype="float64", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
-        raise UserError(f"{name}: not a sound file that can be read ({error}); give a wav file") from error
+        raise BadFileError(name, f"not a sound file that can be read ({error}); give a wav file") from error
     if len(samples) == 0:
-        raise UserError(f"{name}: the sound file holds no samples; record it again or leave it out")
+        raise BadFileError(name, "the sound file holds no samples; record it again or leave it out")
     if not np.isfinite(samples).all():
-        raise UserError(f"{name}: the sound file holds NaN or infinity; export it again")
+        raise BadFileError(name, "the sound file holds NaN or infinity; export it again")
+    if samples.shape[1] > 1:
+        warnings.warn(Handled(name, f"{samples.shape[1]} channels, averaged to one"), stacklevel=2)
     return samples.mean(axis=1), rate
+
+
+def refuse_silence(samples: np.ndarray, name: str | Path) -> None:
+    """``BadFileError`` for a recording in which nothing is heard: a model would learn the label of silence."""
+    if np.ptp(samples) <= SILENCE:
+        raise BadFileError(name, "the sound file holds nothing but silence; record it again or leave it out")
 
 
 def _cut_off(data: bytes) -> int:

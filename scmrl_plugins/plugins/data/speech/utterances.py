@@ -16,7 +16,7 @@ from typing import IO
 
 import numpy as np
 
-from scmrl_plugins.plugins.data import espeak
+from scmrl_plugins.plugins.data.speech import espeak
 from scmrl_plugins.registry import UserError
 
 

@@ -1,4 +1,4 @@
-"""Miniatures of the public data sets, in their own formats on disk: what ``fixture`` writes for tests."""
+"""Miniatures of FSDD and MNIST."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from scmrl_plugins.plugins.data.idx import idx_bytes
+from scmrl_plugins.plugins.data.media.idx import idx_bytes
 
 SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")
 """Some of FSDD's own, of whom the splits by speaker hold two out."""

@@ -1,0 +1,322 @@
+"""What ``transform`` makes of a data set's rows, stored once: Arrow files of a few hundred samples each.
+
+A file is named after all that its content depends on: the rows, the size and time of the files they name, the
+data set's settings and its plugin's version. So what is there is never computed again, what a user mends is, and
+a preparation that was killed goes on with the next file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from scmrl_plugins.core import files
+from scmrl_plugins.core.config import ExperimentConfig
+from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, Dataset, Handled, cache_dir
+from scmrl_plugins.registry import UserError, catalogue
+
+if TYPE_CHECKING:
+    import datasets
+
+ROWS = 128
+"""Rows of a file: what a killed preparation may lose, and a few seconds of work."""
+VERSION = 1
+"""Counts up with every change of how files are written."""
+
+Rows = Mapping[str, list[Any]]
+
+
+@dataclass
+class Outcome:
+    """What became of some rows: how many are stored, which were refused, and what was mended in which files."""
+
+    split: str
+    rows: int = 0
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    handled: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows from ``start`` on that one file stores."""
+
+    split: str
+    start: int
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        """The outcome, written last: where it is, the part is complete."""
+        return self.path.with_suffix(".json")
+
+    def outcome(self) -> Outcome | None:
+        """What became of the rows, or none where they have to be computed, if again."""
+        try:
+            found = json.loads(self.record.read_text(encoding="utf-8"))
+            size = found.pop("bytes")
+            outcome = Outcome(**found)
+            outcome.bad = [(path, reason) for path, reason in outcome.bad]
+            outcome.handled = [(path, what) for path, what in outcome.handled]
+            if outcome.rows and self.path.stat().st_size != size:
+                return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        outcome.split = self.split
+        return outcome
+
+
+class FeatureStore:
+    """The stored features of one split. ``parts`` are its files, in the order of the rows.
+
+    Rows that come as a stream are numbered in its order, so their files are known as they come.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: ExperimentConfig,
+        split: str,
+        rows: datasets.Dataset | datasets.IterableDataset,
+    ) -> None:
+        import datasets
+
+        self.dataset, self.split, self.rows = dataset, split, rows
+        entry = catalogue().get("dataset", config.dataset.name)
+        settings = _settings(dataset, config)
+        self.key = _digest(VERSION, entry.plugin.distribution, entry.plugin.version, entry.name, settings)
+        self.folder = cache_dir() / "features" / f"{entry.name.replace(':', '-')}-{self.key[:16]}"
+        self.streamed = isinstance(rows, datasets.IterableDataset)
+        self.parts: list[Part] = (
+            [] if self.streamed else [self._part(start) for start in range(0, len(rows), ROWS)]
+        )
+
+    def _part(self, start: int) -> Part:
+        import pyarrow
+
+        table = self.rows.with_format("arrow")[start : start + ROWS]
+        described: list[Any] = [table["id"].to_pylist(), table["label"].to_pylist()]
+        stored = False
+        for name in MODALITIES:
+            cells = table[name].combine_chunks() if name in table.column_names else None
+            if cells is None:
+                continue
+            kind = cells.type
+            if not pyarrow.types.is_struct(kind) or min(map(kind.get_field_index, ("bytes", "path"))) < 0:
+                stored = True
+                continue
+            stored |= cells.field("bytes").null_count < len(cells)
+            described.append([_state(path) for path in cells.field("path").to_pylist()])
+        # What a row holds itself, its data set's fingerprint tells, without reading it all.
+        content = (self.rows._fingerprint, start) if stored else ()
+        return Part(self.split, start, self.folder / f"{_digest(self.key, content, described)[:32]}.arrow")
+
+    def missing(self) -> list[Part]:
+        """The parts that are still to be computed."""
+        return [part for part in self.parts if part.outcome() is None]
+
+    def compute(self, part: Part, rows: Rows | None = None) -> Outcome:
+        """Transform the rows of a part and store what comes of it; ``rows`` where they were read already."""
+        outcome, arrays, kept = transform_rows(
+            self.dataset, self.split, self.rows[part.start : part.start + ROWS] if rows is None else rows
+        )
+        try:
+            size = _write(part.path, arrays, kept) if outcome.rows else 0
+            files.write_text(part.record, json.dumps({**asdict(outcome), "bytes": size}))
+        except OSError as error:
+            raise UserError(
+                f"{part.path.parent}: features cannot be stored here ({error.strerror or error}); free space or "
+                f"name another folder in SCMRL_CACHE"
+            ) from error
+        return outcome
+
+    def stream(self) -> Iterator[Outcome]:
+        """Compute what is missing of a stream, whose rows are known only as they come."""
+        start = 0
+        while True:
+            part = Part(self.split, start, self.folder / f"{_digest(self.key, self.split, start)[:32]}.arrow")
+            end = part.path.with_suffix(".end")
+            outcome = part.outcome()
+            if outcome is None and not end.exists():
+                rows = list(self.rows.skip(start).take(ROWS)) if start else list(self.rows.take(ROWS))
+                if not rows:
+                    files.write_text(end, "")
+                else:
+                    outcome = self.compute(part, {key: [row[key] for row in rows] for key in rows[0]})
+            if outcome is None:
+                return
+            self.parts.append(part)
+            yield outcome
+            start += ROWS
+
+    def outcomes(self) -> list[Outcome]:
+        """What became of the rows of every part that is complete."""
+        return [outcome for part in self.parts if (outcome := part.outcome()) is not None]
+
+
+def _settings(dataset: Dataset, config: ExperimentConfig) -> Any:
+    key = getattr(dataset, "transform_key", None)
+    return dict(key()) if key else (config.dataset.model_dump(), config.model.model_dump())
+
+
+def _state(path: str | None) -> Any:
+    """A file's path, size and time; ``#`` separates a container from what it holds."""
+    if not path:
+        return None
+    for name in (path, path.rpartition("#")[0]):
+        with contextlib.suppress(OSError, ValueError):
+            status = Path(name).stat()
+            return path, status.st_size, status.st_mtime_ns
+    return path
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def transform_rows(
+    dataset: Dataset, split: str, rows: Rows
+) -> tuple[Outcome, list[Mapping[str, np.ndarray]], list[Mapping[str, Any]]]:
+    """What became of a batch of rows: its outcome, and for each row that is good its arrays, id and label."""
+    outcome = Outcome(split)
+    count = len(rows["label"])
+    singles = [{key: [column[place]] for key, column in rows.items()} for place in range(count)]
+    arrays: list[Mapping[str, np.ndarray] | None]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", Handled)
+        try:
+            arrays = _rows(dataset.transform(rows))
+        except UserError:  # one of them is bad: which?
+            caught.clear()
+            arrays = [_one(dataset, single, outcome) for single in singles]
+    for warning in caught:
+        if isinstance(warning.message, Handled):
+            outcome.handled.append((warning.message.path, warning.message.what))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    kept: list[Mapping[str, Any]] = [
+        {"id": str(rows["id"][place]), "label": int(rows["label"][place])}
+        for place in range(count)
+        if arrays[place] is not None
+    ]
+    good = [found for found in arrays if found is not None]
+    outcome.rows = len(good)
+    return outcome, good, kept
+
+
+def _rows(columns: Mapping[str, Sequence[np.ndarray]]) -> list[Mapping[str, np.ndarray] | None]:
+    count = len(next(iter(columns.values())))
+    return [{key: np.asarray(column[place]) for key, column in columns.items()} for place in range(count)]
+
+
+def _one(dataset: Dataset, row: Rows, outcome: Outcome) -> Mapping[str, np.ndarray] | None:
+    try:
+        return _rows(dataset.transform(row))[0]
+    except BadFileError as error:
+        outcome.bad.append((error.path, error.reason))
+    except UserError as error:
+        outcome.bad.append((str(row["id"][0]), str(error)))
+    return None
+
+
+def _write(path: Path, arrays: Sequence[Mapping[str, np.ndarray]], kept: Sequence[Mapping[str, Any]]) -> int:
+    """One Arrow file; an array is its bytes, its shape and its type, as rows may differ in shape."""
+    import pyarrow
+
+    array = pyarrow.struct(
+        [("data", pyarrow.large_binary()), ("shape", pyarrow.list_(pyarrow.int32())), ("dtype", pyarrow.string())]
+    )
+    columns: dict[str, Any] = {
+        key: pyarrow.array(
+            [{"data": row[key].tobytes(), "shape": row[key].shape, "dtype": row[key].dtype.str} for row in arrays],
+            type=array,
+        )
+        for key in arrays[0]
+    }
+    table = pyarrow.table(
+        {
+            **columns,
+            "id": pyarrow.array([row["id"] for row in kept]),
+            "label": pyarrow.array([row["label"] for row in kept], type=pyarrow.int64()),
+        }
+    )
+    with files.replacing(path) as temporary:
+        with pyarrow.OSFile(str(temporary), "wb") as sink, pyarrow.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return temporary.stat().st_size
+
+
+def inputs_of(dataset: Dataset, stored: Mapping[str, np.ndarray], training: bool) -> Mapping[str, np.ndarray]:
+    """What a model gets of a sample's stored arrays: ``dataset.inputs``, or the arrays where it has none."""
+    finish = getattr(dataset, "inputs", None)
+    return finish(stored, training) if finish else stored
+
+
+class FeatureSplit(torch.utils.data.Dataset):
+    """One split as a model gets it: ``split[i]`` is ``{"audio", "visual", "label"}``, memory-mapped.
+
+    ``sample(i, training=True)`` draws from torch's generator what the data set draws anew.
+    """
+
+    def __init__(self, dataset: Dataset, parts: Sequence[Part]) -> None:
+        import datasets
+
+        self.dataset = dataset
+        tables = [datasets.Dataset.from_file(str(part.path)) for part in parts]
+        self.rows = datasets.concatenate_datasets(tables).with_format("arrow")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.sample(index)
+
+    def sample(self, index: int, *, training: bool = False) -> dict[str, Any]:
+        """A sample's inputs and its label; the arrays as ``transform`` made them lie in the file, read-only."""
+        row = self.rows[index]
+        # One row lies in one chunk: taken as it is, as combining chunks would copy it.
+        names: list[str] = [name for name in MODALITIES if name in row.column_names]
+        arrays = {name: _array(row[name].chunk(0)) for name in names}
+        return {**inputs_of(self.dataset, arrays, training), "label": np.int64(row["label"][0].as_py())}
+
+
+def _array(cell: Any) -> np.ndarray:
+    (dtype,), (shape,) = cell.field("dtype").to_pylist(), cell.field("shape").to_pylist()
+    return np.frombuffer(cell.field("data")[0].as_buffer(), dtype=np.dtype(dtype)).reshape(shape)
+
+
+@contextlib.contextmanager
+def alone(folder: Path, waiting: Any) -> Iterator[None]:
+    """The only process that fills a folder, whose leftovers of killed ones it removes.
+
+    ``waiting()`` is called once where another process is at it.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+    except OSError as error:
+        raise UserError(
+            f"{folder}: features cannot be stored here ({error.strerror or error}); free space or name another "
+            f"folder in SCMRL_CACHE"
+        ) from error
+    try:
+        for left in folder.glob(".?*.*.*"):
+            left.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,1 @@
+"""Files of sound, pictures and events to arrays, and back."""

@@ -1,0 +1,1 @@
+"""The digits of av-digits, spoken by eSpeak NG."""
