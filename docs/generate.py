@@ -19,7 +19,7 @@ os.environ["SCMRL_DISABLE_PLUGINS"] = "all"  # the pages describe what this proj
 
 from scmrl_plugins.cli import COMMANDS, main
 from scmrl_plugins.core import interfaces
-from scmrl_plugins.core.config import TrainConfig
+from scmrl_plugins.core.config import DataConfig, TrainConfig
 from scmrl_plugins.core.interfaces import ModelConfig
 from scmrl_plugins.registry import KINDS, catalogue
 from scmrl_plugins.testing import CHECKS
@@ -47,7 +47,7 @@ def cli_page() -> str:
 
 
 def components_page() -> str:
-    """Every component with its settings, and the settings of ``model`` and ``train``."""
+    """Every component with its settings, and the settings of ``data``, ``model`` and ``train``."""
     parts = ["# Components and settings\n", NOTE]
     parts.append("A setting is written `KIND.SETTING` with `--set`, or in the section `[KIND]` of a TOML file.\n")
     described: dict[type, str] = {}
@@ -67,7 +67,7 @@ def components_page() -> str:
                 parts.append("\n".join(settings(cls.Config)) + "\n")
                 if cls.Config.model_fields:
                     described[cls.Config] = entry.name
-    for name, model in (("model", ModelConfig), ("train", TrainConfig)):
+    for name, model in (("data", DataConfig), ("model", ModelConfig), ("train", TrainConfig)):
         parts.append(f"## {name}\n\n" + "\n".join(settings(model)) + "\n")
     return "\n".join(parts)
 

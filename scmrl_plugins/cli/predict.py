@@ -10,7 +10,7 @@ from scmrl_plugins.cli import options, output
 @click.command("predict")
 @click.argument("run", metavar="RUN")
 @click.option("--audio", type=click.Path(path_type=Path), metavar="FILE", help="A recording.")
-@click.option("--visual", type=click.Path(path_type=Path), metavar="FILE", help="An image.")
+@click.option("--visual", type=click.Path(path_type=Path), metavar="FILE", help="An image or video.")
 @click.option(
     "--convert",
     is_flag=True,
@@ -25,6 +25,7 @@ def command(
 ) -> None:
     """Say what a trained run sees and hears in your files."""
     from scmrl_plugins.core import devices
+    from scmrl_plugins.core.features import noting_handled
     from scmrl_plugins.core.optimize import optimize as fold
     from scmrl_plugins.core.prediction import predict
     from scmrl_plugins.core.run import open_run
@@ -32,7 +33,10 @@ def command(
     place = devices.resolve(device)
     parts = open_run(run).assemble()
     optimized = {"folded": fold(parts.model)} if optimize else None
-    ranked = predict(parts, audio, visual, place, convert=convert)
+    with noting_handled() as handled:
+        ranked = predict(parts, audio, visual, place, convert=convert)
+    for mended in handled:
+        click.echo(f"note: {mended}", err=True)
     if as_json:
         output.document({"predictions": ranked, **({"optimized": optimized} if optimized else {})})
         return

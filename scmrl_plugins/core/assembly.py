@@ -71,13 +71,19 @@ def assemble(config: ExperimentConfig) -> Assembly:
     Touches no data, but for classes that only the files can tell. Raises ``UserError`` for unknown components
     and options.
     """
+    dataset, config = build_dataset(config)
+    config = config.model_copy(update={"train": _resolve_recipe(config.train)})
+    model, loss = assemble_model(config, dataset.classes, dataset.channels)
+    return Assembly(model.config, dataset, model, loss)
+
+
+def build_dataset(config: ExperimentConfig) -> tuple[Dataset, ExperimentConfig]:
+    """The data set alone, and the configuration with every default of it filled in; raises as ``assemble``."""
+    cls: Any
     cls, checked, _ = _load("dataset", config.dataset, config)
     checked = settled(cls, checked)
     section = config.dataset.model_copy(update=checked.model_dump())
-    dataset: Dataset = cls(checked, config.model)
-    config = config.model_copy(update={"dataset": section, "train": _resolve_recipe(config.train)})
-    model, loss = assemble_model(config, dataset.classes, dataset.channels)
-    return Assembly(model.config, dataset, model, loss)
+    return cls(checked, config.model), config.model_copy(update={"dataset": section})
 
 
 def settled(cls: Any, config: ComponentConfig) -> ComponentConfig:

@@ -7,6 +7,7 @@ import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,14 +26,29 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass
+class Counts:
+    """What became of a split's samples: stored before, computed now, or left out; bytes stored, and where."""
+
+    folder: Path
+    before: int = 0
+    computed: int = 0
+    skipped: int = 0
+    size: int = 0
+
+
+@dataclass
 class Prepared:
     """Splits whose features are stored, what had to be left out of them, and what was mended."""
 
     splits: dict[str, FeatureSplit] = field(default_factory=dict)
     bad: list[tuple[str, str]] = field(default_factory=list)
     handled: list[tuple[str, str]] = field(default_factory=list)
-    computed: int = 0
-    """Samples whose features were not there before."""
+    counts: dict[str, Counts] = field(default_factory=dict)
+
+    @property
+    def computed(self) -> int:
+        """Samples whose features were not there before."""
+        return sum(counts.computed for counts in self.counts.values())
 
 
 def load_splits(
@@ -81,12 +97,17 @@ def prepare(
         whole = not store.streamed and not store.missing()
         waiting = functools.partial(_waiting, progress, store)
         with contextlib.nullcontext() if whole else alone(store.folder, waiting):
-            for outcome in _outcomes(store, config, workers, progress, found):
+            counts = found.counts[split] = Counts(store.folder)
+            for outcome, new in _outcomes(store, config, workers, progress):
                 take(outcome.bad)
                 found.handled += outcome.handled
+                counts.skipped += len(outcome.bad)
+                counts.computed += outcome.rows if new else 0
+                counts.before += 0 if new else outcome.rows
         parts = [part for part in store.parts if (known := part.outcome()) is not None and known.rows]
         if not parts:
             raise UserError(f"data set {name!r} has no {split} sample that can be used: scmrl data check says why")
+        counts.size = sum(part.path.stat().st_size for part in parts)
         found.splits[split] = FeatureSplit(dataset, parts)
     # A file may be in several samples.
     found.bad, found.handled = list(dict.fromkeys(found.bad)), list(dict.fromkeys(found.handled))
@@ -99,17 +120,16 @@ def _waiting(progress: Progress | None, store: FeatureStore) -> None:
 
 
 def _outcomes(
-    store: FeatureStore, config: ExperimentConfig, workers: int | None, progress: Progress | None, found: Prepared
-) -> Iterator[Outcome]:
-    """What became of all rows of a split, computing what is not stored yet."""
+    store: FeatureStore, config: ExperimentConfig, workers: int | None, progress: Progress | None
+) -> Iterator[tuple[Outcome, bool]]:
+    """What became of all rows of a split, computing what is not stored yet, and whether it was computed now."""
     if store.streamed:
         if progress:
             progress.stage(f"features of the {store.split} split", None)
-        for outcome in store.stream():
-            found.computed += outcome.rows
+        for outcome, new in store.stream():
             if progress:
-                progress.advance()
-            yield outcome
+                progress.advance(outcome.rows + len(outcome.bad))
+            yield outcome, new
         return
     todo = store.missing()
     missing = {part.start for part in todo}
@@ -117,21 +137,20 @@ def _outcomes(
         if part.start not in missing:
             known = part.outcome()
             assert known is not None
-            yield known
+            yield known, False
     if not todo:
         return
     if progress:
-        progress.stage(f"features of the {store.split} split", len(todo))
+        progress.stage(f"features of the {store.split} split", sum(map(store.samples, todo)))
     loader: Any = DataLoader(
         _Computing(store, todo),
         batch_size=None,
         num_workers=min(config.train.workers if workers is None else workers, len(todo)),
     )
     for outcome in loader:
-        found.computed += outcome.rows
         if progress:
-            progress.advance()
-        yield outcome
+            progress.advance(outcome.rows + len(outcome.bad))
+        yield outcome, True
 
 
 class _Computing(torch.utils.data.Dataset):

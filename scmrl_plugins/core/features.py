@@ -123,6 +123,10 @@ class FeatureStore:
         """The parts that are still to be computed."""
         return [part for part in self.parts if part.outcome() is None]
 
+    def samples(self, part: Part) -> int:
+        """How many rows a part stands for."""
+        return min(ROWS, len(self.rows) - part.start)
+
     def compute(self, part: Part, rows: Rows | None = None) -> Outcome:
         """Transform the rows of a part and store what comes of it; ``rows`` where they were read already."""
         outcome, arrays, kept = transform_rows(
@@ -138,14 +142,15 @@ class FeatureStore:
             ) from error
         return outcome
 
-    def stream(self) -> Iterator[Outcome]:
-        """Compute what is missing of a stream, whose rows are known only as they come."""
+    def stream(self) -> Iterator[tuple[Outcome, bool]]:
+        """Compute what is missing of a stream, whose rows are known only as they come; as ``(outcome, new)``."""
         start = 0
         while True:
             part = Part(self.split, start, self.folder / f"{_digest(self.key, self.split, start)[:32]}.arrow")
             end = part.path.with_suffix(".end")
             outcome = part.outcome()
-            if outcome is None and not end.exists():
+            new = outcome is None
+            if new and not end.exists():
                 rows = list(self.rows.skip(start).take(ROWS)) if start else list(self.rows.take(ROWS))
                 if not rows:
                     files.write_text(end, "")
@@ -154,7 +159,7 @@ class FeatureStore:
             if outcome is None:
                 return
             self.parts.append(part)
-            yield outcome
+            yield outcome, new
             start += ROWS
 
     def outcomes(self) -> list[Outcome]:
@@ -182,6 +187,24 @@ def _digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+@contextlib.contextmanager
+def noting_handled() -> Iterator[list[Handled]]:
+    """A list that everything mended meanwhile comes into; other warnings go their way."""
+    noted: list[Handled] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def note(message: Any, *rest: Any, **more: Any) -> None:
+            if isinstance(message, Handled):
+                noted.append(message)
+            else:
+                show(message, *rest, **more)
+
+        warnings.simplefilter("always", Handled)
+        warnings.showwarning = note
+        yield noted
+
+
 def transform_rows(
     dataset: Dataset, split: str, rows: Rows
 ) -> tuple[Outcome, list[Mapping[str, np.ndarray]], list[Mapping[str, Any]]]:
@@ -190,18 +213,13 @@ def transform_rows(
     count = len(rows["label"])
     singles = [{key: [column[place]] for key, column in rows.items()} for place in range(count)]
     arrays: list[Mapping[str, np.ndarray] | None]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", Handled)
+    with noting_handled() as handled:
         try:
             arrays = _rows(dataset.transform(rows))
         except UserError:  # one of them is bad: which?
-            caught.clear()
+            handled.clear()
             arrays = [_one(dataset, single, outcome) for single in singles]
-    for warning in caught:
-        if isinstance(warning.message, Handled):
-            outcome.handled.append((warning.message.path, warning.message.what))
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    outcome.handled = [(mended.path, mended.what) for mended in handled]
     kept: list[Mapping[str, Any]] = [
         {"id": str(rows["id"][place]), "label": int(rows["label"][place])}
         for place in range(count)

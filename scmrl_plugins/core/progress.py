@@ -44,10 +44,10 @@ class Progress:
             self._live.remove_task(self._task)
         self._task = self._live.add_task(description, total=total, figures="")
 
-    def advance(self, **figures: float) -> None:
-        """One step further, showing figures such as ``loss=0.31``."""
+    def advance(self, steps: int = 1, **figures: float) -> None:
+        """So many steps further, showing figures such as ``loss=0.31``."""
         text = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
-        self._live.update(self._task, advance=1, figures=text)
+        self._live.update(self._task, advance=steps, figures=text)
 
     def line(self, text: str) -> None:
         """A line that stays."""

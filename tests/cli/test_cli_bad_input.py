@@ -318,6 +318,14 @@ def test_files_for_predict(trained: Path, files: Files) -> None:
     cut = files.folder / "cut.wav"
     cut.write_bytes(files.wav.read_bytes()[:-200])
     assert_refused(predict(cut, files.png), "cut.wav", "cut off")
+    silent = files.folder / "silent.wav"
+    soundfile.write(silent, np.zeros(800), 8000)
+    assert_refused(predict(silent, files.png), "silent.wav", "nothing but silence")
+    both = files.folder / "both.wav"
+    soundfile.write(both, np.sin(np.arange(800) / 3)[:, None].repeat(2, 1), 8000)
+    mixed = predict(both, files.png)
+    assert mixed.err.splitlines() == [f"note: {both}: 2 channels, averaged to one"]
+    assert json.loads(mixed.out) == json.loads(right.out)
 
 
 def test_spoken_digits_without_their_files(tmp_path: Path) -> None:

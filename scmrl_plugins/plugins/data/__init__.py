@@ -21,3 +21,15 @@ def scmrl_register(register: Register) -> None:
         "scmrl_plugins.plugins.data.spoken_digits:SpokenDigits",
         "FSDD recordings paired with MNIST images of the same digit, from dataset.root",
     )
+    register(
+        "dataset",
+        "av-folder",
+        "scmrl_plugins.plugins.data.av_folder:AVFolder",
+        "sounds and pictures or videos of your own, in folders of classes or a table",
+    )
+    register(
+        "dataset",
+        "urbansound8k-av",
+        "scmrl_plugins.plugins.data.urbansound8k_av:UrbanSound8KAV",
+        "sounds of the city with pictures, ten classes, from dataset.root",
+    )

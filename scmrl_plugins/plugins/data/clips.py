@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, ComponentConfig, Handled, ModelConfig
-from scmrl_plugins.plugins.data.listing import VIDEOS, Listing, to_rows
+from scmrl_plugins.plugins.data.listing import VIDEOS, Listing, at_home, is_folder, to_rows
 from scmrl_plugins.plugins.data.media import audio as sound
 from scmrl_plugins.plugins.data.media import images, video
 from scmrl_plugins.plugins.data.media.resize import resize
@@ -21,15 +21,15 @@ from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
     import datasets
+    from torch import Tensor
 
 VERSION = 2
 """Counts up with every change of what ``transform`` makes of a row."""
 
 
-class ClipsConfig(ComponentConfig):
-    """Settings that every data set of clips has; the defaults are S-CMRL's."""
+class RecordingsConfig(ComponentConfig):
+    """Settings that every data set of recordings has; the defaults are S-CMRL's."""
 
-    root: str | None = Field(None, description="folder that holds the data set")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits")
     validation: float = Field(0.1, gt=0, lt=1, description="share of the training samples kept for validation")
     sample_rate: int = Field(
@@ -52,7 +52,7 @@ class ClipsConfig(ComponentConfig):
     )
 
     @model_validator(mode="after")
-    def _settings_fit(self) -> ClipsConfig:
+    def _settings_fit(self) -> RecordingsConfig:
         if self.hop > self.n_fft:
             raise ValueError(f"hop {self.hop} is larger than n_fft {self.n_fft}: sound between windows is lost")
         low, high = self.crop_scale
@@ -61,8 +61,14 @@ class ClipsConfig(ComponentConfig):
         return self
 
 
-class Clips:
-    """Sounds and pictures in files: ``log(|STFT| + 1e-7)`` ``[1, S, S]``, RGB ``[3, S, S]`` or ``[T, 3, S, S]``.
+class ClipsConfig(RecordingsConfig):
+    """Settings that every data set of files has, which lie in a folder."""
+
+    root: str | None = Field(None, description="folder that holds the data set")
+
+
+class Recordings:
+    """Sounds and pictures: ``log(|STFT| + 1e-7)`` ``[1, S, S]``, RGB ``[3, S, S]`` or ``[T, 3, S, S]``.
 
     S is the model's ``image_size``. Stored once: the spectrogram, brought to S x S as a whole, and the picture (or
     ``frames`` of a video) with its shorter side ``resize``. Drawn anew each time a training sample is asked for: a
@@ -71,10 +77,10 @@ class Clips:
     middle of the picture. Source of the transforms: S-CMRL, arXiv 2502.12488, which takes the training crop out of
     the original picture and not out of one of side ``resize``.
 
-    A data set of this kind says its ``classes`` and ``listing``.
+    A data set of this kind says its ``classes`` and ``splits``.
     """
 
-    Config: ClassVar[type[ClipsConfig]] = ClipsConfig
+    Config: ClassVar[type[RecordingsConfig]] = RecordingsConfig
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     classes: tuple[str, ...]
     channels: ClassVar[Mapping[str, int]] = {"audio": 1, "visual": 3}
@@ -93,31 +99,6 @@ class Clips:
                 f"cut out of it; make it at least as large"
             )
         self.side = config.resize or 2 * model.image_size
-
-    def listing(self) -> Listing:
-        """The samples of ``train``, ``validation`` and ``test``, and the files that are in none."""
-        raise NotImplementedError
-
-    @functools.cached_property
-    def _listing(self) -> Listing:
-        return self.listing()
-
-    def root(self) -> Path:
-        """The data set's folder; ``UserError`` where it is not set or not there."""
-        if not self.config.root:
-            raise UserError(f"{type(self).__name__} needs a copy of the data: set dataset.root to its folder")
-        root = Path(self.config.root).expanduser()
-        if not root.is_dir():
-            raise UserError(f"{root}: not a folder; set dataset.root to the one that holds the data set")
-        return root
-
-    def splits(self) -> datasets.DatasetDict:
-        """``train``, ``validation`` and ``test``, whose rows name the files; see ``listing``."""
-        return to_rows(self._listing.splits, self.classes)
-
-    def bad_files(self) -> list[BadFileError]:
-        """Files that are in no split: without a partner, of no class, of a stem that is there twice."""
-        return self._listing.bad
 
     def transform_key(self) -> Mapping[str, Any]:
         """What the stored arrays depend on."""
@@ -166,20 +147,34 @@ class Clips:
 
     def _picture(self, pictures: np.ndarray, training: bool) -> np.ndarray:
         import torch
+        from torchvision.transforms.v2.functional import center_crop
 
         # Frames of one video are cut alike: they go through the crop as one batch. Colours lie side by side in
         # the store, as the resizing kernel reads them.
-        cut = _cut(self.image_size, self.config.crop_scale, self.config.flip, training)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             stored = torch.from_numpy(pictures).permute(0, 3, 1, 2)
-        x = cut(stored).contiguous().float().div_(255.0).numpy()
+        cut = self._random_part(stored) if training else center_crop(stored, [self.image_size])
+        x = cut.contiguous().float().div_(255.0).numpy()
         if self.config.normalize == "imagenet":
             x -= _MEAN
             x /= _DEVIATION
         if len(x) == 1:
             return x[0]
         return x[np.arange(self.steps) * len(x) // self.steps]
+
+    def _random_part(self, pictures: Tensor) -> Tensor:
+        """torchvision's random resized crop and flip, without the search for pictures in nested containers that
+        its classes make of every call, which takes almost as long as the resizing."""
+        import torch
+        from torch.nn import functional as F
+        from torchvision.transforms import RandomResizedCrop
+
+        top, left, height, width = RandomResizedCrop.get_params(pictures, list(self.config.crop_scale), _ASPECT)
+        part = pictures[..., top : top + height, left : left + width]
+        size = (self.image_size, self.image_size)
+        part = F.interpolate(part, size=size, mode="bilinear", align_corners=False, antialias=True)
+        return part.flip(-1) if torch.rand(1) < self.config.flip else part
 
     def _masked(self, spectrogram: np.ndarray) -> np.ndarray:
         import torch
@@ -208,14 +203,37 @@ class Clips:
         }
 
 
-@functools.lru_cache(maxsize=8)
-def _cut(size: int, scale: tuple[float, float], flip: float, training: bool) -> Any:
-    from torchvision.transforms import v2
+class Clips(Recordings):
+    """Recordings in files of a folder. A data set of this kind says its ``classes`` and ``listing``."""
 
-    if not training:
-        return v2.CenterCrop(size)
-    return v2.Compose([v2.RandomResizedCrop(size, scale=scale, antialias=True), v2.RandomHorizontalFlip(flip)])
+    Config: ClassVar[type[ClipsConfig]] = ClipsConfig
+
+    def listing(self) -> Listing:
+        """The samples of ``train``, ``validation`` and ``test``, and the files that are in none."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _listing(self) -> Listing:
+        return self.listing()
+
+    def root(self) -> Path:
+        """The data set's folder; ``UserError`` where it is not set or not there."""
+        if not self.config.root:
+            raise UserError("dataset.root is not set: set it to the folder that holds a copy of the data set")
+        root = at_home(self.config.root)
+        if not is_folder(root):
+            raise UserError(f"{root}: not a folder; set dataset.root to the one that holds the data set")
+        return root
+
+    def splits(self) -> datasets.DatasetDict:
+        """``train``, ``validation`` and ``test``, whose rows name the files; see ``listing``."""
+        return to_rows(self._listing.splits, self.classes)
+
+    def bad_files(self) -> list[BadFileError]:
+        """Files that are in no split: without a partner, of no class, of a stem that is there twice."""
+        return self._listing.bad
 
 
+_ASPECT = [3.0 / 4.0, 4.0 / 3.0]
 _MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)[:, None, None]
 _DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)[:, None, None]

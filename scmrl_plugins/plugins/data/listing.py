@@ -57,6 +57,22 @@ def folders_in(folder: Path, bad: list[BadFileError]) -> list[Path]:
     return _entries(folder, Path.is_dir, bad)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; no, where the path is none that can be looked up."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def at_home(path: str) -> Path:
+    """A path as users write it, where ``~`` is their home, or a name as any other where it is nobody's."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def unreadable(path: Path) -> str | None:
     """Why a path names no file, with the remedy; none where it does. A pipe would be waited for without end."""
     try:
@@ -115,6 +131,11 @@ def pair_by_stem(
         else:
             pairs.append((stem, heard[0], seen[0]))
     return pairs
+
+
+def first_of(bad: Sequence[BadFileError]) -> str:
+    """The end of a message for which bad files may be the reason."""
+    return f"; {len(bad)} files are bad, the first is {bad[0]}" if bad else ""
 
 
 def to_rows(splits: Mapping[str, Sequence[Sample]], classes: Sequence[str]) -> datasets.DatasetDict:

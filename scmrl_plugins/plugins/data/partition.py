@@ -21,6 +21,41 @@ def stratified(labels: np.ndarray, shares: Sequence[float], rng: np.random.Gener
     return [np.sort(np.concatenate(part)) for part in parts]
 
 
+def grouped(
+    labels: np.ndarray, groups: np.ndarray, share: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of all but near ``share`` of every class, and of that share, with no group in both.
+
+    ``labels`` and ``groups`` are ``[n]``. Groups are dealt in a random order, each to the side that still lacks
+    most of its classes: where a group is of one class, a class is off by half of its largest group at most.
+    Neither side is empty where there are two groups.
+    """
+    _, label = np.unique(labels, return_inverse=True)
+    _, group = np.unique(groups, return_inverse=True)
+    members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
+    lacking = np.outer((1.0 - share, share), np.bincount(label))
+    side = np.zeros(len(members), dtype=int)
+    order = rng.permutation(len(members))
+    for one in order:
+        own = label[members[one]]
+        side[one] = np.argmax(lacking[:, own].sum(1))
+        np.subtract.at(lacking[side[one]], own, 1)
+    if len(order) > 1 and len(np.unique(side)) == 1:
+        side[order[-1]] = 1 - side[order[-1]]
+    return np.flatnonzero(side[group] == 0), np.flatnonzero(side[group] == 1)
+
+
+def in_order(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of all but the last ``share`` of every class, and of those, of two items or more at least one."""
+    last = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        last[members[round((1.0 - share) * len(members)) :]] = True
+    if len(labels) > 1 and not last.any():
+        last[-1] = True
+    return np.flatnonzero(~last), np.flatnonzero(last)
+
+
 class Dealer:
     """Deals the items of a class in a random order, all of them once before any comes again."""
 
