@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,23 @@ from torch import Tensor, nn
 from scmrl_plugins.core import files
 from scmrl_plugins.registry import UserError
 
+PACKED = "scmrl"
+"""The one key of the metadata, as safetensors writes several in any order; its value is JSON."""
+
+
+class DamagedFileError(UserError):
+    """A file that is not what was written."""
+
 
 @dataclass
 class TrainingState:
-    """Where a run stands: epochs done, and the best one so far by the split that chooses."""
+    """Where a run stands: epochs done, steps done of the next one and what they summed up to, and the best epoch
+    so far by the split that chooses.
+    """
 
     epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
     best_epoch: int = 0
     best_accuracy: float = -1.0
     best_loss: float = float("inf")
@@ -88,18 +100,44 @@ def load_training(path: Path, module: nn.Module, optimizer: torch.optim.Optimize
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with files.replacing(path) as temporary:
-        save_file(whole, temporary, metadata=metadata)
+    try:
+        with files.replacing(path) as temporary:
+            packed = json.dumps({**metadata, "sha256": _digest(whole, metadata)}, sort_keys=True)
+            save_file(whole, temporary, metadata={PACKED: packed})
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UserError(f"{path}: cannot be saved ({reason}); free space or make the folder writable") from error
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of all that a file holds, as safetensors itself has no check of its content."""
+    digest = hashlib.sha256(json.dumps({**metadata}, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b"")
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: damaged or not a safetensors file ({error})") from None
+        raise DamagedFileError(f"{path}: damaged or not a safetensors file ({error})") from None
+    if PACKED not in metadata:
+        return tensors, metadata  # of an earlier version, or of somebody else
+    try:
+        metadata = dict(json.loads(metadata[PACKED]))
+        whole = metadata.pop("sha256", "") == _digest(tensors, metadata)
+    except (ValueError, TypeError):
+        whole = False
+    if not whole:
+        raise DamagedFileError(f"{path}: damaged: its content is not what was written; restore it or train again")
+    return tensors, metadata
 
 
 def _fill(path: Path, module: nn.Module, tensors: dict[str, Tensor]) -> None:

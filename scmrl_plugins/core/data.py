@@ -67,6 +67,7 @@ def prepare(
     progress: Progress | None = None,
     on_bad: str | None = None,
     workers: int | None = None,
+    rows: Mapping[str, Any] | None = None,
 ) -> Prepared:
     """The named splits of a data set with their features stored, computed where they were not before.
 
@@ -79,7 +80,7 @@ def prepare(
         datasets.disable_progress_bars()
     skip = (on_bad or config.data.on_bad) == "skip"
     name = config.dataset.name
-    raw = dataset.splits()
+    raw = dataset.splits() if rows is None else rows
     found = Prepared()
 
     def take(bad: Sequence[tuple[str, str]]) -> None:
@@ -141,13 +142,18 @@ def _outcomes(
     if not todo:
         return
     if progress:
-        progress.stage(f"features of the {store.split} split", sum(map(store.samples, todo)))
+        left = sum(map(store.samples, todo))
+        if left < len(store.rows):
+            progress.line(f"{store.split}: {len(store.rows) - left} samples are stored, {left} are to be computed")
+        progress.stage(f"features of the {store.split} split", left)
     loader: Any = DataLoader(
         _Computing(store, todo),
         batch_size=None,
         num_workers=min(config.train.workers if workers is None else workers, len(todo)),
     )
     for outcome in loader:
+        if isinstance(outcome, UserError):
+            raise outcome
         if progress:
             progress.advance(outcome.rows + len(outcome.bad))
         yield outcome, True
@@ -162,8 +168,11 @@ class _Computing(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.todo)
 
-    def __getitem__(self, index: int) -> Outcome:
-        return self.store.compute(self.todo[index])
+    def __getitem__(self, index: int) -> Outcome | UserError:
+        try:
+            return self.store.compute(self.todo[index])
+        except UserError as error:  # returned, as torch would put a worker's traceback into its message
+            return error
 
 
 class Draw(NamedTuple):
@@ -186,27 +195,41 @@ class TrainingData(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return int(self.ends[-1])
 
+    def _find(self, place: int) -> tuple[FeatureSplit, int]:
+        """The split that a sample is in, and where there."""
+        which = int(np.searchsorted(self.ends, place, side="right"))
+        return self.splits[which], place - int(self.ends[which]) + len(self.splits[which])
+
+    def ids(self, places: Sequence[int]) -> list[str]:
+        """What the samples are called, for messages."""
+        return [split.rows[index]["id"][0].as_py() for split, index in map(self._find, places)]
+
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        which = int(np.searchsorted(self.ends, draw.place, side="right"))
-        start = int(self.ends[which]) - len(self.splits[which])
+        split, index = self._find(draw.place)
         words = np.random.SeedSequence([self.seed, *draw]).generate_state(1, np.uint64)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(words[0]))
-            return self.splits[which].sample(draw.place - start, training=True)
+            return split.sample(index, training=True)
 
 
 class EpochSampler(Sampler[Draw]):
-    """The order of one epoch: a permutation that follows from the seed and the epoch alone."""
+    """The order of one epoch: a permutation that follows from the seed and the epoch alone.
+
+    ``start``: how many of its samples an earlier process has trained on.
+    """
 
     def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
+        self.length, self.seed, self.epoch, self.start = length, seed, 0, 0
 
     def __len__(self) -> int:
-        return self.length
+        return self.length - self.start
+
+    def order(self) -> list[int]:
+        """The samples of the whole epoch."""
+        return np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
 
     def __iter__(self) -> Iterator[Draw]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return (Draw(self.epoch, place) for place in order.tolist())
+        return (Draw(self.epoch, place) for place in self.order()[self.start :])
 
 
 def collate(rows: Sequence[Mapping[str, np.ndarray]]) -> Batch:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,13 +24,14 @@ from scmrl_plugins.core import files
 from scmrl_plugins.core.config import ExperimentConfig
 from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, Dataset, Handled, cache_dir
 from scmrl_plugins.registry import UserError, catalogue
+from scmrl_plugins.registry.errors import describe
 
 if TYPE_CHECKING:
     import datasets
 
 ROWS = 128
 """Rows of a file: what a killed preparation may lose, and a few seconds of work."""
-VERSION = 1
+VERSION = 2
 """Counts up with every change of how files are written."""
 
 Rows = Mapping[str, list[Any]]
@@ -62,7 +64,7 @@ class Part:
         """What became of the rows, or none where they have to be computed, if again."""
         try:
             found = json.loads(self.record.read_text(encoding="utf-8"))
-            size = found.pop("bytes")
+            size, _ = found.pop("bytes"), found.pop("position")
             outcome = Outcome(**found)
             outcome.bad = [(path, reason) for path, reason in outcome.bad]
             outcome.handled = [(path, what) for path, what in outcome.handled]
@@ -72,6 +74,10 @@ class Part:
             return None
         outcome.split = self.split
         return outcome
+
+    def position(self) -> Any:
+        """Where the stream stood behind this part, which is complete; none where that is not known."""
+        return json.loads(self.record.read_text(encoding="utf-8"))["position"]
 
 
 class FeatureStore:
@@ -127,40 +133,73 @@ class FeatureStore:
         """How many rows a part stands for."""
         return min(ROWS, len(self.rows) - part.start)
 
-    def compute(self, part: Part, rows: Rows | None = None) -> Outcome:
-        """Transform the rows of a part and store what comes of it; ``rows`` where they were read already."""
+    def compute(self, part: Part, rows: Rows | None = None, position: Any = None) -> Outcome:
+        """Transform the rows of a part and store what comes of it.
+
+        Of a stream: ``rows`` as they were read, and the ``position`` behind them.
+        """
         outcome, arrays, kept = transform_rows(
             self.dataset, self.split, self.rows[part.start : part.start + ROWS] if rows is None else rows
         )
-        try:
+        with _storing(self.folder):
             size = _write(part.path, arrays, kept) if outcome.rows else 0
-            files.write_text(part.record, json.dumps({**asdict(outcome), "bytes": size}))
-        except OSError as error:
-            raise UserError(
-                f"{part.path.parent}: features cannot be stored here ({error.strerror or error}); free space or "
-                f"name another folder in SCMRL_CACHE"
-            ) from error
+            files.write_text(part.record, json.dumps({**asdict(outcome), "bytes": size, "position": position}))
         return outcome
 
     def stream(self) -> Iterator[tuple[Outcome, bool]]:
-        """Compute what is missing of a stream, whose rows are known only as they come; as ``(outcome, new)``."""
-        start = 0
-        while True:
+        """Compute what is missing of a stream, whose rows are known only as they come; as ``(outcome, new)``.
+
+        Where parts are there already, the stream is taken up behind them, where the last of them left it.
+        """
+        reading: Iterator[Mapping[str, Any]] | None = None
+        before: Part | None = None
+        for start in itertools.count(0, ROWS):
             part = Part(self.split, start, self.folder / f"{_digest(self.key, self.split, start)[:32]}.arrow")
             end = part.path.with_suffix(".end")
             outcome = part.outcome()
             new = outcome is None
-            if new and not end.exists():
-                rows = list(self.rows.skip(start).take(ROWS)) if start else list(self.rows.take(ROWS))
-                if not rows:
-                    files.write_text(end, "")
-                else:
-                    outcome = self.compute(part, {key: [row[key] for row in rows] for key in rows[0]})
-            if outcome is None:
+            if outcome is not None:
+                reading = None
+            elif end.exists():
                 return
+            else:
+                reading = reading or self._behind(before)
+                rows = self._next(reading, start)
+                if not rows:
+                    with _storing(self.folder):
+                        files.write_text(end, "")
+                    return
+                batch = {key: [row[key] for row in rows] for key in rows[0]}
+                outcome = self.compute(part, batch, self._position())
             self.parts.append(part)
             yield outcome, new
-            start += ROWS
+            before = part
+
+    def _behind(self, part: Part | None) -> Iterator[Mapping[str, Any]]:
+        """The rows of the stream after those of a part, or all of them."""
+        position = part.position() if part else None
+        self.rows.load_state_dict(position)
+        return itertools.islice(self.rows, part.start + ROWS if part and position is None else 0, None)
+
+    def _next(self, reading: Iterator[Mapping[str, Any]], start: int) -> list[Mapping[str, Any]]:
+        try:
+            return list(itertools.islice(reading, ROWS))
+        except UserError:
+            raise
+        except Exception as error:  # whatever a connection, a file system or a reader of files raises
+            raise UserError(
+                f"the {self.split} stream broke off after row {start} ({describe(error)}); the same command goes "
+                f"on from there"
+            ) from error
+
+    def _position(self) -> Any:
+        """Where the stream stands, to be taken up from; none where it would come back as another one."""
+        position = self.rows.state_dict()
+        try:
+            text = json.dumps(position)
+        except TypeError:
+            return None
+        return None if "Shuffled" in text else position  # a shuffle's buffer is no part of it
 
     def outcomes(self) -> list[Outcome]:
         """What became of the rows of every part that is complete."""
@@ -298,17 +337,32 @@ class FeatureSplit(torch.utils.data.Dataset):
         return self.sample(index)
 
     def sample(self, index: int, *, training: bool = False) -> dict[str, Any]:
-        """A sample's inputs and its label; the arrays as ``transform`` made them lie in the file, read-only."""
+        """A sample's inputs and its label."""
+        arrays, label = self.stored(index)
+        return {**inputs_of(self.dataset, arrays, training), "label": np.int64(label)}
+
+    def stored(self, index: int) -> tuple[Mapping[str, np.ndarray], int]:
+        """What ``transform`` made of a sample, as it lies in the file, read-only; and the label."""
         row = self.rows[index]
         # One row lies in one chunk: taken as it is, as combining chunks would copy it.
         names: list[str] = [name for name in MODALITIES if name in row.column_names]
-        arrays = {name: _array(row[name].chunk(0)) for name in names}
-        return {**inputs_of(self.dataset, arrays, training), "label": np.int64(row["label"][0].as_py())}
+        return {name: _array(row[name].chunk(0)) for name in names}, row["label"][0].as_py()
 
 
 def _array(cell: Any) -> np.ndarray:
     (dtype,), (shape,) = cell.field("dtype").to_pylist(), cell.field("shape").to_pylist()
     return np.frombuffer(cell.field("data")[0].as_buffer(), dtype=np.dtype(dtype)).reshape(shape)
+
+
+@contextlib.contextmanager
+def _storing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{folder}: features cannot be stored here ({error.strerror or error}); free space or name another "
+            f"folder in SCMRL_CACHE"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -319,7 +373,7 @@ def alone(folder: Path, waiting: Any) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    try:
+    with _storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
         try:
@@ -327,14 +381,8 @@ def alone(folder: Path, waiting: Any) -> Iterator[None]:
         except Timeout:
             waiting()
             lock.acquire()
-    except OSError as error:
-        raise UserError(
-            f"{folder}: features cannot be stored here ({error.strerror or error}); free space or name another "
-            f"folder in SCMRL_CACHE"
-        ) from error
     try:
-        for left in folder.glob(".?*.*.*"):
-            left.unlink(missing_ok=True)
+        files.sweep(folder)
         yield
     finally:
         lock.release()

@@ -242,7 +242,8 @@ class Dataset(Protocol):
     ``[T, C, H, W]``; what it draws in training it draws from torch's generator, seeded for each sample and epoch.
     ``bad_files() -> list[BadFileError]``: what ``splits`` left out, such as a recording without its picture.
     ``transform_key() -> Mapping``: all that the result of ``transform`` depends on beside the row (default: the
-    whole configuration and the model's sizes), so that stored arrays serve every configuration that agrees in it.
+    whole configuration and the model's sizes), so that stored arrays serve every configuration that agrees in it;
+    where rows come as a stream, which nobody reads to tell whether they are others, also what tells that.
     ``settle(config) -> config``, on the class: the configuration with what only the files can tell, such as the
     names of the classes; asked before the data set is built for work that needs the files or the classes.
     """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from scmrl_plugins.core import assembly, checkpoint, compose, environment, files
 from scmrl_plugins.core.config import ExperimentConfig
 from scmrl_plugins.core.model import AudioVisualModel
 from scmrl_plugins.registry import UserError, catalogue
+
+_POSITION = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,8 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``."""
-        if not self.metrics_file.exists():
-            return []
         try:
-            text = self.metrics_file.read_text(encoding="utf-8")
-            lines = [json.loads(line) for line in text.splitlines()]
+            lines = [json.loads(line) for line in files.read_lines(self.metrics_file)]
         except ValueError as error:
             raise UserError(f"{self.metrics_file}: not JSON lines ({error}); restore or remove it") from None
         if not all(isinstance(line, dict) for line in lines):
@@ -86,6 +87,31 @@ class Run:
         """Replace ``metrics.jsonl``."""
         files.write_text(self.metrics_file, "".join(jsonable.dumps(line) + "\n" for line in lines))
 
+    def add_metrics(self, line: Mapping[str, Any]) -> None:
+        """Add a line to ``metrics.jsonl``."""
+        files.append_line(self.metrics_file, jsonable.dumps(line))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else trains this run meanwhile; ``UserError`` where somebody does, or nothing can be written."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{self.path}: another process trains this run; wait for it or stop it") from None
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: cannot be written ({error.strerror or error}); make it writable or copy it"
+            ) from None
+        try:
+            files.sweep(self.path)
+            files.sweep(self.path / "checkpoints")
+            yield
+        finally:
+            lock.release()
+
     def write_skipped(self, bad: Sequence[tuple[str, str]]) -> None:
         """List the files that were left out, with the reasons, in ``skipped.json``; none where there are none."""
         listed = [{"path": path, "reason": reason} for path, reason in bad]
@@ -94,11 +120,14 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """Saved training states, oldest first."""
-        return sorted((self.path / "checkpoints").glob("epoch-*.safetensors"))
+        found = [(_POSITION.fullmatch(path.name), path) for path in (self.path / "checkpoints").glob("epoch-*")]
+        placed = [((int(match[1]), int(match[2] or 0)), path) for match, path in found if match]
+        return [path for _, path in sorted(placed)]
 
-    def checkpoint_file(self, epoch: int) -> Path:
-        """Where the training state after an epoch is saved."""
-        return self.path / "checkpoints" / f"epoch-{epoch:05d}.safetensors"
+    def checkpoint_file(self, epoch: int, step: int = 0) -> Path:
+        """Where the training state is saved after so many epochs, and steps of the next one."""
+        steps = f"-step-{step:07d}" if step else ""
+        return self.path / "checkpoints" / f"epoch-{epoch:05d}{steps}.safetensors"
 
 
 def check_free(path: str | Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,29 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
-from torch import nn
+from torch import Tensor, nn
 
 from scmrl_plugins.core import checkpoint, report
 from scmrl_plugins.core.assembly import Assembly
 from scmrl_plugins.core.checkpoint import TrainingState
 from scmrl_plugins.core.config import TrainConfig
-from scmrl_plugins.core.data import evaluation_loader, prepare, training_loader
+from scmrl_plugins.core.data import Batch, evaluation_loader, prepare, training_loader
 from scmrl_plugins.core.evaluation import Evaluation, evaluate
 from scmrl_plugins.core.features import FeatureSplit
+from scmrl_plugins.core.interrupts import Interrupts
 from scmrl_plugins.core.mixing import mix
 from scmrl_plugins.core.progress import Progress
 from scmrl_plugins.core.run import Run
 from scmrl_plugins.registry import UserError
+
+_TERM = "term "
+"""How the sums name the terms of the loss."""
+
+
+_EVALUATION = 2**32 - 1
+"""In place of a step, for what an evaluation draws."""
+_LOST = 10
+"""Steps in a row that may come to nothing before a run that leaves them out stops."""
 
 
 def train(run: Run, parts: Assembly, device: torch.device, progress: Progress) -> Evaluation:
@@ -55,6 +66,7 @@ class Training:
             progress.line(f"{len(self.data.bad)} bad files are left out; the run lists them in skipped.json")
         fitted = ["train", "validation"] if self.published else ["train"]
         loader, self.sampler = training_loader([self.splits[name] for name in fitted], parts.config)
+        self.training_data: Any = loader.dataset
 
         self.accelerator = _accelerator(device, self.recipe)
         self.module = nn.ModuleDict({"model": parts.model, "loss": parts.loss}).to(device)
@@ -74,112 +86,195 @@ class Training:
     def fit(self, run: Run) -> Evaluation:
         """Train to the end of the recipe, from the newest checkpoint of the run or from its saved weights.
 
-        Returns the test result of the best epoch, which is also the last line of the run's metrics.
+        Returns the test result of the best epoch, which is also the last line of the run's metrics. Ctrl-C or
+        SIGTERM finishes the step, saves, and raises ``KeyboardInterrupt``. Raises ``UserError`` where another
+        process trains the run, or something of it is damaged or cannot be written.
         """
-        self._resume(run)
-        run.write_skipped(self.data.bad)
-        lines = run.metrics()
-        for epoch in range(self.state.epoch, self.recipe.epochs):
-            started = time.monotonic()
-            figures = self._epoch(epoch)
-            chosen = self._evaluate(self.splits[self.chooser], f"{self.chooser} {epoch + 1}/{self.recipe.epochs}")
-            figures |= {
-                f"{self.chooser}_loss": chosen.loss,
-                f"{self.chooser}_accuracy": chosen.accuracy,
-                "seconds": round(time.monotonic() - started, 3),
-            }
-            lines.append(figures)
-            self._save(run, epoch + 1, chosen, lines)
-            self.progress.line(
-                f"epoch {epoch + 1}/{self.recipe.epochs}  loss {figures['train_loss']:.3f}  "
-                f"accuracy {figures['train_accuracy']:.2%}  {self.chooser} {chosen.accuracy:.2%}"
+        with run.locked(), Interrupts() as interrupts:
+            self._resume(run)
+            run.write_skipped(self.data.bad)
+            if self.recipe.on_nan == "rollback" and not run.checkpoints():
+                self._save(run)
+            while self.state.epoch < self.recipe.epochs:
+                self._epoch(run, interrupts)
+            checkpoint.load_weights(run.weights_file, self.parts.model)
+            result = self._evaluate(self.splits["test"], "test")
+            run.add_metrics(
+                {
+                    "split": "test",
+                    "protocol": self.recipe.protocol,
+                    "best_epoch": self.state.best_epoch,
+                    "skipped": len(self.data.bad),
+                }
+                | result.as_dict()
             )
-        checkpoint.load_weights(run.weights_file, self.parts.model)
-        result = self._evaluate(self.splits["test"], "test")
-        lines.append(
-            {
-                "split": "test",
-                "protocol": self.recipe.protocol,
-                "best_epoch": self.state.best_epoch,
-                "skipped": len(self.data.bad),
-            }
-            | result.as_dict()
-        )
-        run.write_metrics(lines)
-        report.write(run)
+            report.write(run)
         return result
 
     def _resume(self, run: Run) -> None:
+        """Take up the newest checkpoint that is whole, and what the metrics say up to there."""
         saved = run.checkpoints()
+        damaged: list[str] = []
+        for path in reversed(saved):
+            try:
+                self.state = checkpoint.load_training(path, self.module, self.optimizer.optimizer)
+                break
+            except checkpoint.DamagedFileError as error:
+                damaged.append(str(error))
+                self.progress.line(f"warning: {error}; going back to the checkpoint before it")
+        else:
+            if damaged:
+                raise UserError(f"{damaged[0]}; no checkpoint before it is whole: train again with -c config.toml")
+        lines = run.metrics()
+        kept = [line for line in lines if _position(line) <= (self.state.epoch, self.state.step)]
+        if kept != lines:
+            # A stop while saving leaves a line without its checkpoint, or a checkpoint without its best weights.
+            run.write_metrics(kept)
         if saved:
-            self.state = checkpoint.load_training(saved[-1], self.module, self.optimizer.optimizer)
-        # A stop while saving leaves a line without its checkpoint, or a checkpoint without its best weights.
-        run.write_metrics([line for line in run.metrics() if line.get("epoch", math.inf) <= self.state.epoch])
-        if saved:
-            if self.state.best_epoch == self.state.epoch:
+            if not self.state.step and self.state.best_epoch == self.state.epoch:
                 self._save_weights(run)
-            self.progress.line(f"going on after epoch {self.state.epoch} of {self.recipe.epochs}")
+            done = f"epoch {self.state.epoch}" + (f", step {self.state.step}" if self.state.step else "")
+            self.progress.line(f"going on after {done} of {self.recipe.epochs} epochs")
 
-    def _epoch(self, epoch: int) -> dict[str, Any]:
-        # Every draw of an epoch follows from the seed and the epoch, so a run that went on is the same run.
-        set_seed(_epoch_seed(self.recipe.seed, epoch))
-        self.sampler.epoch = epoch
+    def _epoch(self, run: Run, interrupts: Interrupts) -> None:
+        """The rest of an epoch, its validation, and the checkpoint after it."""
+        epoch, state = self.state.epoch, self.state
+        started = time.monotonic()
+        self._train(run, interrupts)
+        chosen = self._evaluate(self.splits[self.chooser], f"{self.chooser} {epoch + 1}/{self.recipe.epochs}")
+        n = max(1, state.sums.get("samples", 0))
+        figures = {
+            "epoch": epoch + 1,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "train_loss": state.sums.get("loss", 0.0) / n,
+            "train_accuracy": state.sums.get("correct", 0) / n,
+            "terms": {
+                key.removeprefix(_TERM): value / n for key, value in state.sums.items() if key.startswith(_TERM)
+            },
+            f"{self.chooser}_loss": chosen.loss,
+            f"{self.chooser}_accuracy": chosen.accuracy,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        if state.sums.get("lost"):
+            figures["lost_steps"] = state.sums["lost"]
+        state.epoch, state.step, state.sums = epoch + 1, 0, {}
+        # The smaller loss decides between equal accuracies, which small validation splits make common.
+        if (chosen.accuracy, -chosen.loss) > (state.best_accuracy, -state.best_loss):
+            state.best_epoch, state.best_accuracy, state.best_loss = epoch + 1, chosen.accuracy, chosen.loss
+        # In this order, so that a run stopped in between goes on as the same run.
+        run.add_metrics(figures)
+        self._save(run)
+        if state.best_epoch == epoch + 1:
+            self._save_weights(run)
+        self.progress.line(
+            f"epoch {epoch + 1}/{self.recipe.epochs}  loss {figures['train_loss']:.3f}  "
+            f"accuracy {figures['train_accuracy']:.2%}  {self.chooser} {chosen.accuracy:.2%}"
+        )
+        if interrupts.asked:
+            raise KeyboardInterrupt
+
+    def _train(self, run: Run, interrupts: Interrupts) -> None:
+        """The steps of an epoch that are left; what they sum up to goes into the state."""
+        epoch, state = self.state.epoch, self.state
+        self.sampler.epoch, self.sampler.start = epoch, state.step * self.recipe.batch_size
         self.scheduler.step(epoch)
         self.model.train()
         self.loss.train()
         self.progress.stage(f"epoch {epoch + 1}/{self.recipe.epochs}", len(self.loader))
-        seen, correct, total = 0, 0, 0.0
-        terms: dict[str, float] = {}
-        for step, batch in enumerate(self.loader):
-            target = batch.pop("label")
-            mixed = mix(batch, self.parts.config.data, np.random.default_rng([self.recipe.seed, epoch, step]))
-            output = self.model(**(mixed.inputs if mixed else batch))
-            loss, parts = self.loss(output, target)
-            if mixed:
-                loss = torch.lerp(self.loss(output, target[mixed.partner])[0], loss, mixed.share)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise UserError(
-                    f"the loss is {value} in epoch {epoch + 1}, step {step + 1}: try a smaller train.lr or "
-                    f"train.clip_grad; the run is as it was after epoch {epoch}"
-                )
-            self.accelerator.backward(loss)
-            if self.recipe.clip_grad:
-                self.accelerator.clip_grad_norm_(self.module.parameters(), self.recipe.clip_grad)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
+        saved = time.monotonic()
+        for batch in self.loader:
+            # Every draw of a step follows from seed, epoch and step, so a run that went on is the same run.
+            set_seed(_seed(self.recipe.seed, epoch, state.step))
+            # A forward pass of what is not finite leaves its mark in the statistics of batch norm.
+            keeps = self.recipe.on_nan == "skip"
+            buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()} if keeps else {}
+            if complaint := self._step(batch):
+                self._not_finite(run, complaint, buffers)
+            else:
+                state.sums["lost in a row"] = 0
+            state.step += 1
+            n = max(1, state.sums.get("samples", 0))
+            self.progress.advance(
+                loss=state.sums.get("loss", 0.0) / n, accuracy=state.sums.get("correct", 0) / n
+            )
+            if self._due(time.monotonic() - saved) or interrupts.asked:
+                self._save(run)
+                saved = time.monotonic()
+            if interrupts.asked:
+                raise KeyboardInterrupt
 
-            n = len(target)
-            seen += n
-            total += value * n
-            correct += int((output.logits.argmax(1) == target).sum())
-            for name, term in parts.items():
-                terms[name] = terms.get(name, 0.0) + term.item() * n
-            self.progress.advance(loss=total / seen, accuracy=correct / seen)
-        return {
-            "epoch": epoch + 1,
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "train_loss": total / seen,
-            "train_accuracy": correct / seen,
-            "terms": {name: summed / seen for name, summed in terms.items()},
-        }
+    def _due(self, seconds: float) -> bool:
+        steps = self.recipe.checkpoint_steps
+        return seconds >= 60 * self.recipe.checkpoint_minutes or bool(steps and self.state.step % steps == 0)
+
+    def _step(self, batch: Batch) -> str:
+        """One step of the optimiser on a batch; what is not finite, if anything, and then it was not taken."""
+        state = self.state
+        target = batch.pop("label")
+        mixed = mix(batch, self.parts.config.data, np.random.default_rng([self.recipe.seed, state.epoch, state.step]))
+        output = self.model(**(mixed.inputs if mixed else batch))
+        loss, parts = self.loss(output, target)
+        if mixed:
+            loss = torch.lerp(self.loss(output, target[mixed.partner])[0], loss, mixed.share)
+        value = loss.item()
+        if not math.isfinite(value):
+            return f"the loss is {value}"
+        self.accelerator.backward(loss)
+        if not math.isfinite(norm := self._gradient_norm()):
+            return f"the norm of the gradient is {norm}"
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+        n = len(target)
+        found = {"samples": n, "loss": value * n, "correct": int((output.logits.argmax(1) == target).sum())}
+        found |= {f"{_TERM}{name}": term.item() * n for name, term in parts.items()}
+        for name, summand in found.items():
+            state.sums[name] = state.sums.get(name, 0) + summand
+        return ""
+
+    def _gradient_norm(self) -> float:
+        """The norm of the gradient, which is clipped if the recipe says so."""
+        if self.recipe.clip_grad:
+            norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.recipe.clip_grad)
+            return 0.0 if norm is None else float(norm)
+        if self.recipe.precision == "fp16":
+            return 0.0  # its scaler looks for itself, and takes no step where the scale was too large
+        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(gradients))
+
+    def _not_finite(self, run: Run, complaint: str, buffers: Mapping[str, Tensor]) -> None:
+        """Do what the recipe says where a step came to nothing."""
+        state, sums = self.state, self.state.sums
+        self.optimizer.zero_grad()
+        size = self.recipe.batch_size
+        names = self.training_data.ids(self.sampler.order()[state.step * size : (state.step + 1) * size])
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        place = f"{complaint} in epoch {state.epoch + 1}, step {state.step + 1} (samples {shown})"
+        sums["lost"], sums["lost in a row"] = sums.get("lost", 0) + 1, sums.get("lost in a row", 0) + 1
+        if self.recipe.on_nan == "stop" or sums["lost in a row"] >= _LOST:
+            raise UserError(
+                f"{place}: try a smaller train.lr, train.clip_grad, or train.on_nan = 'skip'; the run is as it was "
+                f"at its last checkpoint"
+            )
+        if self.recipe.on_nan == "skip":
+            with torch.no_grad():
+                for name, buffer in self.module.named_buffers():
+                    buffer.copy_(buffers[name])
+            self.progress.line(f"warning: {place}: the step is left out")
+        else:
+            path = run.checkpoints()[-1]
+            checkpoint.load_training(path, self.module, self.optimizer.optimizer)
+            self.progress.line(f"warning: {place}: back to the weights of {path.name}, going on behind that step")
 
     def _evaluate(self, split: FeatureSplit, name: str) -> Evaluation:
+        set_seed(_seed(self.recipe.seed, self.state.epoch, _EVALUATION))  # for encoders that draw
         loader = evaluation_loader(split, self.parts.config)
         self.progress.stage(name, len(loader))
         return evaluate(self.parts.model, self.parts.loss, loader, self.device, progress=self.progress)
 
-    def _save(self, run: Run, epoch: int, chosen: Evaluation, lines: list[dict[str, Any]]) -> None:
-        self.state.epoch = epoch
-        # The smaller loss decides between equal accuracies, which small validation splits make common.
-        if (chosen.accuracy, -chosen.loss) > (self.state.best_accuracy, -self.state.best_loss):
-            self.state.best_epoch, self.state.best_accuracy = epoch, chosen.accuracy
-            self.state.best_loss = chosen.loss
-        # In this order, so that a run stopped in between goes on as the same run.
-        run.write_metrics(lines)
-        checkpoint.save_training(run.checkpoint_file(epoch), self.module, self.optimizer.optimizer, self.state)
-        if self.state.best_epoch == epoch:
-            self._save_weights(run)
+    def _save(self, run: Run) -> None:
+        path = run.checkpoint_file(self.state.epoch, self.state.step)
+        checkpoint.save_training(path, self.module, self.optimizer.optimizer, self.state)
         for old in run.checkpoints()[: -self.recipe.keep_checkpoints]:
             old.unlink()
 
@@ -188,8 +283,13 @@ class Training:
         checkpoint.save_weights(run.weights_file, self.parts.model, metadata)
 
 
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return (seed + 1_000_003 * (epoch + 1)) % 2**32
+def _seed(*words: int) -> int:
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+
+def _position(line: Mapping[str, Any]) -> tuple[float, float]:
+    """After which epoch, and step of the next one, a line of the metrics was written; test results come last."""
+    return line.get("epoch", math.inf), 0
 
 
 def _accelerator(device: torch.device, recipe: TrainConfig) -> Accelerator:

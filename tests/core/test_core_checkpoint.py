@@ -245,7 +245,9 @@ def test_the_old_checkpoint_stays_when_writing_fails(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        UserError, match=r"m\.safetensors: cannot be saved \(No space left on device\); free space"
+    ):
         checkpoint.save_weights(path, network(1))
     assert path.read_bytes() == before
     assert leftovers(tmp_path) == ["m.safetensors"]

@@ -111,7 +111,7 @@ def test_leftovers_of_a_killed_process_are_removed(small: Small, counted: Counte
     parts = small()
     prepare(parts.dataset, parts.config)
     expected = stored()
-    left = expected[0].with_name(f".{expected[0].name}.abc123")
+    left = expected[0].with_name(f".{expected[0].name}.abc123.partial")
     left.write_bytes(b"half")
     expected[0].with_suffix(".json").unlink()
     prepare(parts.dataset, parts.config)
