@@ -61,8 +61,8 @@ class TrainConfig(ComponentConfig):
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints to keep")
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         "stop",
-        description="a loss or gradient that is not finite: stop; leave the step out; or go back to the weights of "
-        "the last checkpoint and on behind that step",
+        description="a loss or gradient that is not finite: stop; leave the step out; or go back to the weights "
+        "of the last checkpoint and on behind that step",
     )
     checkpoint_minutes: float = Field(
         10.0, gt=0, description="a checkpoint within an epoch when so much time has passed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -39,3 +40,4 @@ class Interrupts:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        os.write(2, b"\nfinishing the step and saving it; once more to stop at once\n")

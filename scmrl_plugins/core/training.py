@@ -194,9 +194,7 @@ class Training:
                 state.sums["lost in a row"] = 0
             state.step += 1
             n = max(1, state.sums.get("samples", 0))
-            self.progress.advance(
-                loss=state.sums.get("loss", 0.0) / n, accuracy=state.sums.get("correct", 0) / n
-            )
+            self.progress.advance(loss=state.sums.get("loss", 0.0) / n, accuracy=state.sums.get("correct", 0) / n)
             if self._due(time.monotonic() - saved) or interrupts.asked:
                 self._save(run)
                 saved = time.monotonic()
@@ -211,7 +209,8 @@ class Training:
         """One step of the optimiser on a batch; what is not finite, if anything, and then it was not taken."""
         state = self.state
         target = batch.pop("label")
-        mixed = mix(batch, self.parts.config.data, np.random.default_rng([self.recipe.seed, state.epoch, state.step]))
+        rng = np.random.default_rng([self.recipe.seed, state.epoch, state.step])
+        mixed = mix(batch, self.parts.config.data, rng)
         output = self.model(**(mixed.inputs if mixed else batch))
         loss, parts = self.loss(output, target)
         if mixed:
@@ -253,8 +252,8 @@ class Training:
         sums["lost"], sums["lost in a row"] = sums.get("lost", 0) + 1, sums.get("lost in a row", 0) + 1
         if self.recipe.on_nan == "stop" or sums["lost in a row"] >= _LOST:
             raise UserError(
-                f"{place}: try a smaller train.lr, train.clip_grad, or train.on_nan = 'skip'; the run is as it was "
-                f"at its last checkpoint"
+                f"{place}: try a smaller train.lr, train.clip_grad, or train.on_nan = 'skip'; the run is as it "
+                f"was at its last checkpoint"
             )
         if self.recipe.on_nan == "skip":
             with torch.no_grad():
