@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from scmrl_plugins.core.interfaces import ComponentConfig, ModelConfig
+from scmrl_plugins.core.interfaces import ComponentConfig, Modality, ModelConfig
 from scmrl_plugins.registry import KINDS
 
 
@@ -51,6 +51,18 @@ class TrainConfig(ComponentConfig):
     warmup_lr: float = Field(1e-6, ge=0, description="learning rate at the start of the warm-up")
     min_lr: float = Field(1e-5, ge=0, description="learning rate at the end of the cosine")
     clip_grad: float | None = Field(None, gt=0, description="largest norm of the gradient; none: no clipping")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are averaged for one step")
+    lr_scale: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="factors of the learning rate by part of the model, as { \"backbones.audio\" = 0.1 }",
+    )
+    freeze: tuple[Modality, ...] = Field(
+        (), strict=False, description="modalities whose encoder and backbone keep their weights and statistics"
+    )
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="decay of a moving average of the weights, which is then tested and kept"
+    )
+    patience: int | None = Field(None, ge=1, description="epochs without a better one before training ends")
     seed: int = Field(42, ge=0, lt=2**32, description="of the weights, the order of the data and all draws")
     workers: int = Field(0, ge=0, le=256, description="processes that load data")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="mixed precision by accelerate")

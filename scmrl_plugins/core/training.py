@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Mapping
@@ -12,22 +13,25 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from timm.scheduler import create_scheduler_v2
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from scmrl_plugins.core import checkpoint, report
 from scmrl_plugins.core.assembly import Assembly
 from scmrl_plugins.core.checkpoint import TrainingState
-from scmrl_plugins.core.config import TrainConfig
+from scmrl_plugins.core.config import ExperimentConfig, TrainConfig
 from scmrl_plugins.core.data import Batch, evaluation_loader, prepare, training_loader
 from scmrl_plugins.core.evaluation import Evaluation, evaluate
 from scmrl_plugins.core.features import FeatureSplit
 from scmrl_plugins.core.interrupts import Interrupts
 from scmrl_plugins.core.mixing import mix
+from scmrl_plugins.core.model import AudioVisualModel
 from scmrl_plugins.core.progress import Progress
 from scmrl_plugins.core.run import Run
 from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry.errors import near
 
 _TERM = "term "
 """How the sums name the terms of the loss."""
@@ -70,7 +74,12 @@ class Training:
 
         self.accelerator = _accelerator(device, self.recipe)
         self.module = nn.ModuleDict({"model": parts.model, "loss": parts.loss}).to(device)
-        optimizer = _optimizer(self.module, self.recipe)
+        self.frozen = _freeze(parts.model, self.recipe)
+        optimizer = _optimizer(self.module, parts.config)
+        self.average = ModelEmaV3(parts.model, decay=self.recipe.ema) if self.recipe.ema else None
+        if self.average:
+            self.module["average"] = self.average.module  # so that checkpoints have it
+        self.judged = self.average.module if self.average else parts.model
         self.scheduler, _ = create_scheduler_v2(
             optimizer,
             sched="cosine",
@@ -95,10 +104,10 @@ class Training:
             run.write_skipped(self.data.bad)
             if self.recipe.on_nan == "rollback" and not run.checkpoints():
                 self._save(run)
-            while self.state.epoch < self.recipe.epochs:
+            while self.state.epoch < self.recipe.epochs and not self._patient_enough():
                 self._epoch(run, interrupts)
             checkpoint.load_weights(run.weights_file, self.parts.model)
-            result = self._evaluate(self.splits["test"], "test")
+            result = self._evaluate(self.parts.model, self.splits["test"], "test")
             run.add_metrics(
                 {
                     "split": "test",
@@ -110,6 +119,14 @@ class Training:
             )
             report.write(run)
         return result
+
+    def _patient_enough(self) -> bool:
+        """Whether no epoch was better than the best for as long as the recipe waits."""
+        waited = self.state.epoch - self.state.best_epoch
+        if self.recipe.patience is None or waited < self.recipe.patience:
+            return False
+        self.progress.line(f"no epoch was better than epoch {self.state.best_epoch} for {waited} epochs: done")
+        return True
 
     def _resume(self, run: Run) -> None:
         """Take up the newest checkpoint that is whole, and what the metrics say up to there."""
@@ -141,7 +158,8 @@ class Training:
         epoch, state = self.state.epoch, self.state
         started = time.monotonic()
         self._train(run, interrupts)
-        chosen = self._evaluate(self.splits[self.chooser], f"{self.chooser} {epoch + 1}/{self.recipe.epochs}")
+        name = f"{self.chooser} {epoch + 1}/{self.recipe.epochs}"
+        chosen = self._evaluate(self.judged, self.splits[self.chooser], name)
         n = max(1, state.sums.get("samples", 0))
         figures = {
             "epoch": epoch + 1,
@@ -176,19 +194,23 @@ class Training:
     def _train(self, run: Run, interrupts: Interrupts) -> None:
         """The steps of an epoch that are left; what they sum up to goes into the state."""
         epoch, state = self.state.epoch, self.state
-        self.sampler.epoch, self.sampler.start = epoch, state.step * self.recipe.batch_size
+        self.sampler.epoch, self.sampler.start = epoch, state.step * self._samples_a_step
         self.scheduler.step(epoch)
         self.model.train()
         self.loss.train()
-        self.progress.stage(f"epoch {epoch + 1}/{self.recipe.epochs}", len(self.loader))
+        for module in self.frozen:
+            module.eval()  # its statistics stay too
+        steps = math.ceil(len(self.loader) / self.recipe.accumulate)
+        self.progress.stage(f"epoch {epoch + 1}/{self.recipe.epochs}", steps)
         saved = time.monotonic()
-        for batch in self.loader:
+        batches = iter(self.loader)
+        while step := list(itertools.islice(batches, self.recipe.accumulate)):
             # Every draw of a step follows from seed, epoch and step, so a run that went on is the same run.
-            set_seed(_seed(self.recipe.seed, epoch, state.step))
+            set_seed(_seed(*self._place))
             # A forward pass of what is not finite leaves its mark in the statistics of batch norm.
             keeps = self.recipe.on_nan == "skip"
             buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()} if keeps else {}
-            if complaint := self._step(batch):
+            if complaint := self._step(step):
                 self._not_finite(run, complaint, buffers)
             else:
                 state.sums["lost in a row"] = 0
@@ -201,35 +223,48 @@ class Training:
             if interrupts.asked:
                 raise KeyboardInterrupt
 
+    @property
+    def _samples_a_step(self) -> int:
+        return self.recipe.batch_size * self.recipe.accumulate
+
     def _due(self, seconds: float) -> bool:
         steps = self.recipe.checkpoint_steps
         return seconds >= 60 * self.recipe.checkpoint_minutes or bool(steps and self.state.step % steps == 0)
 
-    def _step(self, batch: Batch) -> str:
-        """One step of the optimiser on a batch; what is not finite, if anything, and then it was not taken."""
+    def _step(self, batches: list[Batch]) -> str:
+        """One step of the optimiser on one batch, or on several; what is not finite, if anything: no step then."""
         state = self.state
-        target = batch.pop("label")
-        rng = np.random.default_rng([self.recipe.seed, state.epoch, state.step])
-        mixed = mix(batch, self.parts.config.data, rng)
-        output = self.model(**(mixed.inputs if mixed else batch))
-        loss, parts = self.loss(output, target)
-        if mixed:
-            loss = torch.lerp(self.loss(output, target[mixed.partner])[0], loss, mixed.share)
-        value = loss.item()
-        if not math.isfinite(value):
-            return f"the loss is {value}"
-        self.accelerator.backward(loss)
+        total = sum(len(batch["label"]) for batch in batches)
+        found: dict[str, float] = {"samples": total}
+        for place, batch in enumerate(batches):
+            target = batch.pop("label")
+            mixed = mix(batch, self.parts.config.data, np.random.default_rng([*self._place, place]))
+            output = self.model(**(mixed.inputs if mixed else batch))
+            loss, parts = self.loss(output, target)
+            if mixed:
+                loss = torch.lerp(self.loss(output, target[mixed.partner])[0], loss, mixed.share)
+            value, n = loss.item(), len(target)
+            if not math.isfinite(value):
+                return f"the loss is {value}"
+            self.accelerator.backward(loss * (n / total) if len(batches) > 1 else loss)
+            summands = {"loss": value * n, "correct": float((output.logits.argmax(1) == target).sum())}
+            summands |= {f"{_TERM}{name}": term.item() * n for name, term in parts.items()}
+            for name, summand in summands.items():
+                found[name] = found.get(name, 0.0) + summand
         if not math.isfinite(norm := self._gradient_norm()):
             return f"the norm of the gradient is {norm}"
         self.optimizer.step()
         self.optimizer.zero_grad()
-
-        n = len(target)
-        found = {"samples": n, "loss": value * n, "correct": int((output.logits.argmax(1) == target).sum())}
-        found |= {f"{_TERM}{name}": term.item() * n for name, term in parts.items()}
+        if self.average:
+            self.average.update(self.parts.model)
         for name, summand in found.items():
-            state.sums[name] = state.sums.get(name, 0) + summand
+            state.sums[name] = state.sums.get(name, 0.0) + summand
         return ""
+
+    @property
+    def _place(self) -> tuple[int, int, int]:
+        """What the draws of a step follow from."""
+        return self.recipe.seed, self.state.epoch, self.state.step
 
     def _gradient_norm(self) -> float:
         """The norm of the gradient, which is clipped if the recipe says so."""
@@ -245,8 +280,8 @@ class Training:
         """Do what the recipe says where a step came to nothing."""
         state, sums = self.state, self.state.sums
         self.optimizer.zero_grad()
-        size = self.recipe.batch_size
-        names = self.training_data.ids(self.sampler.order()[state.step * size : (state.step + 1) * size])
+        start = state.step * self._samples_a_step
+        names = self.training_data.ids(self.sampler.order()[start : start + self._samples_a_step])
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         place = f"{complaint} in epoch {state.epoch + 1}, step {state.step + 1} (samples {shown})"
         sums["lost"], sums["lost in a row"] = sums.get("lost", 0) + 1, sums.get("lost in a row", 0) + 1
@@ -265,11 +300,11 @@ class Training:
             checkpoint.load_training(path, self.module, self.optimizer.optimizer)
             self.progress.line(f"warning: {place}: back to the weights of {path.name}, going on behind that step")
 
-    def _evaluate(self, split: FeatureSplit, name: str) -> Evaluation:
+    def _evaluate(self, model: AudioVisualModel, split: FeatureSplit, name: str) -> Evaluation:
         set_seed(_seed(self.recipe.seed, self.state.epoch, _EVALUATION))  # for encoders that draw
         loader = evaluation_loader(split, self.parts.config)
         self.progress.stage(name, len(loader))
-        return evaluate(self.parts.model, self.parts.loss, loader, self.device, progress=self.progress)
+        return evaluate(model, self.parts.loss, loader, self.device, progress=self.progress)
 
     def _save(self, run: Run) -> None:
         path = run.checkpoint_file(self.state.epoch, self.state.step)
@@ -279,7 +314,7 @@ class Training:
 
     def _save_weights(self, run: Run) -> None:
         metadata = {"epoch": str(self.state.epoch)}
-        checkpoint.save_weights(run.weights_file, self.parts.model, metadata)
+        checkpoint.save_weights(run.weights_file, self.judged, metadata)
 
 
 def _seed(*words: int) -> int:
@@ -302,8 +337,54 @@ def _accelerator(device: torch.device, recipe: TrainConfig) -> Accelerator:
         raise UserError(f"train.precision = {recipe.precision!r} does not work on {device}: {error}") from None
 
 
-def _optimizer(module: nn.Module, recipe: TrainConfig) -> torch.optim.Optimizer:
+def _optimizer(module: nn.Module, config: ExperimentConfig) -> torch.optim.Optimizer:
+    recipe = config.train
     try:
-        return create_optimizer_v2(module, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        groups: Any = _scaled_groups(module, config) if recipe.lr_scale else module
+        return create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay)
     except (ValueError, AssertionError, ImportError) as error:
         raise UserError(f"train.optimizer = {recipe.optimizer!r}: timm cannot make it: {error}") from None
+
+
+def _scaled_groups(module: nn.Module, config: ExperimentConfig) -> list[dict[str, Any]]:
+    """timm's groups of parameters, divided by the factor of their learning rate, which its schedules know."""
+    scales = config.train.lr_scale
+    names = {id(parameter): name.removeprefix("model.") for name, parameter in module.named_parameters()}
+    for part in scales:
+        if not any(_is_in(name, part) for name in names.values()):
+            parts = sorted({prefix for name in names.values() for prefix in _prefixes(name)})
+            where = near(part, parts) + config.source("train.lr_scale")
+            raise UserError(f"train.lr_scale: the model has no part {part!r}{where}; name one that it has")
+
+    def scale(name: str) -> float:
+        return scales[max((part for part in scales if _is_in(name, part)), key=len, default="")]
+
+    scales = {**scales, "": 1.0}
+    groups = []
+    for group in param_groups_weight_decay(module, config.train.weight_decay):
+        by_scale: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            by_scale.setdefault(scale(names[id(parameter)]), []).append(parameter)
+        groups += [{**group, "params": members, "lr_scale": factor} for factor, members in by_scale.items()]
+    return groups
+
+
+def _is_in(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}.")
+
+
+def _prefixes(name: str) -> list[str]:
+    words = name.split(".")
+    return [".".join(words[: count + 1]) for count in range(len(words))]
+
+
+def _freeze(model: AudioVisualModel, recipe: TrainConfig) -> list[nn.Module]:
+    """The modules that keep their weights and statistics."""
+    frozen = []
+    for modality in recipe.freeze:
+        if modality not in model.modalities:
+            raise UserError(f"train.freeze: the fusion does not use {modality}; leave it out")
+        frozen += [model.encoders[modality], model.backbones[modality]]
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen

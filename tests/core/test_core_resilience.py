@@ -157,17 +157,27 @@ def test_handlers_come_back() -> None:
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-@pytest.mark.parametrize("stop", [1, 2, 5, 12, 13, 20])
+RECIPE = [
+    "train.batch_size=2",
+    "train.accumulate=2",
+    "train.ema=0.9",
+    'train.freeze=["audio"]',
+    "train.patience=9",
+]
+
+
+@pytest.mark.parametrize(("stop", "recipe"), [(1, []), (5, RECIPE), (12, []), (13, []), (20, RECIPE)])
 def test_a_run_stopped_after_any_step_is_the_same_run(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, recipe: list[str]
 ) -> None:
-    undisturbed = create_run(tmp_path / "whole", small(sets=SETS))
+    sets = [*SETS, *recipe]
+    undisturbed = create_run(tmp_path / "whole", small(sets=sets))
     fit(undisturbed)
-    run = create_run(tmp_path / "run", small(sets=SETS))
+    run = create_run(tmp_path / "run", small(sets=sets))
     original, steps = training.Training._step, []
 
-    def stopping(trainer: Any, batch: Any) -> str:
-        found = original(trainer, batch)
+    def stopping(trainer: Any, batches: Any) -> str:
+        found = original(trainer, batches)
         steps.append(trainer.state.step)
         if len(steps) == stop:
             signal_now()
@@ -285,11 +295,11 @@ class Poison:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
         original, self.count = training.Training._step, 0
 
-        def poisoned(trainer: Any, batch: Any) -> str:
+        def poisoned(trainer: Any, batches: Any) -> str:
             self.count += 1
             if self.count in steps:
-                batch["audio"] = batch["audio"] * float("nan")
-            return original(trainer, batch)
+                batches[0]["audio"] = batches[0]["audio"] * float("nan")
+            return original(trainer, batches)
 
         monkeypatch.setattr(training.Training, "_step", poisoned)
 

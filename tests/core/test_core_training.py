@@ -227,9 +227,9 @@ class Script:
         self.splits: list[str] = []
         original = training.Training._evaluate
 
-        def scripted(trainer: Any, split: Any, name: str) -> Evaluation:
+        def scripted(trainer: Any, model: Any, split: Any, name: str) -> Evaluation:
             self.splits.append(name.split()[0])
-            result = original(trainer, split, name)
+            result = original(trainer, model, split, name)
             if "/" in name:
                 result.accuracy, result.loss = next(self.figures)
             return result
