@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NoReturn
 
+from scmrl_plugins.core.features import noting_handled
 from scmrl_plugins.registry import KINDS
 from scmrl_plugins.testing.subject import Subject
 
@@ -36,7 +37,8 @@ class Check:
         return self.unless not in tags and (self.only is None or bool(getattr(cls, self.only, False)))
 
     def __call__(self, subject: Subject) -> None:
-        self.function(subject)
+        with noting_handled():  # a fixture may well need mending
+            self.function(subject)
 
 
 CHECKS: dict[str, Check] = {}

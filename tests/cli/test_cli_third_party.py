@@ -1,13 +1,12 @@
-"""A stranger's fusion, installed as a distribution: listed, built, trained, evaluated, and gone again."""
+"""A stranger's fusion in this process, installed as a distribution; test_third_party_example.py trains one."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-from cli_runs import SMALL, TINY, Outcome, assert_refused, invoke, run_scmrl
+from cli_runs import SMALL, assert_refused, invoke
 from plugin_site import PluginSite
 
 HOOK = """
@@ -41,37 +40,6 @@ class GatedFusion(nn.Module):
 def gated(tmp_path: Path, site: PluginSite) -> PluginSite:
     site.add("scmrl-gated", {"gated": "scmrl_gated"}, scmrl_gated=HOOK, scmrl_gated_model=MODEL)
     return site
-
-
-def test_a_strangers_fusion_lives_and_goes(gated: PluginSite, tmp_path: Path, small_cache: Path) -> None:
-    run = tmp_path / "run"
-
-    def scmrl(*args: str | Path) -> Outcome:
-        return run_scmrl(*args, cwd=tmp_path, PYTHONPATH=str(gated.folder), SCMRL_CACHE=str(small_cache))
-
-    listed = json.loads(scmrl("plugins", "--json").out)
-    component = {"kind": "fusion", "name": "gated", "plugin": "gated", "summary": "sigmoid gate per channel"}
-    assert component in listed["components"]
-    assert ("gated", "scmrl-gated", "1.0", str(gated.folder / "scmrl_gated.py")) in [
-        tuple(plugin.values()) for plugin in listed["plugins"]
-    ]
-
-    trained = scmrl(
-        "train", *TINY, "--fusion", "gated", "--set", "fusion.floor=0.25", "--device", "cpu", "-o", run
-    )
-    assert trained.code == 0, trained.err
-    assert "scmrl-gated" in (run / "environment.json").read_text()
-
-    evaluated = scmrl("eval", run, "--device", "cpu", "--json")
-    assert evaluated.code == 0, evaluated.err
-    assert (
-        json.loads(evaluated.out)["loss"]
-        == json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["loss"]
-    )
-
-    shutil.rmtree(gated.folder)
-    gated.folder.mkdir()
-    assert_refused(scmrl("eval", run, "--device", "cpu", "--json"), "unknown fusion 'gated'", str(run))
 
 
 def test_it_builds_and_its_options_are_checked_like_ours(gated: PluginSite) -> None:
