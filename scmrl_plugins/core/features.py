@@ -138,9 +138,11 @@ class FeatureStore:
 
         Of a stream: ``rows`` as they were read, and the ``position`` behind them.
         """
-        outcome, arrays, kept = transform_rows(
-            self.dataset, self.split, self.rows[part.start : part.start + ROWS] if rows is None else rows
-        )
+        rows = self.rows[part.start : part.start + ROWS] if rows is None else rows
+        try:
+            outcome, arrays, kept = transform_rows(self.dataset, self.split, rows)
+        except ConnectionError as error:
+            raise UserError(f"{error}; the same command goes on from there") from error
         with _storing(self.folder):
             size = _write(part.path, arrays, kept) if outcome.rows else 0
             files.write_text(part.record, json.dumps({**asdict(outcome), "bytes": size, "position": position}))
@@ -193,13 +195,13 @@ class FeatureStore:
             ) from error
 
     def _position(self) -> Any:
-        """Where the stream stands, to be taken up from; none where it would come back as another one."""
+        """Where the stream stands, to be taken up from; none where that cannot be written down."""
         position = self.rows.state_dict()
         try:
-            text = json.dumps(position)
+            json.dumps(position)
         except TypeError:
             return None
-        return None if "Shuffled" in text else position  # a shuffle's buffer is no part of it
+        return position
 
     def outcomes(self) -> list[Outcome]:
         """What became of the rows of every part that is complete."""
@@ -349,9 +351,9 @@ class FeatureSplit(torch.utils.data.Dataset):
         return {name: _array(row[name].chunk(0)) for name in names}, row["label"][0].as_py()
 
 
-def _array(cell: Any) -> np.ndarray:
-    (dtype,), (shape,) = cell.field("dtype").to_pylist(), cell.field("shape").to_pylist()
-    return np.frombuffer(cell.field("data")[0].as_buffer(), dtype=np.dtype(dtype)).reshape(shape)
+def _array(cells: Any) -> np.ndarray:
+    cell = cells[0]
+    return np.frombuffer(cell["data"].as_buffer(), dtype=cell["dtype"].as_py()).reshape(cell["shape"].as_py())
 
 
 @contextlib.contextmanager

@@ -256,7 +256,8 @@ class Dataset(Protocol):
     def splits(self) -> Mapping[str, datasets.Dataset | datasets.IterableDataset]:
         """``train``, ``validation`` and ``test`` with columns ``audio``, ``visual``, ``label`` and ``id``.
 
-        Raises ``UserError`` where the files are not what the data set looks for.
+        A stream comes in one order, unshuffled: training draws its own. Raises ``UserError`` where the files are
+        not what the data set looks for.
         """
         ...
 

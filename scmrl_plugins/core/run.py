@@ -96,7 +96,7 @@ class Run:
         """Nobody else trains this run meanwhile; ``UserError`` where somebody does, or nothing can be written."""
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.path / ".lock")
+        lock = FileLock(self.path / "checkpoints" / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -50,7 +50,7 @@ def test_training_leaves_a_whole_run(trained: Path) -> None:
         "checkpoints",
         "report.html",
     }
-    assert [p.name for p in (trained / "checkpoints").iterdir()] == ["epoch-00001.safetensors"]
+    assert {p.name for p in (trained / "checkpoints").iterdir()} == {".lock", "epoch-00001.safetensors"}
     epoch, test = metrics(trained)
     assert epoch["epoch"] == 1
     assert {
