@@ -33,3 +33,21 @@ def scmrl_register(register: Register) -> None:
         "scmrl_plugins.plugins.data.urbansound8k_av:UrbanSound8KAV",
         "sounds of the city with pictures, ten classes, from dataset.root",
     )
+    register(
+        "dataset",
+        "mnistdvs-ntidigits",
+        "scmrl_plugins.plugins.data.mnistdvs_ntidigits:MNISTDVSNTIDIGITS",
+        "events of digits seen (MNIST-DVS, AEDAT) and heard (N-TIDIGITS, HDF5), from dataset.root",
+    )
+    register(
+        "dataset",
+        "hub",
+        "scmrl_plugins.plugins.data.hub:Hub",
+        "any Hugging Face data set, by id, or Parquet, JSON lines or CSV, with sounds, pictures and labels",
+    )
+    register(
+        "dataset",
+        "crema-d",
+        "scmrl_plugins.plugins.data.crema_d:CremaD",
+        "voices and faces of actors in six emotions (CREMA-D), from dataset.root",
+    )

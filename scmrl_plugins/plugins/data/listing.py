@@ -104,24 +104,28 @@ def _entries(folder: Path, wanted: Callable[[Path], bool], bad: list[BadFileErro
 
 
 def pair_by_stem(
-    sounds: Iterable[Path], pictures: Iterable[Path], bad: list[BadFileError], places: tuple[object, object]
+    sounds: Iterable[Path],
+    pictures: Iterable[Path],
+    bad: list[BadFileError],
+    places: tuple[object, object],
+    mend: Callable[[str], str] = str,
 ) -> list[tuple[str, Path, Path]]:
     """``(stem, sound, picture)`` of every stem that has one of each, in the order of the stems.
 
     A file without its partner, and all of a stem that several files of one kind share, go to ``bad``. ``places``:
     where the sounds and the pictures are looked for, for the message. Stems are compared as people read them, so
-    in Unicode's composed form.
+    in Unicode's composed form, and as ``mend`` corrects them.
     """
     by_stem: dict[str, tuple[list[Path], list[Path]]] = {}
     for which, paths in enumerate((sounds, pictures)):
         for path in paths:
-            by_stem.setdefault(unicodedata.normalize("NFC", path.stem), ([], []))[which].append(path)
+            by_stem.setdefault(mend(unicodedata.normalize("NFC", path.stem)), ([], []))[which].append(path)
     pairs = []
     for stem in sorted(by_stem):
         heard, seen = by_stem[stem]
         double = next((paths for paths in (heard, seen) if len(paths) > 1), None)
         if double:
-            bad.append(BadFileError(double[1], f"{double[0].name} has the same stem; rename or remove one"))
+            bad.append(BadFileError(double[1], f"{double[0]} has the same stem; rename or remove one"))
         elif not seen:
             bad.append(
                 BadFileError(heard[0], f"no picture or video {stem!r} in {places[1]}; add it or remove this one")

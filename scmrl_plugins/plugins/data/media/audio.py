@@ -41,7 +41,8 @@ def decode(source: bytes | Path, name: str | Path) -> tuple[np.ndarray, int]:
                 raise BadFileError(name, f"a sample rate of {rate} Hz is no sound's; export it again")
             samples = file.read(dtype="float64", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
-        raise BadFileError(name, f"not a sound file that can be read ({error}); give a wav file") from error
+        said = getattr(error, "error_string", error)  # without the address of what was read
+        raise BadFileError(name, f"not a sound file that can be read ({said}); give a wav file") from error
     if len(samples) == 0:
         raise BadFileError(name, "the sound file holds no samples; record it again or leave it out")
     if not np.isfinite(samples).all():

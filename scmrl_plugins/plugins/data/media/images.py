@@ -35,7 +35,7 @@ def _open(source: bytes | Path, name: str | Path) -> Any:
     Raises ``BadFileError``, naming ``name``, for a file that cannot be read, is cut off, is larger than Pillow's
     limit, or is partly transparent (what shows through is not in the file).
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     data = read_bytes(source, name)
     try:
@@ -48,7 +48,8 @@ def _open(source: bytes | Path, name: str | Path) -> Any:
                 raise BadFileError(name, "the image is partly transparent; put it on a background first")
             return ImageOps.exif_transpose(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, MemoryError) as error:
-        raise BadFileError(name, f"not an image that can be read ({error}); give a PNG file") from error
+        said = "of no known format" if isinstance(error, UnidentifiedImageError) else error
+        raise BadFileError(name, f"not an image that can be read ({said}); give a PNG file") from error
 
 
 def encode_png(gray: np.ndarray) -> bytes:
