@@ -23,12 +23,13 @@ COMMANDS = {
     "train": "train",
     "eval": "evaluate",
     "predict": "predict",
-    "report": "report",
     "demo": "demo",
-    "bench": "bench",
     "plugins": "plugins",
-    "new-plugin": "new_plugin",
     "check": "check",
+    "new-plugin": "new_plugin",
+    "data": "data",
+    "bench": "bench",
+    "report": "report",
 }
 
 

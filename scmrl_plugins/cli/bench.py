@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import click
 
 from scmrl_plugins.cli import options, output
+from scmrl_plugins.registry import UserError
 
 
 @click.group("bench")
@@ -112,3 +114,58 @@ def speed(device: str, scaling: bool, profile: bool, out: str | None, as_json: b
     click.echo(speed_report.markdown(found, typed))
     if out is not None:
         click.echo(f"results: {Path(out) / 'speed.md'}")
+
+
+@command.command("data")
+@click.argument("name", metavar="[NAME]", required=False)
+@options.root
+@options.config
+@options.sets
+@_size(
+    "samples", 512, 10**6, "Training samples, at the most; without NAME, as many clips are written.", smallest=8
+)
+@_size("repeats", 5, 1000, "Epochs of each.")
+@click.option(
+    "-o", "--output", "out", metavar="DIR", type=click.Path(file_okay=False), help="Where the results go."
+)
+@options.plugin
+@options.json
+def data(
+    name: str | None,
+    root: str | None,
+    files: tuple[str, ...],
+    sets: tuple[str, ...],
+    samples: int,
+    repeats: int,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Time training samples from stored features against decoding their files each time, and watch the memory.
+
+    Without NAME, clips of CREMA-D's sizes (2.5 s of sound, 480 x 360 pixels) are written to a temporary folder and
+    measured. DIR gets data.json and data.md.
+    """
+    if name is None and root is not None:
+        raise UserError(f"--root {root}: of which data set? Give its NAME too")
+    from scmrl_plugins.core import data_bench, data_bench_report
+    from scmrl_plugins.core.data_clips import clips
+    from scmrl_plugins.core.progress import Progress
+
+    words = ["scmrl", "bench", "data", *filter(None, [name]), *(["--root", root] if root is not None else [])]
+    words += [word for file in files for word in ("-c", file)]
+    words += [word for setting in sets for word in ("--set", setting)]
+    typed = shlex.join([*words, "--samples", str(samples), "--repeats", str(repeats)])
+    with contextlib.ExitStack() as stack:
+        if name is None:
+            name, root = "av-folder", str(stack.enter_context(clips(samples)))
+        config = options.compose_dataset(name, root, files, sets)
+        progress = stack.enter_context(Progress())
+        found = data_bench.run(config, samples, repeats, progress)
+    if out is not None:
+        data_bench_report.write(found, Path(out), typed)
+    if as_json:
+        output.document({"command": typed, **found})
+        return
+    click.echo(data_bench_report.markdown(found, typed))
+    if out is not None:
+        click.echo(f"results: {Path(out) / 'data.md'}")

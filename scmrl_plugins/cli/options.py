@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from scmrl_plugins.cli import output
-from scmrl_plugins.registry import register_file
+from scmrl_plugins.registry import UserError, catalogue, register_file
 
 if TYPE_CHECKING:
     from scmrl_plugins.core.config import ExperimentConfig
@@ -66,22 +66,35 @@ sets = click.option(
 )
 
 
+config = click.option(
+    "-c",
+    "--config",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    help="TOML configuration; repeat to compose, later ones win.",
+)
+
+
+root = click.option("--root", metavar="DIR", help="The data set's folder: --set dataset.root=DIR.")
+
+
 def experiment(function: F) -> F:
     """``-c``, one option a kind, and ``--set``: everything that says what to build."""
     options = [
-        click.option(
-            "-c",
-            "--config",
-            "files",
-            multiple=True,
-            metavar="FILE",
-            help="TOML configuration; repeat to compose, later ones win.",
-        ),
+        config,
         *(click.option(f"--{kind}", metavar="NAME", help=f"The {kind} to use.") for kind in _KINDS),
         click.option("--loss", multiple=True, metavar="NAME", help="A loss; repeat to add several up."),
         sets,
     ]
     for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def dataset(function: F) -> F:
+    """NAME, ``--root``, ``-c`` and ``--set``: everything that says which data set, and how it is read."""
+    for option in (sets, config, root, click.argument("name", metavar="NAME")):
         function = option(function)
     return function
 
@@ -100,3 +113,15 @@ def compose(values: dict[str, Any]) -> ExperimentConfig:
     if values["loss"]:
         options["loss"] = [{"name": name} for name in values["loss"]]
     return compose_layers(values["files"], options, values["sets"])
+
+
+def compose_dataset(name: str, root: str | None, files: Sequence[str], sets: Sequence[str]) -> ExperimentConfig:
+    """The configuration that the options of ``dataset`` describe."""
+    from scmrl_plugins.core.compose import compose as compose_layers
+
+    section = {"name": name}
+    if root is not None:
+        if "root" not in catalogue().get("dataset", name).load().Config.model_fields:
+            raise UserError(f"--root {root}: data set {name!r} reads no folder; leave --root out")
+        section["root"] = root
+    return compose_layers(files, {"dataset": section}, sets)

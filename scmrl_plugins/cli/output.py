@@ -46,11 +46,13 @@ def document(value: Any) -> None:
 
 
 def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
-    """A table on standard output; drawn with rules on a terminal, plain columns elsewhere."""
+    """A table on standard output; drawn with rules on a terminal, plain columns of any width elsewhere."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 10_000  # a path that is broken over lines is no path to whom reads this
     drawn = Table(title=title, title_justify="left", show_header=bool(header), box=_box(console.is_terminal))
     for column in header or [""] * max((len(row) for row in rows), default=1):
         drawn.add_column(column, overflow="fold")
