@@ -159,8 +159,9 @@ def run(
 ) -> dict[str, Any]:
     """Time, memory and first loss of both variants, and their ratios, baseline / ours.
 
-    ``train``, ``inference`` and ``kernel`` hold the seconds of every round. Raises ``UserError`` for sizes that do
-    not fit together, or a process that ended.
+    ``train``, ``inference`` and ``kernel`` hold the seconds of every round, and ``inference_folded`` those of ours
+    with batch norm folded, as ``scmrl eval --optimize`` does, against the same baseline. Raises ``UserError`` for
+    sizes that do not fit together, or a process that ended.
     """
     catalogue().get("fusion", settings.fusion)  # so that a wrong name is told before any process starts
     with contextlib.ExitStack() as stack:
@@ -172,21 +173,19 @@ def run(
         in_one_layout = ours.ask("first_loss", layout=settings.config(BASELINE).model.layout)
         progress.line(f"{settings.repeats} rounds of training steps, inference and the neuron alone")
         ours.ask("arithmetic")
-        bare: list[float] = []
-        train: dict[str, list[float]] = {side.name: [] for side in sides}
-        for _ in range(settings.repeats):
-            for side in sides:
-                train[side.name].append(side.ask("train"))
-            bare.append(ours.ask("arithmetic"))
-        inference = in_turns(sides, "infer", settings.repeats)
+        train = in_turns({**_each(sides, "train"), "bare": (ours, "arithmetic")}, settings.repeats)
+        ours.ask("infer_folded")
+        inference = in_turns({**_each(sides, "infer"), "folded": (ours, "infer_folded")}, settings.repeats)
         operators = ours.ask("profile", rows=PROFILED) if profile else None
         for side in sides:
             side.ask("kernel")
-        kernel = in_turns(sides, "kernel", settings.repeats)
+        kernel = in_turns(_each(sides, "kernel"), settings.repeats)
+    bare = train["bare"]
     memory = {side: told["memory"] for side, told in prepared.items()}
     results = {
         "train": versus(train),
         "inference": versus(inference),
+        "inference_folded": versus({BASELINE: inference[BASELINE], OURS: inference["folded"]}),
         "memory": {**memory, "ratio": memory[BASELINE] / memory[OURS] if all(memory.values()) else None},
         "kernel": {"shape": list(settings.kernel_shape), **versus(kernel)},
     }
@@ -214,13 +213,17 @@ def run(
     return found
 
 
-def in_turns(sides: Sequence[Side], command: str, rounds: int) -> dict[str, list[float]]:
-    """Seconds by side, each asked once a round, so that what else the machine does meets all of them."""
-    seconds: dict[str, list[float]] = {side.name: [] for side in sides}
+def in_turns(asked: Mapping[str, tuple[Side, str]], rounds: int) -> dict[str, list[float]]:
+    """Seconds by name, each command asked once a round, so that what else the machine does meets all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in asked}
     for _ in range(rounds):
-        for side in sides:
-            seconds[side.name].append(side.ask(command))
+        for name, (side, command) in asked.items():
+            seconds[name].append(side.ask(command))
     return seconds
+
+
+def _each(sides: Sequence[Side], command: str) -> dict[str, tuple[Side, str]]:
+    return {side.name: (side, command) for side in sides}
 
 
 def spread(seconds: Sequence[float]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def markdown(found: Mapping[str, Any], command: str) -> str:
         "|---|---:|---:|---:|---:|",
         _times("training step", found["train"]),
         _times("inference", found["inference"]),
+        _times("inference, ours with batch norm folded (`--optimize`)", found["inference_folded"]),
         _times(f"neuron alone, forward and backward, [{shape}]", found["kernel"]),
         f"| peak memory of a training step | {_bytes(memory[BASELINE])} | {_bytes(memory[OURS])} "
         f"| {_number(memory['ratio'])} | |",

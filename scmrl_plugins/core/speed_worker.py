@@ -7,6 +7,7 @@ line ``{"value": ...}``, or ``{"error": ...}`` for what the user can mend.
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import dataclasses
 import functools
@@ -16,6 +17,7 @@ import os
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ from scmrl_plugins.core import allocator, compose, measure
 from scmrl_plugins.core.assembly import assemble_model
 from scmrl_plugins.core.config import ExperimentConfig
 from scmrl_plugins.core.interfaces import MODALITIES
+from scmrl_plugins.core.optimize import optimize
 from scmrl_plugins.registry import UserError, catalogue, register_file
 
 CLASSES, CHANNELS = 6, {"audio": 1, "visual": 3}
@@ -146,6 +149,7 @@ class Worker:
             allocator.keep_large_blocks()
         self.config = compose.validate(task.config)
         self.products: Products | None = None
+        self.folded: Step | None = None
         self.neuron: Callable[[], Any] | None = None
 
     def prepare(self) -> dict[str, Any]:
@@ -195,6 +199,14 @@ class Worker:
         self.step.model.eval()
         return self._timed(self.step.infer)
 
+    def infer_folded(self) -> float:
+        """The same with batch norm folded, as ``scmrl eval --optimize`` does."""
+        if self.folded is None:
+            self.folded = copy.copy(self.step)
+            self.folded.model = copy.deepcopy(self.step.model)
+            optimize(self.folded.model)
+        return self._timed(self.folded.infer)
+
     def arithmetic(self) -> float:
         """The convolutions and matrix products of one training step alone, forward and backward."""
         if self.products is None:
@@ -221,15 +233,16 @@ class Worker:
         with torch.profiler.profile(activities=kinds) as profiler:
             self.step.train()
             self._wait()
-        spent = [
-            (event.self_device_time_total if cuda else event.self_cpu_time_total, event)
-            for event in profiler.key_averages()
-        ]
-        total = sum(time for time, _ in spent) or 1.0
-        spent.sort(key=lambda pair: -pair[0])
+        spent: Counter[str] = Counter()
+        calls: Counter[str] = Counter()
+        for event in profiler.events():
+            name = _shown(event)
+            spent[name] += event.self_device_time_total if cuda else event.self_cpu_time_total
+            calls[name] += name == event.name
+        total = spent.total() or 1.0
         return [
-            {"operator": event.key, "calls": event.count, "ms": time / 1e3, "share": time / total}
-            for time, event in spent[:rows]
+            {"operator": name, "calls": calls[name], "ms": time / 1e3, "share": time / total}
+            for name, time in spent.most_common(rows)
         ]
 
     def scale_steps(self, steps: Sequence[int], rounds: int) -> list[float]:
@@ -322,6 +335,17 @@ class Worker:
     def _wait(self) -> None:
         if self.device.type != "cpu":
             torch.accelerator.synchronize()
+
+
+def _shown(event: Any) -> str:
+    """An operator's name; of a compiled kernel, which the compiler names by a hash, that of what it computes."""
+    name: str = event.name
+    outer = event.cpu_parent
+    while name.startswith("## Call CompiledFxGraph") and outer is not None:
+        if outer.name.startswith("scmrl::"):
+            return outer.name
+        outer = outer.cpu_parent
+    return name
 
 
 @contextlib.contextmanager

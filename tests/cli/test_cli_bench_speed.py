@@ -24,6 +24,9 @@ def test_it_compares_ours_with_the_baseline(tmp_path: Path) -> None:
     assert all(said[name] > 0 for name in RATIOS)
     assert said["train_ratio"] == min(said["train"]["baseline"]["seconds"]) / min(said["train"]["ours"]["seconds"])
     assert len(said["train"]["ours"]["seconds"]) == 2
+    assert said["inference_folded"]["baseline"] == said["inference"]["baseline"]
+    assert said["inference_folded"]["ours"] != said["inference"]["ours"]
+    assert said["inference_folded_ratio"] == said["inference_folded"]["ratio"]
     assert said["same_first_loss"], said["first_losses"]
     assert said["kernel"]["shape"] == [2, 2, 4, 8, 8]
     assert said["settings"]["threads"] == 1

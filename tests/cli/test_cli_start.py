@@ -38,6 +38,32 @@ def test_it_starts_without_the_heavy_libraries(args: list[str]) -> None:
     assert done.out
 
 
+def test_a_model_is_built_without_what_data_training_and_reports_need() -> None:
+    program = (
+        "import sys\n"
+        "from scmrl_plugins.cli import main\n"
+        "try:\n"
+        "    main(['build'])\n"
+        "except SystemExit as end:\n"
+        "    print(end.code, *sys.modules, file=sys.stderr)\n"
+    )
+    code, *modules = run_python("-c", program).err.splitlines()[-1].split()
+    assert code == "0"
+    assert {"torch", "braincog", "scmrl_plugins.plugins.fusion.cmrl"} <= set(modules)
+    unused = {
+        "accelerate",
+        "braincog.base",
+        "datasets",
+        "matplotlib",
+        "PIL",
+        "scipy",
+        "sklearn",
+        "soundfile",
+        "timm",
+    }
+    assert {*unused, "torchvision", "pandas", "pyarrow"} & set(modules) == set()
+
+
 def test_the_list_of_plugins_starts_about_as_fast_as_click_and_pluggy() -> None:
     def seconds(*args: str) -> float:
         start = time.perf_counter()

@@ -82,6 +82,11 @@ def test_every_golden_number(golden: Golden, neuron: str) -> None:
     model = golden.model(NEURONS[neuron])
     expected_type = catalogue().get("neuron", (NEURONS[neuron] or {"name": "lif"})["name"]).load()
     assert model.neuron_type is expected_type
+    check_every_number(golden, model)
+
+
+def check_every_number(golden: Golden, model: AudioVisualModel) -> None:
+    """Logits, features, losses, gradients and running statistics: evaluation, then one training step."""
     target = golden["in/label"]
 
     model.eval()

@@ -97,6 +97,9 @@ def test_a_worker_measures() -> None:
         assert prepared["memory"] is None or prepared["memory"] > 0
         assert worker.first_loss("channels-first") == pytest.approx(prepared["first_loss"], rel=1e-2)
         assert min(worker.train(), worker.infer(), worker.arithmetic(), worker.kernel()) > 0
+        assert worker.infer_folded() > 0
+        assert any(isinstance(module, nn.BatchNorm2d) for module in worker.step.model.modules())
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in worker.folded.model.modules())
         rows = worker.profile(3)
         assert len(rows) == 3
         assert rows[0]["ms"] >= rows[1]["ms"]
@@ -128,6 +131,7 @@ def test_what_is_not_known_is_said() -> None:
     found = {
         "train": timed,
         "inference": timed,
+        "inference_folded": timed,
         "kernel": {"shape": [2, 3], **timed},
         "memory": {BASELINE: None, OURS: None, "ratio": None},
         "bare_ms": 500.0,

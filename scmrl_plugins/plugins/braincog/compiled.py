@@ -16,21 +16,23 @@ from scmrl_plugins.registry import UserError
 # Below this many elements a function runs op by op: a few milliseconds a call do not earn back the seconds that
 # compiling takes.
 ELEMENTS = 1 << 19
+# On a GPU the compiler would contract a product and a sum into one operation and divide approximately.
+AS_OP_BY_OP: dict[str, Any] = {"emulate_precision_casts": True, "eager_numerics.division_rounding": True}
 POLICIES = ("auto", "always", "never")
 
 _broken = False
 
 
 class Compiled:
-    """``function(*args)`` as one loop over memory.
+    """``function(*args)`` as one loop over memory, which a profile shows as ``name``.
 
     The compiler keeps the order of a number's operations, so that comparisons have the same result to the bit; a
     transcendental function may differ in its last one. ``SCMRL_COMPILE`` is ``auto`` (by size, the default),
     ``always`` or ``never``. Without a working compiler everything runs op by op, and a warning says so once.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self.name, self.function = name, function
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     def __call__(self, key: Any, *args: Any) -> Any:
@@ -39,7 +41,8 @@ class Compiled:
         if key not in self._compiled:
             self._compiled[key] = _compile(self.function)
         try:
-            return self._compiled[key](*args)
+            with torch.profiler.record_function(self.name):
+                return self._compiled[key](*args)
         except Exception as error:
             # Compilers fail in every way; what is the arguments' fault is raised again below, op by op.
             _broken = True
@@ -73,4 +76,4 @@ def worth(x: Tensor) -> bool:
 def _compile(function: Any) -> Callable[..., Any]:
     # Of its own code object: dynamo counts recompilations by it and gives up after eight.
     own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
-    return torch.compile(own, dynamic=True, fullgraph=True)
+    return torch.compile(own, dynamic=True, fullgraph=True, options=AS_OP_BY_OP)

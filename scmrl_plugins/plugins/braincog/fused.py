@@ -4,7 +4,7 @@ A fused neuron is a subclass of a node of BrainCog's with
 
 * ``Config``, a subclass of ``Settings``; its ``__init__`` calls the node's with ``of_the_node(config)``, then
   ``equip(self, config, dynamics)``;
-* ``forward = forward``, from here;
+* ``forward = forward`` and ``pooled = pooled``, from here;
 * ``single_step(x, state)``, its equation under autograd, which is the unrolled path;
 * ``rate()``, the number or tensor by which its dynamics scale the input, which may be learned;
 * a ``Dynamics``, the same equation and its derivative, which is the fused path.
@@ -12,18 +12,27 @@ A fused neuron is a subclass of a node of BrainCog's with
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from scmrl_plugins.core.interfaces import ComponentConfig
 from scmrl_plugins.plugins.braincog.compiled import Compiled, worth
 from scmrl_plugins.plugins.braincog.surrogates import SURROGATES, Fire, Surrogate, SurrogateName
 
 Rate = Tensor | float
+# The membrane and what else is a state, after a step.
+Carry = tuple[Tensor, Any]
+
+# So many steps are compiled as one loop over memory, in which each has its own code; longer inputs go through
+# piece by piece.
+UNROLLED = 16
 
 
 class Settings(ComponentConfig):
@@ -87,25 +96,49 @@ class Dynamics:
         raise NotImplementedError
 
 
-def _run(
-    x: Tensor, rate: Rate, threshold: Tensor, dynamics: Dynamics, out: Tensor | None, potential: Tensor | None
-) -> Tensor:
-    """The spikes of all steps, and the membrane after the reset into ``potential``."""
-    v = torch.zeros_like(x[0])
-    state = dynamics.start(v)
-    u, spikes = torch.empty_like(v) if out is not None else None, []
+def _steps(
+    x: Tensor,
+    rate: Rate,
+    threshold: Tensor,
+    dynamics: Dynamics,
+    carried: Carry | None,
+    centred: Tensor | None,
+    spikes: Tensor | None,
+) -> Iterator[tuple[Tensor | None, Tensor, Tensor, Carry]]:
+    """dv/drate, u[t], s[t] and what the next step takes over; ``centred`` and ``spikes`` hold u and s if given."""
+    if carried is None:
+        v = torch.zeros_like(x[0])
+        state = dynamics.start(v)
+    else:
+        v, state = tree_map_only(Tensor, torch.clone, carried)  # a step may work in place
     for t in range(x.shape[0]):
-        v, _ = dynamics.charge(x[t], v, rate)
-        u = dynamics.centre(v, threshold, state, u)
-        s = dynamics.emit(v, u, threshold, None if out is None else out[t])
+        v, drive = dynamics.charge(x[t], v, rate)
+        u = dynamics.centre(v, threshold, state, None if centred is None else centred[t])
+        s = dynamics.emit(v, u, threshold, None if spikes is None else spikes[t])
         v = dynamics.reset(v, s)
         state = dynamics.adapt(state, s)
+        yield drive, u, s, (v, state)
+
+
+def _run(
+    x: Tensor,
+    rate: Rate,
+    threshold: Tensor,
+    dynamics: Dynamics,
+    carried: Carry | None,
+    out: Tensor | None,
+    potential: Tensor | None,
+) -> tuple[Tensor, Carry | None]:
+    """The spikes, into ``out`` if given, and the carry after a piece; ``potential`` takes the membrane."""
+    spikes, carry = [], carried
+    steps = _steps(x, rate, threshold, dynamics, carried, None if out is None else _scratch(x), out)
+    for t, (_, _, s, after) in enumerate(steps):
         spikes.append(s)
         if potential is not None:
-            potential[t] = v
-        if out is None:
-            u = None
-    return torch.stack(spikes) if out is None else out
+            potential[t] = after[0]
+        if carried is not None:
+            carry = after
+    return torch.stack(spikes) if out is None else out, carry
 
 
 def _gradients(
@@ -115,29 +148,44 @@ def _gradients(
     threshold: Tensor,
     dynamics: Dynamics,
     learned: bool,
+    carried: Carry | None,
     out: Tensor | None,
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None, Carry | None]:
     """Those of x and of a learned rate. The steps are run again: to keep u would cost more than to make it."""
-    v = torch.zeros_like(x[0])
-    state = dynamics.start(v)
-    s = torch.empty_like(v) if out is not None else None
-    centred, drives = [], []
-    for t in range(x.shape[0]):
-        v, drive = dynamics.charge(x[t], v, rate)
-        u = dynamics.centre(v, threshold, state, None if out is None else out[t])
-        s = dynamics.emit(v, u, threshold, s)
-        v = dynamics.reset(v, s)
-        state = dynamics.adapt(state, s)
+    centred, drives, carry = [], [], carried
+    steps = _steps(x, rate, threshold, dynamics, carried, out, None if out is None else _scratch(x))
+    for drive, u, _, after in steps:
         centred.append(u)
         if learned and drive is not None:
             drives.append(drive)
-        if out is None:
-            s = None
+        if carried is not None:
+            carry = after
     u = torch.stack(centred) if out is None else out
-    return dynamics.backward(grad, u, threshold, rate, torch.stack(drives) if drives else None)
+    of_x, of_rate = dynamics.backward(grad, u, threshold, rate, torch.stack(drives) if drives else None)
+    return of_x, of_rate, carry
 
 
-_compiled_run, _compiled_gradients = Compiled(_run), Compiled(_gradients)
+def _scratch(x: Tensor) -> Tensor:
+    """The memory of one step in the place of all of them."""
+    return torch.empty_like(x[0]).expand(x.shape)
+
+
+def _pooled(
+    x: Tensor,
+    rate: Rate,
+    threshold: Tensor,
+    dynamics: Dynamics,
+    sizes: Sequence[int],
+    pool: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """``pool`` of each image of spikes: ``[T, B H W C] -> [T B, C, H / s, W / s]``, channels last."""
+    spikes = torch.stack([s for _, _, s, _ in _steps(x, rate, threshold, dynamics, None, None, None)])
+    return pool(spikes.view(-1, *sizes).permute(0, 3, 1, 2))
+
+
+_compiled_run = Compiled("scmrl::neuron", _run)
+_compiled_gradients = Compiled("scmrl::neuron_backward", _gradients)
+_compiled_pooled = Compiled("scmrl::neuron_and_pooling", _pooled)
 
 
 class _Detached(torch.autograd.Function):
@@ -152,11 +200,15 @@ class _Detached(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         ctx.save_for_backward(x, threshold, rate if isinstance(rate, Tensor) else None)
         ctx.rate, ctx.dynamics = None if isinstance(rate, Tensor) else rate, dynamics
-        if not keep and worth(x) and (flat := _flat(x)) is not None:
-            spikes = _compiled_run((dynamics, x.shape[0], x.dtype), flat, rate, threshold, dynamics, None, None)
-            return _shaped(spikes, x), None
+        if not keep and worth(x) and _flat(x) is not None:
+            carry, pieces = _carry(x, dynamics), []
+            for piece in x.split(UNROLLED):
+                key = (dynamics, len(piece), x.dtype, carry is None)
+                spikes, carry = _compiled_run(key, _flat(piece), rate, threshold, dynamics, carry, None, None)
+                pieces.append(spikes)
+            return _shaped(_whole(pieces), x), None
         spikes, potential = _like(x), _like(x) if keep else None
-        _run(x, rate, threshold, dynamics, spikes, potential)
+        _run(x, rate, threshold, dynamics, None, spikes, potential)
         if potential is not None:
             ctx.mark_non_differentiable(potential)
         return spikes, potential
@@ -166,13 +218,33 @@ class _Detached(torch.autograd.Function):
         x, threshold, held = ctx.saved_tensors
         grad, rate, dynamics = grads[0], ctx.rate if held is None else held, ctx.dynamics
         learned = ctx.needs_input_grad[1]
-        if worth(x) and (flat := _flat(x)) is not None:
-            if (flat_grad := _flat(grad)) is None or grad.stride()[1:] != x.stride()[1:]:
-                flat_grad = _flat(_like(x).copy_(grad))
-            key = (dynamics, x.shape[0], x.dtype, learned)
-            of_x, of_rate = _compiled_gradients(key, flat_grad, flat, rate, threshold, dynamics, learned, None)
-            return _shaped(of_x, x), of_rate, None, None, None
-        return *_gradients(grad, x, rate, threshold, dynamics, learned, _like(x)), None, None, None
+        if worth(x) and _flat(x) is not None:
+            if _flat(grad) is None or grad.stride()[1:] != x.stride()[1:]:
+                grad = _like(x).copy_(grad)
+            carry, along_x, along_rate = _carry(x, dynamics), [], []
+            for own, piece in zip(grad.split(UNROLLED), x.split(UNROLLED), strict=True):
+                key = (dynamics, len(piece), x.dtype, learned, carry is None)
+                of_x, of_rate, carry = _compiled_gradients(
+                    key, _flat(own), _flat(piece), rate, threshold, dynamics, learned, carry, None
+                )
+                along_x.append(of_x)
+                along_rate.append(of_rate)
+            of_rate = functools.reduce(torch.add, along_rate) if learned else None
+            return _shaped(_whole(along_x), x), of_rate, None, None, None
+        of_x, of_rate, _ = _gradients(grad, x, rate, threshold, dynamics, learned, None, _like(x))
+        return of_x, of_rate, None, None, None
+
+
+def _carry(x: Tensor, dynamics: Dynamics) -> Carry | None:
+    """What the first piece takes over, where x is more than one."""
+    if len(x) <= UNROLLED:
+        return None
+    v = x.new_zeros(x[0].numel())
+    return v, dynamics.start(v)
+
+
+def _whole(pieces: list[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
 def _like(x: Tensor) -> Tensor:
@@ -204,6 +276,22 @@ def forward(self: Any, x: Tensor) -> Tensor:
     self.feature_map = list(spikes.unbind()) if self.requires_fp else []
     self.mem_collect = list(potential) if self.requires_mem and potential is not None else []
     return spikes
+
+
+def pooled(self: Any, x: Tensor, pool: nn.Module) -> Tensor | None:
+    """``pool`` of each step of the spikes as one loop with them: ``[T, B, C, H, W] -> [T, B, C, H / s, W / s]``.
+
+    For inference, where the spikes themselves are not kept; none where that does not pay.
+    """
+    able = self.mem_detach and not torch.is_grad_enabled() and len(x) <= UNROLLED and worth(x)
+    # With channels first the loop would go along rows, which pooling takes apart.
+    if not able or not x[0].is_contiguous(memory_format=torch.channels_last) or (flat := _flat(x)) is None:
+        return None
+    key = (self.dynamics, len(x), x.dtype, repr(pool))
+    channels, height, width = x.shape[2:]
+    sizes = (height, width, channels)
+    maps = _compiled_pooled(key, flat, self.rate(), self.threshold, self.dynamics, sizes, pool)
+    return maps.unflatten(0, x.shape[:2])
 
 
 def _unrolled(neuron: Any, x: Tensor) -> tuple[Tensor, list[Tensor]]:

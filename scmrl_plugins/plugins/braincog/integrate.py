@@ -30,6 +30,7 @@ class IF(node.IFNode):  # type: ignore[name-defined]
         fused.equip(self, config, Integrating)
 
     forward = fused.forward
+    pooled = fused.pooled
     extra_repr = fused.extra_repr
 
     def rate(self) -> fused.Rate:

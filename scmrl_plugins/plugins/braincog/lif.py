@@ -33,6 +33,7 @@ class LIF(node.LIFNode):  # type: ignore[name-defined]
         fused.equip(self, config, Leaky)
 
     forward = fused.forward
+    pooled = fused.pooled
     extra_repr = fused.extra_repr
 
     def rate(self) -> fused.Rate:

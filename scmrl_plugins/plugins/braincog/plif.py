@@ -36,6 +36,7 @@ class PLIF(node.PLIFNode):  # type: ignore[name-defined]
         fused.equip(self, config, Learned)
 
     forward = fused.forward
+    pooled = fused.pooled
     extra_repr = fused.extra_repr
 
     def rate(self) -> fused.Rate:

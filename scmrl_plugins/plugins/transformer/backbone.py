@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import ComponentConfig, Context
 from scmrl_plugins.plugins.transformer.blocks import SpikingBlock, SpikingMLP
+from scmrl_plugins.plugins.transformer.layers import through
 from scmrl_plugins.plugins.transformer.patches import SpikingPatchSplitting
 from scmrl_plugins.registry import UserError
 
@@ -32,6 +33,9 @@ class Spikformer(nn.Module):
         )
         depth: int = Field(0, ge=0, le=64, description="self-attention blocks before the fusion")
         mlp_ratio: float = Field(4.0, gt=0, le=64, description="hidden channels of an MLP as a multiple of D")
+        recompute: bool = Field(
+            False, description="keep less for the backward pass, which computes patch splitting and blocks again"
+        )
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__()
@@ -49,10 +53,14 @@ class Spikformer(nn.Module):
         self.patches = SpikingPatchSplitting(context.channels[context.modality], widths, context.neuron)
         self.blocks = nn.Sequential(*(SpikingBlock(context, config.mlp_ratio) for _ in range(config.depth)))
         self.mlp = SpikingMLP(context, config.mlp_ratio)
+        self.recompute = config.recompute
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(self.patches(x))
+        tokens = self.patches(x, self.recompute)
+        for block in self.blocks:
+            tokens = through(block, tokens, recompute=self.recompute)
+        return tokens
 
     def feed_forward(self, tokens: Tensor) -> Tensor:
         """The MLP half of the block whose attention is the fusion: ``[T, B, D, N] -> [T, B, D, N]``."""
-        return self.mlp(tokens)
+        return through(self.mlp, tokens, recompute=self.recompute)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.checkpoint import checkpoint
 
@@ -53,9 +55,12 @@ class SpikingConv(nn.Module):
             spikes = self.neuron(Repeat.apply(z.squeeze(0), steps) if static else z)
             return spikes if pool is None else pool(spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
 
-        if pool is None or z.device.type != "cpu" or _watched(self.neuron) or torch.compiler.is_compiling():
+        if pool is None or _watched(self.neuron) or torch.compiler.is_compiling():
             return fire(z)
-        return by_samples(fire, z, steps * y[0].numel())
+        neuron: Any = self.neuron
+        if hasattr(neuron, "pooled") and (maps := neuron.pooled(z.expand(steps, *z.shape[1:]), pool)) is not None:
+            return maps
+        return by_samples(fire, z, steps * y[0].numel()) if z.device.type == "cpu" else fire(z)
 
     def fold(self) -> bool:
         """W' = W g / s, b' = (b - m) g / s + h: batch norm (x - m) g / s + h becomes part of the convolution.
@@ -129,6 +134,34 @@ def by_samples(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Te
     if not (torch.is_grad_enabled() and x.requires_grad):
         return Join.apply(*(function(piece) for piece in x.split(samples, dim=1)))
     return Join.apply(*(checkpoint(function, piece, use_reentrant=False) for piece in Split.apply(x, samples)))
+
+
+def through(module: nn.Module, *inputs: Any, recompute: bool) -> Tensor:
+    """``module(*inputs)``; with ``recompute`` only these are kept for the backward pass, which computes it again.
+
+    Gradients and batch norm's running statistics are the same.
+    """
+    if not (recompute and torch.is_grad_enabled()):
+        return module(*inputs)
+
+    def contexts() -> tuple[Any, Any]:
+        return contextlib.nullcontext(), _copied_statistics(module)
+
+    return checkpoint(module, *inputs, use_reentrant=False, context_fn=contexts)
+
+
+@contextlib.contextmanager
+def _copied_statistics(module: nn.Module) -> Iterator[None]:
+    """Batch norm has copies of its running statistics to update meanwhile."""
+    norms = [norm for norm in module.modules() if isinstance(norm, _BatchNorm)]
+    kept = [dict(norm._buffers) for norm in norms]
+    for norm in norms:
+        norm._buffers.update({name: None if x is None else x.clone() for name, x in norm._buffers.items()})
+    try:
+        yield
+    finally:
+        for norm, buffers in zip(norms, kept, strict=True):
+            norm._buffers.update(buffers)
 
 
 # Torch's own split and cat leave what they make contiguous, not in the layout of what they are given.

@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import NeuronFactory
-from scmrl_plugins.plugins.transformer.layers import SpikingConv
+from scmrl_plugins.plugins.transformer.layers import SpikingConv, through
 
 
 class SpikingPatchSplitting(nn.Module):
@@ -26,8 +26,8 @@ class SpikingPatchSplitting(nn.Module):
         self.pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         self.position = SpikingConv(widths[-1], widths[-1], neuron, dims=2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, recompute: bool = False) -> Tensor:
         for stage in self.stages:
-            x = stage(x, self.pool)
-        x = x + self.position(x)
+            x = through(stage, x, self.pool, recompute=recompute)
+        x = x + through(self.position, x, recompute=recompute)
         return rearrange(x, "t b d h w -> t b d (h w)")

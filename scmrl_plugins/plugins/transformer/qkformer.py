@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from scmrl_plugins.core.interfaces import ComponentConfig, Context, NeuronFactory
 from scmrl_plugins.plugins.transformer.attention import QueryKeyAttention, SpikingAttention
 from scmrl_plugins.plugins.transformer.blocks import SpikingMLP
-from scmrl_plugins.plugins.transformer.layers import SpikingConv
+from scmrl_plugins.plugins.transformer.layers import SpikingConv, through
 from scmrl_plugins.registry import UserError
 
 # Below this size a first stage of stride 4 would leave a handful of tokens at the end.
@@ -34,6 +34,9 @@ class QKFormer(nn.Module):
         )
         depths: tuple[int, int, int] = Field((1, 1, 1), strict=False, description="blocks of each stage")
         mlp_ratio: float = Field(4.0, gt=0, le=64, description="hidden channels of an MLP as a multiple of D")
+        recompute: bool = Field(
+            False, description="keep less for the backward pass, which computes embeddings and blocks again"
+        )
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__()
@@ -56,9 +59,11 @@ class QKFormer(nn.Module):
                 Stage(
                     DownsamplingEmbedding(channels[place], width, 2 if place else first, context.neuron),
                     [QueryKeyBlock(inner, config.mlp_ratio, quadratic=last) for _ in range(depth)],
+                    config.recompute,
                 )
             )
         self.mlp = SpikingMLP(context, config.mlp_ratio)
+        self.recompute = config.recompute
 
     def forward(self, x: Tensor) -> Tensor:
         for stage in self.stages:
@@ -67,20 +72,24 @@ class QKFormer(nn.Module):
 
     def feed_forward(self, tokens: Tensor) -> Tensor:
         """The MLP half of the block whose attention is the fusion: ``[T, B, D, N] -> [T, B, D, N]``."""
-        return self.mlp(tokens)
+        return through(self.mlp, tokens, recompute=self.recompute)
 
 
 class Stage(nn.Module):
     """Embedding, then blocks on its tokens: ``[T, B, C, H, W] -> [T, B, D, H / s, W / s]``."""
 
-    def __init__(self, embedding: nn.Module, blocks: list[nn.Module]) -> None:
+    def __init__(self, embedding: nn.Module, blocks: list[nn.Module], recompute: bool) -> None:
         super().__init__()
+        self.recompute = recompute
         self.embedding = embedding
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.embedding(x)
-        return self.blocks(x.flatten(3)).unflatten(3, x.shape[3:])
+        x = through(self.embedding, x, recompute=self.recompute)
+        tokens = x.flatten(3)
+        for block in self.blocks:
+            tokens = through(block, tokens, recompute=self.recompute)
+        return tokens.unflatten(3, x.shape[3:])
 
 
 class DownsamplingEmbedding(nn.Module):

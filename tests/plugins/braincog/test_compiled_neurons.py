@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from scmrl_plugins.plugins.braincog import compiled
+from scmrl_plugins.plugins.braincog import compiled, fused
+from scmrl_plugins.plugins.braincog.alif import ALIF
 from scmrl_plugins.plugins.braincog.lif import LIF
 from scmrl_plugins.plugins.braincog.plif import PLIF
 from scmrl_plugins.registry import UserError
@@ -24,6 +25,10 @@ def inputs(dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     x[0, 0, 0, 0, :3] = torch.tensor([2.0, float("inf"), -1e30])
     x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 6))
     return {"whole": x, "samples": x[:, 2:4], "repeated": x[:1].expand(4, -1, -1, -1, -1)}
+
+
+def many_steps(steps: int) -> Tensor:
+    return torch.randn(steps, 2, 3, 5, generator=torch.Generator().manual_seed(2)) * 2 + 0.4
 
 
 def run(neuron: Any, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -61,6 +66,94 @@ def test_same_spikes_to_the_bit(
         for ours, other in zip(gradients, others, strict=True):
             assert ours.dtype == other.dtype
             torch.testing.assert_close(ours, other, **tolerance, equal_nan=True)
+    assert not compiled._broken
+
+
+def op_by_op_and_compiled(neuron: Any, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for policy in ("never", "always"):
+        monkeypatch.setenv("SCMRL_COMPILE", policy)
+        yield run(neuron, x)
+
+
+@needs_compiler
+@pytest.mark.parametrize("steps", [64, 37])
+@pytest.mark.parametrize("cls", [LIF, PLIF, ALIF])
+def test_many_steps_in_pieces_are_the_loop_over_all(cls: Any, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled by the backend that keeps each operation as it is, so that gradients have equal bits too."""
+    keep_operations(monkeypatch)
+    eager, pieces = op_by_op_and_compiled(cls(cls.Config(tau=20.0)), many_steps(steps), monkeypatch)
+    assert 0 < eager[0].mean() < 1
+    assert torch.equal(eager[0], pieces[0])
+    assert torch.equal(eager[1][0], pieces[1][0])
+    torch.testing.assert_close(eager[1], pieces[1])  # of the rate, a sum over steps
+    assert not compiled._broken
+
+
+@needs_compiler
+def test_the_membrane_is_carried_through_the_kernels_of_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    eager, pieces = op_by_op_and_compiled(LIF(LIF.Config(tau=20.0)), many_steps(64), monkeypatch)
+    assert torch.equal(eager[0], pieces[0])
+    torch.testing.assert_close(eager[1], pieces[1], rtol=1e-5, atol=1e-5)
+    assert not compiled._broken
+
+
+def test_no_graph_grows_with_the_number_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor, therefore, does the time that compiling takes."""
+    graphs = keep_operations(monkeypatch)
+    monkeypatch.setenv("SCMRL_COMPILE", "always")
+    found = {}
+    for steps in (fused.UNROLLED, 2 * fused.UNROLLED, 64):
+        graphs.clear()
+        run(LIF(LIF.Config()), many_steps(steps))
+        found[steps] = list(graphs)
+    assert [len(found[steps]) for steps in found] == [2, 2, 0]  # forward and backward; 64 steps run those of 32
+    assert max(found[2 * fused.UNROLLED]) < 1.2 * max(found[fused.UNROLLED])  # what is carried costs a little
+
+
+def keep_operations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Compile into a graph of operations and no further; the number of them, graph by graph."""
+    graphs: list[int] = []
+
+    def keep(graph: Any, _inputs: Any, **_options: Any) -> Any:
+        graphs.append(len(graph.graph.nodes))
+        return graph.forward
+
+    monkeypatch.setattr(compiled, "torch", Torch(keep))
+    for function in (fused._compiled_run, fused._compiled_gradients):
+        monkeypatch.setattr(function, "_compiled", {})
+    return graphs
+
+
+class Torch:
+    """``torch`` with another compiler."""
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    def compile(self, function: Any, **options: Any) -> Any:
+        return torch.compile(function, **options, backend=self.backend)
+
+
+@needs_compiler
+@pytest.mark.parametrize("repeated", [True, False])
+def test_spikes_pooled_in_one_kernel_are_the_same(repeated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = inputs()["repeated" if repeated else "whole"]
+    neuron, pool = LIF(LIF.Config(threshold=0.8)), nn.MaxPool2d(3, 2, 1)
+    monkeypatch.setenv("SCMRL_COMPILE", "never")
+    spikes = neuron(x)
+    expected = pool(spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
+    with torch.no_grad():
+        assert neuron.pooled(x, pool) is None
+        monkeypatch.setenv("SCMRL_COMPILE", "always")
+        found = neuron.pooled(x, pool)
+        assert torch.equal(found, expected)
+        assert found[0].is_contiguous(memory_format=torch.channels_last)
+        assert neuron.pooled(x.contiguous(), pool) is None  # channels first
+    assert neuron.pooled(x, pool) is None  # with gradients
+    assert 0 < expected.mean() < 1
     assert not compiled._broken
 
 

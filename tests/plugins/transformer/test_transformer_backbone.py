@@ -17,6 +17,7 @@ from scmrl_plugins.plugins.transformer.backbone import DEEP_FROM, Spikformer
 from scmrl_plugins.plugins.transformer.blocks import SpikingBlock, SpikingMLP
 from scmrl_plugins.plugins.transformer.layers import SpikingConv
 from scmrl_plugins.plugins.transformer.patches import SpikingPatchSplitting
+from scmrl_plugins.plugins.transformer.qkformer import QKFormer
 from scmrl_plugins.registry import UserError
 
 MakeContext = Callable[..., Context]
@@ -158,3 +159,31 @@ def test_channels_must_be_a_multiple(make_context: MakeContext, dims: int, split
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Spikformer.Config(**wrong)
+
+
+@pytest.mark.parametrize(("cls", "options"), [(Spikformer, {"depth": 2}), (QKFormer, {"depths": (1, 1, 2)})])
+def test_recomputed_it_trains_alike_and_keeps_less(
+    make_context: MakeContext, cls: Any, options: dict[str, Any]
+) -> None:
+    """Outputs, gradients and running statistics to the bit, and what autograd keeps in between."""
+    x = torch.randn(3, 2, 2, 16, 16, dtype=torch.float64)
+    found, kept = [], []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        model = cls(cls.Config(**options, recompute=recompute), make_context(neuron=neuron)).double()
+        held: set[int] = set()
+
+        def keep(tensor: torch.Tensor, held: set[int] = held) -> torch.Tensor:
+            held.add(tensor.untyped_storage().data_ptr())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            out = model.feed_forward(model(x))
+        out.cos().sum().backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+        assert all(grad is not None for grad in gradients.values())
+        found.append({"out": out.detach(), **gradients, **dict(model.named_buffers(prefix="buffer"))})
+        kept.append(len(held))
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
+    assert kept[1] < kept[0] / 2

@@ -94,6 +94,36 @@ def test_samples_in_pieces_are_the_whole(
     assert last == (layout == torch.channels_last)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("repeated", [True, False])
+def test_what_is_recomputed_is_the_same(repeated: bool, training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients, and running statistics, which the second forward pass leaves alone; pieces of it within."""
+    monkeypatch.setattr(layers, "PIECE", 2 * 4 * 8 * 9 * 7)
+    x = image() if repeated else torch.stack([image() + t for t in range(4)])
+    found, pool = [], nn.MaxPool2d(3, 2, 1)
+    for again in (False, True):
+        conv = make(LIF, torch.channels_last).train(training)
+        calls: list[int] = []
+        conv.conv.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        leaf = x.detach().requires_grad_()
+        steps = leaf if x.dim() == 5 else leaf.expand(4, *x.shape)
+        out = layers.through(conv, steps, pool, recompute=again)
+        out.sin().mul(torch.arange(out.numel(), dtype=out.dtype).view(out.shape)).sum().backward()
+        learned = {name: p.grad for name, p in conv.named_parameters() if p.grad is not None}
+        found.append({"out": out.detach(), "x": leaf.grad} | learned | dict(conv.named_buffers()))
+        assert len(calls) == 1 + again
+        assert conv.bn.num_batches_tracked == int(training)
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
+
+
+def test_without_gradients_nothing_is_kept_to_be_recomputed() -> None:
+    conv = make(LIF, torch.contiguous_format)
+    with torch.no_grad():
+        layers.through(conv, image().expand(4, -1, -1, -1, -1), recompute=True)
+    assert conv.bn.num_batches_tracked == 1
+
+
 def test_a_watched_neuron_is_seen_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "PIECE", 1)
     conv, seen = make(LIF, torch.contiguous_format), []
