@@ -54,7 +54,7 @@ class TrainConfig(ComponentConfig):
     accumulate: int = Field(1, ge=1, description="batches whose gradients are averaged for one step")
     lr_scale: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict,
-        description="factors of the learning rate by part of the model, as { \"backbones.audio\" = 0.1 }",
+        description='factors of the learning rate by part of the model, as { "backbones.audio" = 0.1 }',
     )
     freeze: tuple[Modality, ...] = Field(
         (), strict=False, description="modalities whose encoder and backbone keep their weights and statistics"

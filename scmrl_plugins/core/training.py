@@ -135,10 +135,12 @@ class Training:
         for path in reversed(saved):
             try:
                 self.state = checkpoint.load_training(path, self.module, self.optimizer.optimizer)
-                break
             except checkpoint.DamagedFileError as error:
                 damaged.append(str(error))
-                self.progress.line(f"warning: {error}; going back to the checkpoint before it")
+                continue
+            for complaint in damaged:
+                self.progress.line(f"warning: {complaint}; going back to the checkpoint before it")
+            break
         else:
             if damaged:
                 raise UserError(f"{damaged[0]}; no checkpoint before it is whole: train again with -c config.toml")

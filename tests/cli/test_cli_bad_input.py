@@ -224,7 +224,7 @@ def test_a_damaged_checkpoint(copy: Path) -> None:
 
 
 def test_damaged_metrics(copy: Path) -> None:
-    (copy / "metrics.jsonl").write_text("{")
+    (copy / "metrics.jsonl").write_text("{\n")
     assert_refused(invoke("report", copy), "metrics.jsonl")
 
 

@@ -305,12 +305,24 @@ def test_the_mapping_is_not_kept() -> None:
 
 # And back ---------------------------------------------------------------------------------------------
 
+# What only files could tell otherwise.
+SETTLED = {
+    "av-folder": {"classes": ["cat", "dog"]},
+    "hub": {
+        "path": "some/where",
+        "classes": ["cat", "dog"],
+        "audio_column": "sound",
+        "visual_column": "image",
+        "label_column": "label",
+    },
+}
 COMPONENT_NAMES = [(kind, name) for kind in KINDS for name in catalogue().names(kind)]
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENT_NAMES)
 def test_a_resolved_configuration_survives_toml(kind: str, name: str, tmp_path: Path) -> None:
-    section: Any = [{"name": name}] if kind == "loss" else {"name": name}
+    told = SETTLED.get(name, {}) if kind == "dataset" else {}
+    section: Any = [{"name": name}] if kind == "loss" else {"name": name, **told}
     config = assembly.assemble(compose.compose(layers=[Layer("test", {kind: section})])).config
     file = write(tmp_path / "config.toml", compose.to_toml(config))
     again = compose.compose([file])

@@ -170,7 +170,9 @@ def test_cost_is_linear_in_time_steps(fusion: str) -> None:
 def test_spikes_and_counts_are_exact_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """In bf16 by accelerate neurons put out 0 and 1; attention sums them without loss and rounds once."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
+    AcceleratorState._reset_state(reset_partial_state=True)  # of whatever ran before
     options = {"model": {"image_size": 32}, "neuron": {"threshold": 0.5}, "fusion": {"name": "cmrl"}}
     parts = assembly.assemble(compose.compose(options=options))
     accelerator = Accelerator(cpu=True, mixed_precision="bf16")

@@ -49,14 +49,23 @@ def wait(child):
     return os.waitpid(child, 0)[1]
 
 
+def parts():
+    return sum(name.endswith(".json") for _, _, names in os.walk("killed") for name in names)
+
+
+GONE = os.WEXITED | os.WNOHANG | os.WNOWAIT
 began = time.perf_counter()
 told = {"undisturbed": wait(start("undisturbed", 0))}
 seconds = time.perf_counter() - began
 draw = random.Random()
 ends = []
 for number in range(kills):
+    before = parts()
     child = start("killed", 2 * (number % 5 == 4))
-    time.sleep(draw.uniform(0.2, 1.0) * seconds)
+    # Two of three come while it writes, the others anywhere in its start.
+    while number % 3 and parts() == before and not os.waitid(os.P_PID, child, GONE):
+        time.sleep(0.002)
+    time.sleep(draw.uniform(0.0, 0.05) * seconds)
     os.kill(child, signal.SIGKILL)
     ends.append(wait(child))
 told["killed"] = ends

@@ -102,8 +102,8 @@ def _steps(
     threshold: Tensor,
     dynamics: Dynamics,
     carried: Carry | None,
-    centred: Tensor | None,
-    spikes: Tensor | None,
+    centred: Sequence[Tensor] | Tensor | None,
+    spikes: Sequence[Tensor] | Tensor | None,
 ) -> Iterator[tuple[Tensor | None, Tensor, Tensor, Carry]]:
     """dv/drate, u[t], s[t] and what the next step takes over; ``centred`` and ``spikes`` hold u and s if given."""
     if carried is None:
@@ -165,9 +165,9 @@ def _gradients(
     return of_x, of_rate, carry
 
 
-def _scratch(x: Tensor) -> Tensor:
+def _scratch(x: Tensor) -> Sequence[Tensor]:
     """The memory of one step in the place of all of them."""
-    return torch.empty_like(x[0]).expand(x.shape)
+    return [torch.empty_like(x[0])] * len(x)
 
 
 def _pooled(
