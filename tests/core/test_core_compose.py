@@ -431,7 +431,7 @@ LAYERS = st.lists(
 TINY = {"model": {"steps": 2, "embed_dims": 8, "num_heads": 2, "image_size": 8}}
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=LAYERS)
 def test_any_configuration_works_or_says_why(data: list[dict[str, Any]]) -> None:
     try:

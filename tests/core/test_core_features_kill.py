@@ -18,7 +18,7 @@ import pytest
 
 from scmrl_plugins.registry import catalogue
 
-KILLS = 15
+KILLS = int(os.environ.get("SCMRL_KILLS", "9"))
 
 PROGRAM = """
 import json, os, random, signal, sys, time

@@ -28,7 +28,7 @@ Small = Callable[..., Assembly]
 HERE = Path(__file__).parent
 SETS = ["train.epochs=3", "train.batch_size=4", "train.checkpoint_steps=2", "encoder.name=rate", "data.mixup=0.4"]
 """An encoder and pairs that are drawn at random, so that a draw that was lost would show."""
-KILLS = int(os.environ.get("SCMRL_KILLS", "10"))
+KILLS = int(os.environ.get("SCMRL_KILLS", "6"))
 
 
 def fit(run: Run, parts: Assembly | None = None) -> str:
@@ -166,7 +166,7 @@ RECIPE = [
 ]
 
 
-@pytest.mark.parametrize(("stop", "recipe"), [(1, []), (5, RECIPE), (12, []), (13, []), (20, RECIPE)])
+@pytest.mark.parametrize(("stop", "recipe"), [(5, RECIPE), (12, []), (13, [])])
 def test_a_run_stopped_after_any_step_is_the_same_run(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, recipe: list[str]
 ) -> None:

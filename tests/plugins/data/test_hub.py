@@ -705,7 +705,8 @@ def test_an_id_of_the_hub(written: Path, tmp_path: Path) -> None:
         "somebody/script": tmp_path / "script",
     }
     with serve(folders, {"somebody/gated": "hf_secret"}) as hub:
-        told = other_process("client", HF_HOME=str(tmp_path / "home"), HF_ENDPOINT=hub.address)
+        online = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0"}
+        told = other_process("client", **online)
 
     def same(found: Any, dataset: Hub) -> bool:
         wanted = json.loads(json.dumps(expected(dataset)))
@@ -727,5 +728,7 @@ def test_an_id_of_the_hub(written: Path, tmp_path: Path) -> None:
 
 def test_a_hub_that_does_not_answer_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
     with pytest.raises(UserError, match=r"127\.0\.0\.1:9 does not answer .*set HF_HUB_OFFLINE=1"):
         build("nobody/nothing")
