@@ -20,11 +20,11 @@ from scmrl_plugins.plugins.data.listing import (
     Sample,
     at_home,
     files_in,
-    first_of,
     folders_in,
     is_folder,
     pair_by_stem,
     unreadable,
+    whole_listing,
 )
 from scmrl_plugins.plugins.data.miniatures.crema_d import write_official
 from scmrl_plugins.plugins.data.partition import grouped
@@ -101,12 +101,7 @@ class CremaD(Clips):
         rest, test = self._held_out(samples, bad)
         train, validation = self._divide(rest, self.config.validation, draw=1)
         splits = {"train": train, "validation": validation, "test": test}
-        if empty := [name for name, part in splits.items() if not part]:
-            raise UserError(
-                f"{root}: none of {len(samples)} clips are left for the {empty[0]} split; change dataset.split or "
-                f"what belongs to it{first_of(bad)}"
-            )
-        return Listing(splits, bad)
+        return whole_listing(root, splits, bad, f"{len(samples)} clips")
 
     def _official(self, root: Path, bad: list[BadFileError]) -> list[Sample]:
         places = (root / OFFICIAL[0], root / OFFICIAL[1])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
     import datasets
@@ -140,6 +141,16 @@ def pair_by_stem(
 def first_of(bad: Sequence[BadFileError]) -> str:
     """The end of a message for which bad files may be the reason."""
     return f"; {len(bad)} files are bad, the first is {bad[0]}" if bad else ""
+
+
+def whole_listing(root: Path, splits: dict[str, list[Sample]], bad: list[BadFileError], found: str) -> Listing:
+    """The listing of a folder; ``UserError`` where nothing of what was ``found`` is left for one of the splits."""
+    if empty := [name for name, part in splits.items() if not part]:
+        raise UserError(
+            f"{root}: none of {found} are left for the {empty[0]} split; change dataset.split or what belongs to "
+            f"it{first_of(bad)}"
+        )
+    return Listing(splits, bad)
 
 
 def to_rows(splits: Mapping[str, Sequence[Sample]], classes: Sequence[str]) -> datasets.DatasetDict:

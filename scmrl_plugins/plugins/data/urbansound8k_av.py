@@ -20,11 +20,11 @@ from scmrl_plugins.plugins.data.listing import (
     Sample,
     at_home,
     files_in,
-    first_of,
     folders_in,
     is_folder,
     pair_by_stem,
     unreadable,
+    whole_listing,
 )
 from scmrl_plugins.plugins.data.manifest import read_table
 from scmrl_plugins.plugins.data.miniatures.urbansound8k_av import write_urbansound8k_av
@@ -104,12 +104,7 @@ class UrbanSound8KAV(Clips):
             rest, test = self._divide(samples, TEST, rng)
             train, validation = self._divide(rest, self.config.validation, rng)
             splits = {"train": train, "validation": validation, "test": test}
-        if empty := [name for name, part in splits.items() if not part]:
-            raise UserError(
-                f"{root}: none of {len(samples)} samples are left for the {empty[0]} split; change dataset.split "
-                f"or what belongs to it{first_of(bad)}"
-            )
-        return Listing(splits, bad)
+        return whole_listing(root, splits, bad, f"{len(samples)} samples")
 
     def _samples(self, root: Path, bad: list[BadFileError]) -> list[Sample]:
         """All pairs, class after class, in the order of their names."""
