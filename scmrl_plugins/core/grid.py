@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from scmrl_plugins.core import compose, energy, environment, files, jsonable, measure
+from scmrl_plugins.core import compose, energy, environment, files, jsonable, measure, series
 from scmrl_plugins.core.assembly import Assembly, assemble
 from scmrl_plugins.core.config import ExperimentConfig
 from scmrl_plugins.core.data import evaluation_loader, load_splits
@@ -20,7 +19,7 @@ from scmrl_plugins.core.disturbance import Disturbance
 from scmrl_plugins.core.evaluation import evaluate
 from scmrl_plugins.core.interfaces import ComponentConfig
 from scmrl_plugins.core.progress import Progress
-from scmrl_plugins.core.run import Run, create_run, open_run
+from scmrl_plugins.core.run import Run
 from scmrl_plugins.core.training import Training
 from scmrl_plugins.registry import UserError
 
@@ -94,19 +93,17 @@ def read_grid(path: str | Path, sets: Sequence[str] = ()) -> Grid:
     what the file ``extends``, is the configuration that all methods share. A condition ``clean`` is always there.
     """
     path = Path(path)
-    layers = []
+    layers, sections = series.divide(compose.read_file(path), ("grid", "method", "condition"))
     own: dict[str, Any] = {}
-    for layer in compose.read_file(path):
-        data = dict(layer.data)
-        own |= {key: data.pop(key) for key in ("grid", "method", "condition") if key in data}
-        layers.append(compose.Layer(layer.source, data))
-    section = _checked(GridSection, own.get("grid", {}), path, "grid")
+    for layer in sections:
+        own |= layer.data
+    section = series.checked(GridSection, own.get("grid", {}), path, "grid")
     methods = [
-        _checked(Method, {"name": item.pop("name", None), "sections": item}, path, f"method {place + 1}")
+        series.checked(Method, {"name": item.pop("name", None), "sections": item}, path, f"method {place + 1}")
         for place, item in enumerate(_tables(own, "method", path))
     ]
     conditions = [
-        _checked(Condition, item, path, f"condition {place + 1}")
+        series.checked(Condition, item, path, f"condition {place + 1}")
         for place, item in enumerate(_tables(own, "condition", path))
     ]
     if not methods:
@@ -125,13 +122,6 @@ def _tables(own: Mapping[str, Any], key: str, path: Path) -> list[dict[str, Any]
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         raise UserError(f"{path}: {key} must be a list of tables, like [[{key}]]")
     return [dict(item) for item in found]
-
-
-def _checked(model: Any, data: Any, path: Path, where: str) -> Any:
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        raise UserError(f"{path}: {compose.explain(error, model, where, {})}") from None
 
 
 def run_grid(grid: Grid, out: Path, device: torch.device, progress: Progress) -> list[dict[str, Any]]:
@@ -154,17 +144,11 @@ def run_grid(grid: Grid, out: Path, device: torch.device, progress: Progress) ->
 def _result(grid: Grid, cell: Cell, out: Path, device: torch.device, progress: Progress) -> dict[str, Any]:
     file = out / "cells" / f"{cell.name}.json"
     parts = assemble(cell.config)
-    resolved = json.loads(jsonable.dumps(parts.config.model_dump()))
+    resolved = series.plain(parts.config)
     conditions = {condition.name: condition.model_dump() for condition in grid.conditions}
-    if file.exists():
-        try:
-            known = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{file}: not a result ({error}); remove it to have it made again") from None
-        if known["config"] != resolved:
-            raise UserError(f"{file}: made with another configuration; choose another directory with -o")
-        if known["conditions"].keys() >= conditions.keys():
-            return known
+    known = series.read_result(file, resolved)
+    if known is not None and known["conditions"].keys() >= conditions.keys():
+        return known
     run = _trained(cell, parts, out, device, progress)
     model, loss = parts.model.to(device), parts.loss.to(device)
     loader = evaluation_loader(load_splits(parts.dataset, parts.config, ["test"])["test"], parts.config)
@@ -203,14 +187,6 @@ def _result(grid: Grid, cell: Cell, out: Path, device: torch.device, progress: P
 
 
 def _trained(cell: Cell, parts: Assembly, out: Path, device: torch.device, progress: Progress) -> Run:
-    path = out / "runs" / cell.name
-    if (path / "config.toml").is_file():
-        run = open_run(path)
-        if run.config_file.read_text(encoding="utf-8") != compose.to_toml(parts.config):
-            raise UserError(f"{path}: made with another configuration; choose another directory with -o")
-    else:
-        if path.is_dir():  # a run that was stopped while it was made: config.toml is written last
-            shutil.rmtree(path)
-        run = create_run(path, parts)
+    run = series.take_run(out / "runs" / cell.name, parts)
     Training(parts, device, progress).fit(run)
     return run

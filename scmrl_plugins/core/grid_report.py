@@ -62,7 +62,6 @@ def write(summary: Mapping[str, Any], out: Path, command: str) -> None:
 def markdown(summary: Mapping[str, Any], command: str) -> str:
     """The table, with what it was made by."""
     methods, surroundings = summary["methods"], summary["environment"]
-    packages = ", ".join(f"{name} {version}" for name, version in surroundings["packages"].items() if version)
     conditions = list(summary["conditions"])
     lines = [
         f"Accuracy in % on {summary['samples']} test samples, mean ± standard deviation over seeds. By method:",
@@ -86,12 +85,18 @@ def markdown(summary: Mapping[str, Any], command: str) -> str:
     lines += [
         f"- seeds {', '.join(map(str, seeds))}; operations are multiply-accumulates a sample if each were done; "
         "energy is an estimate, 4.6 pJ a multiply-accumulate and 0.9 pJ an accumulate, arithmetic alone",
-        f"- `{command}` on {summary['device']}, {surroundings['platform']}; {packages}",
+        made_by(command, summary["device"], surroundings),
     ]
     for name, found in methods.items():
         if found["dead_layers"]:
             lines.append(f"- {name}: neuron layers that never fired: {', '.join(found['dead_layers'])}")
     return "\n".join(lines) + "\n"
+
+
+def made_by(command: str, device: str, surroundings: Mapping[str, Any]) -> str:
+    """The line that says what made a table: command, device, system and versions."""
+    packages = ", ".join(f"{name} {version}" for name, version in surroundings["packages"].items() if version)
+    return f"- `{command}` on {device}, {surroundings['platform']}; {packages}"
 
 
 def _percent(spread: Mapping[str, Any]) -> str:
