@@ -30,6 +30,7 @@ COMMANDS = {
     "data": "data",
     "bench": "bench",
     "report": "report",
+    "sweep": "sweep",
 }
 
 
