@@ -10,7 +10,9 @@ from typing import Any
 import click
 
 from scmrl_plugins import __version__
+from scmrl_plugins.core import launch
 from scmrl_plugins.core.allocator import keep_large_blocks
+from scmrl_plugins.core.memory import out_of_memory
 from scmrl_plugins.registry import UserError, catalogue
 from scmrl_plugins.registry.errors import near
 
@@ -79,9 +81,17 @@ class CommandGroup(click.Group):
 
 def _explain(error: Exception) -> str | None:
     """One line for what is not a mistake of this program, none for what is."""
-    if _out_of_memory(error):
+    if out_of_memory(error):
         return (
             "not enough memory: make train.batch_size, model.image_size, model.embed_dims or model.steps smaller"
+        )
+    if launch.count() > 1 and (told := _lost_another(error)):
+        return told
+    if "DataLoader worker" in str(error):
+        said = str(error).strip().splitlines()[0].rstrip(". ")
+        return (
+            f"a process that reads data died: {said}; if that was for want of memory, make train.workers smaller; "
+            f"a run goes on from its last checkpoint with scmrl train RUN"
         )
     if culprit := catalogue().culprit(error):
         return culprit
@@ -90,11 +100,15 @@ def _explain(error: Exception) -> str | None:
     return None
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether torch, or Python, could not get the memory; torch says so on the CPU in words alone."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return "allocate memory" in str(error) or "out of memory" in str(error)
+def _lost_another(error: Exception) -> str | None:
+    """What to say where another process of a training has ended, which says why; nothing where we launched it."""
+    from scmrl_plugins.core.processes import lost
+
+    if not lost(error):
+        return None
+    if os.environ.get(launch.PARENT):
+        sys.exit(launch.LOST)
+    return "another process of this training has ended, which says why; go on with scmrl train RUN"
 
 
 def _fail(message: str, code: int) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from scmrl_plugins.cli import options
+from scmrl_plugins.cli import options, output
 from scmrl_plugins.registry.errors import UserError
 
 
@@ -14,8 +15,27 @@ from scmrl_plugins.registry.errors import UserError
 @options.experiment
 @options.device
 @click.option("-o", "--output", "run", metavar="RUN", help="Where the run goes; default runs/DATASET-FUSION-NNN.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 1024),
+    help="So many processes on this machine, a GPU each, or sharing the CPU; torchrun starts them on several.",
+)
+@click.option(
+    "--auto-batch",
+    is_flag=True,
+    help="Where a step would not fit the memory, smaller batches whose gradients are accumulated.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done, and what time and memory it takes.")
 @options.plugin
-def command(existing: str | None, device: str, run: str | None, **experiment: Any) -> None:
+def command(
+    existing: str | None,
+    device: str,
+    run: str | None,
+    processes: int | None,
+    auto_batch: bool,
+    dry_run: bool,
+    **experiment: Any,
+) -> None:
     """Train a model and test it; with RUN, go on with a run that was built or interrupted."""
     if existing and (fixed := options.given(experiment)):
         raise UserError(
@@ -24,39 +44,70 @@ def command(existing: str | None, device: str, run: str | None, **experiment: An
         )
     if existing and run is not None:
         raise UserError(f"-o {run}: the run {existing} is trained where it is; leave -o out")
+    if existing and auto_batch:
+        raise UserError(
+            f"{existing} keeps its own configuration: leave --auto-batch out, or start a new run "
+            f"with -c {existing}/config.toml"
+        )
     config = None if existing else options.compose(experiment)
+    from scmrl_plugins.core import launch
+
+    among = launch.count()
+    if processes is not None and among not in (1, processes):
+        raise UserError(f"--processes {processes}: this is one of {among} already; leave --processes out")
+    if processes is not None and among < processes and not dry_run:
+        sys.exit(launch.Team(processes, sys.argv[1:]).wait())
+    launch.watch_parent()
     from scmrl_plugins.core import devices
     from scmrl_plugins.core.assembly import assemble
     from scmrl_plugins.core.run import check_free, next_directory, open_run
 
     place = devices.resolve(device)
-    if config is None:
-        target = open_run(str(existing))
-        fit(target.assemble(), place, target.path, target)
+    target = open_run(existing) if existing else None
+    parts = assemble(config) if config is not None else target.assemble() if target else None
+    assert parts is not None
+    if auto_batch:
+        from scmrl_plugins.core.plan import fitting
+        from scmrl_plugins.core.progress import Progress
+
+        parts = fitting(parts, place, processes or among, Progress() if launch.first() else Progress.silent())
+    if dry_run:
+        from scmrl_plugins.core import plan
+
+        output.table("Plan", plan.make(parts, place, processes or among).rows)
         return
-    stem = f"{config.dataset.name}-{config.fusion.name}".replace(":", "-")
-    path = check_free(next_directory(Path("runs"), stem) if run is None else run)
-    fit(assemble(config), place, path)
+    if target:
+        fit(parts, place, target.path, target)
+        return
+    stem = f"{parts.config.dataset.name}-{parts.config.fusion.name}".replace(":", "-")
+    path = next_directory(Path("runs"), stem) if run is None else Path(run)
+    fit(parts, place, check_free(path) if launch.first() else path)
 
 
 def fit(parts: Any, place: Any, path: Path, run: Any = None) -> Any:
     """Train with progress on standard error, say the result and where it is, and return the run.
 
-    A new run is made at ``path`` once the data and the recipe have proved usable.
+    A new run is made at ``path`` once the data and the recipe have proved usable. Of several processes, the main
+    one makes it, and speaks.
     """
     from scmrl_plugins.core.measure import dead_layers
     from scmrl_plugins.core.progress import Progress
-    from scmrl_plugins.core.run import create_run
+    from scmrl_plugins.core.run import create_run, open_run
     from scmrl_plugins.core.training import Training
 
     with Progress() as progress:
         training = Training(parts, place, progress)
-        run = run or create_run(path, parts)
+        main = training.processes.main
+        if run is None:
+            path = training.processes.told(create_run(path, parts).path if main else path)
+            run = open_run(path)
         try:
             result = training.fit(run)
         except KeyboardInterrupt:
-            progress.line(f"go on with scmrl train {path}")
+            training.progress.line(f"go on with scmrl train {path}")
             raise
+    if not main:
+        return run
     protocol = parts.config.train.protocol
     click.echo(f"test accuracy {result.accuracy:.2%} of {result.n} samples ({protocol} protocol)")
     if dead := dead_layers(result.firing_rates):

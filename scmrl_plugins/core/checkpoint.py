@@ -50,8 +50,14 @@ def load_weights(path: Path, module: nn.Module) -> None:
     _fill(path, module, tensors)
 
 
-def save_training(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
-    """Write weights, optimiser and position of a run."""
+def save_training(
+    path: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: TrainingState,
+    scaler: torch.amp.GradScaler | None = None,
+) -> None:
+    """Write weights, optimiser and position of a run, and in half precision what scales its loss."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     scalars: dict[str, Any] = {}
     for index, values in optimizer.state_dict()["state"].items():
@@ -67,17 +73,24 @@ def save_training(path: Path, module: nn.Module, optimizer: torch.optim.Optimize
             "state": json.dumps(asdict(state)),
             "optimizer": json.dumps(scalars),
             "optimizer_type": type(optimizer).__name__,
+            "scaler": json.dumps(scaler.state_dict() if scaler else {}),
         },
     )
 
 
-def load_training(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
-    """Read what ``save_training`` wrote into the given module and optimiser; ``UserError`` as above."""
+def load_training(
+    path: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None = None,
+) -> TrainingState:
+    """Read what ``save_training`` wrote into what is given; ``UserError`` as above."""
     tensors, metadata = _read(path)
     moments: dict[int, dict[str, Any]] = {}
     flat = {name.removeprefix("optimizer."): t for name, t in tensors.items() if name.startswith("optimizer.")}
     try:
         state = TrainingState(**json.loads(metadata["state"]))
+        scaling = json.loads(metadata.get("scaler", "{}"))
         for name, value in {**flat, **json.loads(metadata["optimizer"])}.items():
             index, _, key = name.partition(".")
             moments.setdefault(int(index), {})[key] = value
@@ -95,6 +108,8 @@ def load_training(path: Path, module: nn.Module, optimizer: torch.optim.Optimize
         raise UserError(
             f"{path}: the state of another optimiser ({error!r}): was train.optimizer changed?"
         ) from None
+    if scaler and scaling:
+        scaler.load_state_dict(scaling)
     return state
 
 

@@ -41,7 +41,7 @@ class TrainConfig(ComponentConfig):
     """The recipe; the defaults are the published one."""
 
     epochs: int = Field(100, ge=1, description="passes over the training split")
-    batch_size: int = Field(128, ge=1, description="samples a step")
+    batch_size: int = Field(128, ge=1, description="samples a step, of all processes together")
     lr: float | None = Field(None, gt=0, description="learning rate; none: 5e-3 batch_size / 1024")
     optimizer: str = Field("adamw", description="name of one of timm's optimisers")
     weight_decay: float = Field(1e-4, ge=0)
@@ -80,6 +80,17 @@ class TrainConfig(ComponentConfig):
         10.0, gt=0, description="a checkpoint within an epoch when so much time has passed"
     )
     checkpoint_steps: int | None = Field(None, ge=1, description="a checkpoint every so many steps of an epoch")
+    sync_batch_norm: bool = Field(
+        True,
+        description="of several processes: batch norm over all their samples, as one process does it; else each "
+        "over its own",
+    )
+    log_steps: int = Field(10, ge=1, description="a line of metrics every so many steps of an epoch")
+    trackers: tuple[str, ...] = Field(
+        ("tensorboard",),
+        strict=False,
+        description="what else gets the metrics, of accelerate's trackers: tensorboard, wandb, mlflow, ...",
+    )
 
 
 class DataConfig(ComponentConfig):

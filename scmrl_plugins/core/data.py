@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,9 @@ from torch.utils.data import DataLoader, Sampler
 from scmrl_plugins.core.config import ExperimentConfig
 from scmrl_plugins.core.features import FeatureSplit, FeatureStore, Outcome, alone
 from scmrl_plugins.core.interfaces import BadFileError, Dataset
+from scmrl_plugins.core.processes import Processes
 from scmrl_plugins.core.progress import Progress
-from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry import UserError, catalogue
 
 Batch = dict[str, Tensor]
 SPLITS = ("train", "validation", "test")
@@ -212,24 +214,30 @@ class TrainingData(torch.utils.data.Dataset):
             return split.sample(index, training=True)
 
 
-class EpochSampler(Sampler[Draw]):
-    """The order of one epoch: a permutation that follows from the seed and the epoch alone.
+class EpochSampler(Sampler[list[Draw]]):
+    """The batches of one epoch, of a permutation that follows from the seed and the epoch alone.
 
-    ``start``: how many of its samples an earlier process has trained on.
+    Of each batch a process gets its share, so that the batches are the same for any number of processes.
+    ``start``: how many of the epoch's samples a run that goes on has trained on.
     """
 
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch, self.start = length, seed, 0, 0
+    def __init__(self, length: int, batch_size: int, seed: int, processes: Processes | None = None) -> None:
+        self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.processes = processes or Processes()
+        self.epoch, self.start = 0, 0
 
     def __len__(self) -> int:
-        return self.length - self.start
+        return math.ceil((self.length - self.start) / self.batch_size)
 
     def order(self) -> list[int]:
         """The samples of the whole epoch."""
         return np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
 
-    def __iter__(self) -> Iterator[Draw]:
-        return (Draw(self.epoch, place) for place in self.order()[self.start :])
+    def __iter__(self) -> Iterator[list[Draw]]:
+        order = self.order()
+        for start in range(self.start, self.length, self.batch_size):
+            batch = order[start : start + self.batch_size]
+            yield [Draw(self.epoch, place) for place in self.processes.share(batch)]
 
 
 def collate(rows: Sequence[Mapping[str, np.ndarray]]) -> Batch:
@@ -238,25 +246,75 @@ def collate(rows: Sequence[Mapping[str, np.ndarray]]) -> Batch:
 
 
 def training_loader(
-    splits: Sequence[FeatureSplit], config: ExperimentConfig
-) -> tuple[DataLoader[Batch], EpochSampler]:
-    """Batches of all the given splits together, in an order drawn anew each epoch (``sampler.epoch``)."""
-    data = TrainingData(splits, config.train.seed)
-    sampler = EpochSampler(len(data), config.train.seed)
-    return _loader(data, config, sampler), sampler
+    splits: Sequence[FeatureSplit], config: ExperimentConfig, processes: Processes | None = None
+) -> tuple[Loader, EpochSampler]:
+    """Batches of all the given splits together, in an order drawn anew each epoch (``sampler.epoch``).
+
+    Raises ``UserError`` where the last batch of an epoch has not a sample for each process.
+    """
+    data, size = TrainingData(splits, config.train.seed), config.train.batch_size
+    sampler = EpochSampler(len(data), size, config.train.seed, processes)
+    last, count = len(data) % size or size, sampler.processes.count
+    if last < count:
+        raise UserError(
+            f"train.batch_size = {size} leaves {last} of {len(data)} samples for the last batch of an epoch, and "
+            f"each of {count} processes needs one: choose another batch size, or fewer processes"
+        )
+    return Loader(data, config, sampler), sampler
 
 
-def evaluation_loader(split: FeatureSplit, config: ExperimentConfig) -> DataLoader[Batch]:
-    """Batches of a split in its own order."""
-    return _loader(split, config, None)
+def evaluation_loader(split: FeatureSplit, config: ExperimentConfig, processes: Processes | None = None) -> Loader:
+    """Batches of a split in its own order; of several processes each takes every so many-th batch."""
+    processes, size = processes or Processes(), config.train.batch_size
+    starts = range(0, len(split), size)[processes.rank :: processes.count]
+    return Loader(split, config, [range(start, min(start + size, len(split))) for start in starts])
 
 
-def _loader(data: Any, config: ExperimentConfig, sampler: EpochSampler | None) -> DataLoader[Batch]:
-    return DataLoader(
-        data,
-        batch_size=config.train.batch_size,
-        sampler=sampler,
-        num_workers=config.train.workers,
-        collate_fn=collate,
-        persistent_workers=config.train.workers > 0,
-    )
+class Loader:
+    """Batches of samples, read by as many processes as ``train.workers`` says, or by this one.
+
+    What goes wrong with a sample is raised here as it was in the process that read it.
+    """
+
+    def __init__(self, data: Any, config: ExperimentConfig, batches: Any) -> None:
+        self.dataset, self.batches = data, batches
+        self._loader: DataLoader[Any] = DataLoader(
+            _Reader(data),
+            batch_sampler=batches,
+            num_workers=config.train.workers,
+            collate_fn=_collate_or_fail,
+            persistent_workers=config.train.workers > 0,
+        )
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._loader:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+class _Reader(torch.utils.data.Dataset):
+    """A data set whose errors are values, as torch would put a process's traceback into their message."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __getitem__(self, place: Any) -> Any:
+        if torch.utils.data.get_worker_info() is None:
+            return self.data[place]
+        try:
+            return self.data[place]
+        except UserError as error:
+            return error
+        except Exception as error:
+            culprit = catalogue().culprit(error)
+            if culprit is None:
+                raise
+            return UserError(culprit)
+
+
+def _collate_or_fail(rows: Sequence[Any]) -> Batch | UserError:
+    return next((row for row in rows if isinstance(row, UserError)), None) or collate(rows)

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scmrl_plugins.core.interfaces import MODALITIES, ModelOutput
 from scmrl_plugins.core.model import AudioVisualModel
+from scmrl_plugins.core.processes import Processes
 
 
 @dataclass
@@ -60,6 +61,12 @@ class FiringRates:
     def _count(self, name: str, out: Tensor) -> None:
         self._spikes[name] += torch.count_nonzero(out)  # read at the end: a GPU is not waited for here
         self._total[name] += out.numel()
+
+    def add_up(self, processes: Processes) -> None:
+        """Take the counts of all processes together."""
+        counts = [[int(self._spikes[name]), self._total[name]] for name, _ in self.layers]
+        for (name, _), (spikes, total) in zip(self.layers, processes.total(torch.tensor(counts)), strict=True):
+            self._spikes[name], self._total[name] = int(spikes), int(total)
 
     @property
     def rates(self) -> dict[str, float]:

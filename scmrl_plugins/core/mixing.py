@@ -13,17 +13,19 @@ from scmrl_plugins.core.data import Batch
 
 
 class Mixed(NamedTuple):
-    """``inputs`` of which ``share`` is the sample's own and the rest that of sample ``partner [B]``."""
+    """``inputs`` of which ``own / whole`` is the sample's own and the rest that of sample ``partner [B]``."""
 
     inputs: Batch
     partner: Tensor
-    share: float
+    own: float
+    whole: float
 
 
 def mix(inputs: Batch, config: DataConfig, rng: np.random.Generator) -> Mixed | None:
     """Mix the modalities of a batch as the configuration says; none where it says nothing.
 
-    The loss of a mixed batch is ``share L(target) + (1 - share) L(target[partner])``, which any loss can be given.
+    The loss of a mixed batch is ``share L(target) + (1 - share) L(target[partner])``, which any loss can be given;
+    ``share = own / whole``, and of a batch in several parts both add up.
     ``mixup``: ``x' = s x + (1 - s) x[partner]`` with ``s ~ Beta(a, a)``, one for the batch and both modalities
     (Zhang et al., arXiv 1710.09412). ``event_mix``: see ``event_mask``; ``share`` is that of the sample's own
     events in the batch (after Shen et al., arXiv 2205.11930). Both modalities go with the same partner.
@@ -31,11 +33,11 @@ def mix(inputs: Batch, config: DataConfig, rng: np.random.Generator) -> Mixed | 
     if not config.mixup and not config.event_mix:
         return None
     first = next(iter(inputs.values()))
+    volume = float(rng.beta(config.mixup or config.event_mix, config.mixup or config.event_mix))
     partner = torch.from_numpy(rng.permutation(len(first))).to(first.device)
     if config.mixup:
-        share = float(rng.beta(config.mixup, config.mixup))
-        return Mixed({name: torch.lerp(x[partner], x, share) for name, x in inputs.items()}, partner, share)
-    volume = float(rng.beta(config.event_mix, config.event_mix))
+        inputs = {name: torch.lerp(x[partner], x, volume) for name, x in inputs.items()}
+        return Mixed(inputs, partner, volume * len(first), len(first))
     mixed, own, total = {}, 0.0, 0.0
     for name, x in inputs.items():
         steps = x.shape[1] if x.dim() == 5 else 1
@@ -44,7 +46,7 @@ def mix(inputs: Batch, config: DataConfig, rng: np.random.Generator) -> Mixed | 
         mixed[name] = torch.where(mask, x, x[partner])
         kept, brought = (x.abs() * mask).sum(), (x[partner].abs() * ~mask).sum()
         own, total = own + float(kept), total + float(kept + brought)
-    return Mixed(mixed, partner, own / total if total else volume)
+    return Mixed(mixed, partner, own, total) if total else Mixed(mixed, partner, volume, 1.0)
 
 
 def event_mask(shape: tuple[int, int, int], volume: float, rng: np.random.Generator) -> Tensor:

@@ -27,6 +27,11 @@ class Progress:
         )
         self._task: Any = None
 
+    @classmethod
+    def silent(cls) -> Progress:
+        """One that says nothing."""
+        return cls(Console(quiet=True))
+
     def __enter__(self) -> Progress:
         if self.console.is_terminal:
             self._live.__enter__()

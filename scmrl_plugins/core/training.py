@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
-from timm.optim import create_optimizer_v2, param_groups_weight_decay
-from timm.scheduler import create_scheduler_v2
+from accelerate.utils import send_to_device, set_seed
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from scmrl_plugins.core import checkpoint, report
+from scmrl_plugins.core import checkpoint, memory, plan, recipe, report, trackers
 from scmrl_plugins.core.assembly import Assembly
 from scmrl_plugins.core.checkpoint import TrainingState
-from scmrl_plugins.core.config import ExperimentConfig, TrainConfig
+from scmrl_plugins.core.config import TrainConfig
 from scmrl_plugins.core.data import Batch, evaluation_loader, prepare, training_loader
 from scmrl_plugins.core.evaluation import Evaluation, evaluate
 from scmrl_plugins.core.features import FeatureSplit
 from scmrl_plugins.core.interrupts import Interrupts
 from scmrl_plugins.core.mixing import mix
 from scmrl_plugins.core.model import AudioVisualModel
+from scmrl_plugins.core.processes import accelerator
 from scmrl_plugins.core.progress import Progress
 from scmrl_plugins.core.run import Run
+from scmrl_plugins.core.synchronous import synchronize
 from scmrl_plugins.registry import UserError
-from scmrl_plugins.registry.errors import near
 
 _TERM = "term "
 """How the sums name the terms of the loss."""
@@ -58,67 +58,94 @@ class Training:
     """
 
     def __init__(self, parts: Assembly, device: torch.device, progress: Progress) -> None:
-        self.parts, self.device, self.progress = parts, device, progress
+        self.parts = parts
         self.recipe: TrainConfig = parts.config.train
         self.published = self.recipe.protocol == "published"
         self.chooser = "test" if self.published else "validation"
         self.state = TrainingState()
+        trackers.check(self.recipe.trackers)
+        self.accelerator, self.processes = accelerator(device, self.recipe.precision)
+        self.device = self.accelerator.device
+        self.progress = progress if self.processes.main else Progress.silent()
 
-        self.data = prepare(parts.dataset, parts.config, progress=progress)
+        if not self.processes.main:
+            self.processes.wait()  # for the main one to compute the features and say so
+        self.data = prepare(parts.dataset, parts.config, progress=self.progress)
+        if self.processes.main:
+            self.processes.wait()
         self.splits = self.data.splits
         if self.data.bad:
-            progress.line(f"{len(self.data.bad)} bad files are left out; the run lists them in skipped.json")
+            self.progress.line(f"{len(self.data.bad)} bad files are left out; the run lists them in skipped.json")
         fitted = ["train", "validation"] if self.published else ["train"]
-        loader, self.sampler = training_loader([self.splits[name] for name in fitted], parts.config)
-        self.training_data: Any = loader.dataset
+        self.loader, self.sampler = training_loader(
+            [self.splits[name] for name in fitted], parts.config, self.processes
+        )
 
-        self.accelerator = _accelerator(device, self.recipe)
-        self.module = nn.ModuleDict({"model": parts.model, "loss": parts.loss}).to(device)
-        self.frozen = _freeze(parts.model, self.recipe)
-        optimizer = _optimizer(self.module, parts.config)
+        if self.processes.count > 1 and self.recipe.sync_batch_norm:
+            synchronize(parts.model, self.processes)
+        self.module = nn.ModuleDict({"model": parts.model, "loss": parts.loss}).to(self.device)
+        self.frozen = recipe.freeze(parts.model, self.recipe)
+        optimizer = recipe.optimizer(self.module, parts.config)
         self.average = ModelEmaV3(parts.model, decay=self.recipe.ema) if self.recipe.ema else None
         if self.average:
             self.module["average"] = self.average.module  # so that checkpoints have it
         self.judged = self.average.module if self.average else parts.model
-        self.scheduler, _ = create_scheduler_v2(
-            optimizer,
-            sched="cosine",
-            num_epochs=self.recipe.epochs,
-            warmup_epochs=self.recipe.warmup_epochs or 0,
-            warmup_lr=self.recipe.warmup_lr,
-            min_lr=self.recipe.min_lr,
-        )
-        self.model, self.loss, self.optimizer, self.loader = self.accelerator.prepare(
-            parts.model, parts.loss, optimizer, loader
-        )
+        self.scheduler = recipe.schedule(optimizer, self.recipe)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch, about how accelerate calls it
+            self.model, self.optimizer = self.accelerator.prepare(parts.model, optimizer)
+        # Every process computes the loss of the whole batch, so its gradients need not be brought together.
+        self.loss = self.accelerator.prepare_model(parts.loss, evaluation_mode=True)
 
-    def fit(self, run: Run) -> Evaluation:
+    def fit(self, run: Run, after_epoch: Callable[[Mapping[str, Any]], None] | None = None) -> Evaluation:
         """Train to the end of the recipe, from the newest checkpoint of the run or from its saved weights.
 
-        Returns the test result of the best epoch, which is also the last line of the run's metrics. Ctrl-C or
-        SIGTERM finishes the step, saves, and raises ``KeyboardInterrupt``. Raises ``UserError`` where another
-        process trains the run, or something of it is damaged or cannot be written.
+        ``after_epoch`` gets the figures of each epoch trained here, once they are saved. Returns the test result
+        of the best epoch, which is also the last line of the run's metrics. Ctrl-C or SIGTERM finishes the step,
+        saves, and raises ``KeyboardInterrupt``. Raises ``UserError`` where another process trains the run, or
+        something of it is damaged or cannot be written.
         """
-        with run.locked(), Interrupts() as interrupts:
-            self._resume(run)
+        with self._alone(run), Interrupts() as interrupts:
+            try:
+                self._resume(run)
+                trackers.start(self.accelerator, self.recipe.trackers, run, self._steps_done)
+                return self._fit(run, interrupts, after_epoch)
+            finally:
+                self.accelerator.end_training()
+
+    def _fit(
+        self, run: Run, interrupts: Interrupts, after_epoch: Callable[[Mapping[str, Any]], None] | None
+    ) -> Evaluation:
+        if self.processes.main:
             run.write_skipped(self.data.bad)
-            if self.recipe.on_nan == "rollback" and not run.checkpoints():
-                self._save(run)
-            while self.state.epoch < self.recipe.epochs and not self._patient_enough():
-                self._epoch(run, interrupts)
-            checkpoint.load_weights(run.weights_file, self.parts.model)
-            result = self._evaluate(self.parts.model, self.splits["test"], "test")
-            run.add_metrics(
-                {
-                    "split": "test",
-                    "protocol": self.recipe.protocol,
-                    "best_epoch": self.state.best_epoch,
-                    "skipped": len(self.data.bad),
-                }
-                | result.as_dict()
-            )
-            report.write(run)
+        if self.recipe.on_nan == "rollback" and not run.checkpoints():
+            self._save(run)
+        while self.state.epoch < self.recipe.epochs and not self._patient_enough():
+            figures = self._epoch(run, interrupts)
+            if after_epoch:
+                after_epoch(figures)
+        self.processes.wait()  # for the weights of the best epoch
+        checkpoint.load_weights(run.weights_file, self.parts.model)
+        result = self._evaluate(self.parts.model, self.splits["test"], "test")
+        if self.processes.main:
+            self._conclude(run, result)
         return result
+
+    def _alone(self, run: Run) -> contextlib.AbstractContextManager[None]:
+        """The run's lock, which is the main process's."""
+        return run.locked() if self.processes.main else contextlib.nullcontext()
+
+    def _conclude(self, run: Run, result: Evaluation) -> None:
+        """The test result as the last line of the metrics, and the report."""
+        figures = {
+            "split": "test",
+            "protocol": self.recipe.protocol,
+            "best_epoch": self.state.best_epoch,
+            "skipped": len(self.data.bad),
+        }
+        run.add_metrics(figures | result.as_dict())
+        self.accelerator.log({"test_accuracy": result.accuracy, "test_loss": result.loss}, step=self._steps_done)
+        report.write(run)
 
     def _patient_enough(self) -> bool:
         """Whether no epoch was better than the best for as long as the recipe waits."""
@@ -134,7 +161,7 @@ class Training:
         damaged: list[str] = []
         for path in reversed(saved):
             try:
-                self.state = checkpoint.load_training(path, self.module, self.optimizer.optimizer)
+                self.state = self._load(path)
             except checkpoint.DamagedFileError as error:
                 damaged.append(str(error))
                 continue
@@ -144,9 +171,10 @@ class Training:
         else:
             if damaged:
                 raise UserError(f"{damaged[0]}; no checkpoint before it is whole: train again with -c config.toml")
+        self.processes.wait()  # for all to have read, before one writes
         lines = run.metrics()
         kept = [line for line in lines if _position(line) <= (self.state.epoch, self.state.step)]
-        if kept != lines:
+        if kept != lines and self.processes.main:
             # A stop while saving leaves a line without its checkpoint, or a checkpoint without its best weights.
             run.write_metrics(kept)
         if saved:
@@ -155,8 +183,8 @@ class Training:
             done = f"epoch {self.state.epoch}" + (f", step {self.state.step}" if self.state.step else "")
             self.progress.line(f"going on after {done} of {self.recipe.epochs} epochs")
 
-    def _epoch(self, run: Run, interrupts: Interrupts) -> None:
-        """The rest of an epoch, its validation, and the checkpoint after it."""
+    def _epoch(self, run: Run, interrupts: Interrupts) -> Mapping[str, Any]:
+        """The rest of an epoch, its validation, and the checkpoint after it; its figures."""
         epoch, state = self.state.epoch, self.state
         started = time.monotonic()
         self._train(run, interrupts)
@@ -182,7 +210,7 @@ class Training:
         if (chosen.accuracy, -chosen.loss) > (state.best_accuracy, -state.best_loss):
             state.best_epoch, state.best_accuracy, state.best_loss = epoch + 1, chosen.accuracy, chosen.loss
         # In this order, so that a run stopped in between goes on as the same run.
-        run.add_metrics(figures)
+        self._note(run, figures)
         self._save(run)
         if state.best_epoch == epoch + 1:
             self._save_weights(run)
@@ -190,8 +218,9 @@ class Training:
             f"epoch {epoch + 1}/{self.recipe.epochs}  loss {figures['train_loss']:.3f}  "
             f"accuracy {figures['train_accuracy']:.2%}  {self.chooser} {chosen.accuracy:.2%}"
         )
-        if interrupts.asked:
+        if self.processes.any(interrupts.asked):
             raise KeyboardInterrupt
+        return figures
 
     def _train(self, run: Run, interrupts: Interrupts) -> None:
         """The steps of an epoch that are left; what they sum up to goes into the state."""
@@ -204,26 +233,56 @@ class Training:
             module.eval()  # its statistics stay too
         steps = math.ceil(len(self.loader) / self.recipe.accumulate)
         self.progress.stage(f"epoch {epoch + 1}/{self.recipe.epochs}", steps)
-        saved = time.monotonic()
+        saved = noted = time.monotonic()
         batches = iter(self.loader)
         while step := list(itertools.islice(batches, self.recipe.accumulate)):
             # Every draw of a step follows from seed, epoch and step, so a run that went on is the same run.
-            set_seed(_seed(*self._place))
+            set_seed(_seed(*self._place, *self._own_words))
             # A forward pass of what is not finite leaves its mark in the statistics of batch norm.
             keeps = self.recipe.on_nan == "skip"
             buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()} if keeps else {}
-            if complaint := self._step(step):
+            if complaint := self._enough_memory_for(step):
                 self._not_finite(run, complaint, buffers)
             else:
                 state.sums["lost in a row"] = 0
             state.step += 1
             n = max(1, state.sums.get("samples", 0))
             self.progress.advance(loss=state.sums.get("loss", 0.0) / n, accuracy=state.sums.get("correct", 0) / n)
-            if self._due(time.monotonic() - saved) or interrupts.asked:
+            if not complaint and state.step % self.recipe.log_steps == 0:
+                now = time.monotonic()
+                place = {"step": state.step, "of_epoch": epoch + 1}
+                self._note(run, place | self.last | {"seconds": round(now - noted, 3)})
+                noted = now
+            stop = self.processes.any(interrupts.asked)
+            if self._due(time.monotonic() - saved) or stop:
                 self._save(run)
                 saved = time.monotonic()
-            if interrupts.asked:
+            if stop:
                 raise KeyboardInterrupt
+
+    def _enough_memory_for(self, step: list[Batch]) -> str:
+        """``_step``; ``UserError`` where it takes more memory than there is, with the batch that would fit."""
+        try:
+            return self._step(step)
+        except Exception as error:
+            if not memory.out_of_memory(error):
+                raise
+            step.clear()
+        # Behind the error, whose frames held what the step had made.
+        self.optimizer.zero_grad()
+        raise UserError(plan.complaint(self.parts, self.device, self.processes.count))
+
+    def _note(self, run: Run, figures: Mapping[str, Any]) -> None:
+        """A line of the metrics, which trackers get too."""
+        if self.processes.main:
+            run.add_metrics(figures)
+            self.accelerator.log(trackers.scalars(figures), step=self._steps_done)
+
+    @property
+    def _steps_done(self) -> int:
+        """Of the whole run."""
+        samples = self.sampler.length
+        return self.state.epoch * math.ceil(samples / self._samples_a_step) + self.state.step
 
     @property
     def _samples_a_step(self) -> int:
@@ -235,24 +294,33 @@ class Training:
 
     def _step(self, batches: list[Batch]) -> str:
         """One step of the optimiser on one batch, or on several; what is not finite, if anything: no step then."""
-        state = self.state
-        total = sum(len(batch["label"]) for batch in batches)
+        state, everyone = self.state, self.processes
+        start = state.step * self._samples_a_step
+        total = min(self._samples_a_step, self.sampler.length - start)
         found: dict[str, float] = {"samples": total}
         for place, batch in enumerate(batches):
+            n = min(self.recipe.batch_size, total - place * self.recipe.batch_size)
+            batch = send_to_device(batch, self.device)
             target = batch.pop("label")
             mixed = mix(batch, self.parts.config.data, np.random.default_rng([*self._place, place]))
-            output = self.model(**(mixed.inputs if mixed else batch))
-            loss, parts = self.loss(output, target)
-            if mixed:
-                loss = torch.lerp(self.loss(output, target[mixed.partner])[0], loss, mixed.share)
-            value, n = loss.item(), len(target)
-            if not math.isfinite(value):
-                return f"the loss is {value}"
-            self.accelerator.backward(loss * (n / total) if len(batches) > 1 else loss)
-            summands = {"loss": value * n, "correct": float((output.logits.argmax(1) == target).sum())}
+            last = place == len(batches) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
+                output = everyone.whole_output(self.model(**(mixed.inputs if mixed else batch)), n)
+                targets = everyone.whole(target, n)
+                loss, parts = self.loss(output, targets)
+                if mixed:
+                    own, whole = everyone.total(torch.tensor([mixed.own, mixed.whole], dtype=torch.float64))
+                    other, _ = self.loss(output, everyone.whole(target[mixed.partner], n))
+                    loss = torch.lerp(other, loss, float(own / whole))
+                value = loss.item()
+                if not math.isfinite(value):
+                    return f"the loss is {value}"
+                self.accelerator.backward(loss * (n / total) if len(batches) > 1 else loss)
+            summands = {"loss": value * n, "correct": float((output.logits.argmax(1) == targets).sum())}
             summands |= {f"{_TERM}{name}": term.item() * n for name, term in parts.items()}
             for name, summand in summands.items():
                 found[name] = found.get(name, 0.0) + summand
+        everyone.average_statistics(self.parts.model)
         if not math.isfinite(norm := self._gradient_norm()):
             return f"the norm of the gradient is {norm}"
         self.optimizer.step()
@@ -261,12 +329,23 @@ class Training:
             self.average.update(self.parts.model)
         for name, summand in found.items():
             state.sums[name] = state.sums.get(name, 0.0) + summand
+        self.last = {
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "loss": found["loss"] / total,
+            "accuracy": found["correct"] / total,
+            "gradient_norm": norm,
+        }
         return ""
 
     @property
     def _place(self) -> tuple[int, int, int]:
         """What the draws of a step follow from."""
         return self.recipe.seed, self.state.epoch, self.state.step
+
+    @property
+    def _own_words(self) -> list[int]:
+        """What else the draws of a process follow from, so that each makes its own; alone as the main one."""
+        return [] if self.processes.main else [self.processes.rank]
 
     def _gradient_norm(self) -> float:
         """The norm of the gradient, which is clipped if the recipe says so."""
@@ -283,7 +362,7 @@ class Training:
         state, sums = self.state, self.state.sums
         self.optimizer.zero_grad()
         start = state.step * self._samples_a_step
-        names = self.training_data.ids(self.sampler.order()[start : start + self._samples_a_step])
+        names = self.loader.dataset.ids(self.sampler.order()[start : start + self._samples_a_step])
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         place = f"{complaint} in epoch {state.epoch + 1}, step {state.step + 1} (samples {shown})"
         sums["lost"], sums["lost in a row"] = sums.get("lost", 0) + 1, sums.get("lost in a row", 0) + 1
@@ -298,25 +377,36 @@ class Training:
                     buffer.copy_(buffers[name])
             self.progress.line(f"warning: {place}: the step is left out")
         else:
+            self.processes.wait()  # for what the main one saved
             path = run.checkpoints()[-1]
-            checkpoint.load_training(path, self.module, self.optimizer.optimizer)
+            self._load(path)
+            self.processes.wait()  # before it saves the next
             self.progress.line(f"warning: {place}: back to the weights of {path.name}, going on behind that step")
 
     def _evaluate(self, model: AudioVisualModel, split: FeatureSplit, name: str) -> Evaluation:
-        set_seed(_seed(self.recipe.seed, self.state.epoch, _EVALUATION))  # for encoders that draw
-        loader = evaluation_loader(split, self.parts.config)
+        # For encoders that draw.
+        set_seed(_seed(self.recipe.seed, self.state.epoch, _EVALUATION, *self._own_words))
+        loader = evaluation_loader(split, self.parts.config, self.processes)
         self.progress.stage(name, len(loader))
-        return evaluate(model, self.parts.loss, loader, self.device, progress=self.progress)
+        return evaluate(
+            model, self.parts.loss, loader, self.device, progress=self.progress, processes=self.processes
+        )
+
+    def _load(self, path: Path) -> TrainingState:
+        return checkpoint.load_training(path, self.module, self.optimizer.optimizer, self.accelerator.scaler)
 
     def _save(self, run: Run) -> None:
+        if not self.processes.main:
+            return
         path = run.checkpoint_file(self.state.epoch, self.state.step)
-        checkpoint.save_training(path, self.module, self.optimizer.optimizer, self.state)
+        checkpoint.save_training(path, self.module, self.optimizer.optimizer, self.state, self.accelerator.scaler)
         for old in run.checkpoints()[: -self.recipe.keep_checkpoints]:
             old.unlink()
 
     def _save_weights(self, run: Run) -> None:
-        metadata = {"epoch": str(self.state.epoch)}
-        checkpoint.save_weights(run.weights_file, self.judged, metadata)
+        if self.processes.main:
+            metadata = {"epoch": str(self.state.epoch)}
+            checkpoint.save_weights(run.weights_file, self.judged, metadata)
 
 
 def _seed(*words: int) -> int:
@@ -325,68 +415,6 @@ def _seed(*words: int) -> int:
 
 def _position(line: Mapping[str, Any]) -> tuple[float, float]:
     """After which epoch, and step of the next one, a line of the metrics was written; test results come last."""
+    if "of_epoch" in line:
+        return line["of_epoch"] - 1, line["step"]
     return line.get("epoch", math.inf), 0
-
-
-def _accelerator(device: torch.device, recipe: TrainConfig) -> Accelerator:
-    precision = {"fp32": "no"}.get(recipe.precision, recipe.precision)
-    if not PartialState().use_distributed:
-        # Accelerate keeps one state a process and refuses another precision or device than the first's.
-        AcceleratorState._reset_state(reset_partial_state=True)
-    try:
-        return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
-    except (ValueError, RuntimeError) as error:
-        raise UserError(f"train.precision = {recipe.precision!r} does not work on {device}: {error}") from None
-
-
-def _optimizer(module: nn.Module, config: ExperimentConfig) -> torch.optim.Optimizer:
-    recipe = config.train
-    try:
-        groups: Any = _scaled_groups(module, config) if recipe.lr_scale else module
-        return create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay)
-    except (ValueError, AssertionError, ImportError) as error:
-        raise UserError(f"train.optimizer = {recipe.optimizer!r}: timm cannot make it: {error}") from None
-
-
-def _scaled_groups(module: nn.Module, config: ExperimentConfig) -> list[dict[str, Any]]:
-    """timm's groups of parameters, divided by the factor of their learning rate, which its schedules know."""
-    scales = config.train.lr_scale
-    names = {id(parameter): name.removeprefix("model.") for name, parameter in module.named_parameters()}
-    for part in scales:
-        if not any(_is_in(name, part) for name in names.values()):
-            parts = sorted({prefix for name in names.values() for prefix in _prefixes(name)})
-            where = near(part, parts) + config.source("train.lr_scale")
-            raise UserError(f"train.lr_scale: the model has no part {part!r}{where}; name one that it has")
-
-    def scale(name: str) -> float:
-        return scales[max((part for part in scales if _is_in(name, part)), key=len, default="")]
-
-    scales = {**scales, "": 1.0}
-    groups = []
-    for group in param_groups_weight_decay(module, config.train.weight_decay):
-        by_scale: dict[float, list[nn.Parameter]] = {}
-        for parameter in group["params"]:
-            by_scale.setdefault(scale(names[id(parameter)]), []).append(parameter)
-        groups += [{**group, "params": members, "lr_scale": factor} for factor, members in by_scale.items()]
-    return groups
-
-
-def _is_in(name: str, part: str) -> bool:
-    return name == part or name.startswith(f"{part}.")
-
-
-def _prefixes(name: str) -> list[str]:
-    words = name.split(".")
-    return [".".join(words[: count + 1]) for count in range(len(words))]
-
-
-def _freeze(model: AudioVisualModel, recipe: TrainConfig) -> list[nn.Module]:
-    """The modules that keep their weights and statistics."""
-    frozen = []
-    for modality in recipe.freeze:
-        if modality not in model.modalities:
-            raise UserError(f"train.freeze: the fusion does not use {modality}; leave it out")
-        frozen += [model.encoders[modality], model.backbones[modality]]
-    for module in frozen:
-        module.requires_grad_(False)
-    return frozen

@@ -28,7 +28,7 @@ class Blobs:
 
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "model": {"steps": 2, "embed_dims": 8, "num_heads": 2, "image_size": 8},
-        "train": {"epochs": 3, "batch_size": 16, "lr": 0.02, "warmup_epochs": 0},
+        "train": {"epochs": 3, "batch_size": 16, "lr": 0.02, "warmup_epochs": 0, "trackers": []},
         "neuron": {"threshold": 0.3},
     }
     classes: ClassVar[tuple[str, ...]] = ("one", "two", "three")

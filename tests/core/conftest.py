@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,8 @@ from blob_data import ENTRY
 from scmrl_plugins.core import assembly, compose
 from scmrl_plugins.core.assembly import Assembly
 from scmrl_plugins.registry import catalogue
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +36,27 @@ def small() -> Callable[..., Assembly]:
         return assembly.assemble(compose.compose(layers=[layer], options=sections, sets=sets or []))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., dict[str, Any]]]:
+    """``forked(run=PATH, ...)``: a training in a process of its own, see forked_training.py."""
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "forked_training.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "SCMRL_CACHE": str(tmp_path_factory.mktemp("cache")), "PYTHONPATH": str(HERE)},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def train(**wanted: Any) -> dict[str, Any]:
+        process.stdin.write(json.dumps({**wanted, "run": str(wanted["run"])}) + "\n")
+        process.stdin.flush()
+        return dict(json.loads(process.stdout.readline()))
+
+    yield train
+    process.stdin.close()
+    process.wait(timeout=60)

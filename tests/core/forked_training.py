@@ -1,8 +1,9 @@
 """Training runs in child processes that a test can kill: ``python forked_training.py SCRIPT``.
 
 Everything is imported once, by a process that never computes; each run is a fork of it, so a run that is killed
-30 times costs seconds. SCRIPT is JSON lines ``{"run", "sets", "kill_after", "signal", "slow_saves"}``; for each, a
-line ``{"code", "seconds", "error"}`` comes back, where the code of a killed run is minus the signal.
+30 times costs seconds. SCRIPT is JSON lines ``{"run", "sets", "options", "kill_after", "signal", "slow_saves",
+"processes"}``; for each, a line ``{"code", "seconds", "error"}`` comes back, where the code of a killed run is
+minus the signal. Several processes train together, and all are sent the signal.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -37,15 +39,20 @@ def train(wanted: dict[str, Any]) -> int:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (wanted["largest_file"], wanted["largest_file"]))
     try:
-        if (path / "config.toml").exists():
-            run = Run(path)
-            parts = run.assemble()
+        known = (path / "config.toml").exists()
+        if known:
+            parts = Run(path).assemble()
         else:
             layer = compose.Layer("the test", {"dataset": {"name": "blobs"}})
-            parts = assembly.assemble(compose.compose(layers=[layer], sets=wanted.get("sets", [])))
-            run = create_run(path, parts)
+            parts = assembly.assemble(
+                compose.compose(layers=[layer], options=wanted.get("options", {}), sets=wanted.get("sets", []))
+            )
         with Progress(Console(file=sys.stderr)) as progress:
-            training.train(run, parts, torch.device("cpu"), progress)
+            trainer = training.Training(parts, torch.device("cpu"), progress)
+            if not known and trainer.processes.main:
+                create_run(path, parts)
+            trainer.processes.wait()
+            trainer.fit(Run(path))
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr, flush=True)
         return 2
@@ -66,40 +73,55 @@ def slow_saves(seconds: float) -> None:
     files.os.fsync = slow  # type: ignore[attr-defined]
 
 
-def child(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Fork, train there, and send the signal after the time asked for."""
+def child(wanted: dict[str, Any], rank: int, surroundings: dict[str, str], out: Path) -> int:
+    """Fork and train there; the process's number."""
+    if pid := os.fork():
+        return pid
+    os.environ.update(surroundings | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if surroundings else {})
+    with out.open("w") as errors:
+        os.dup2(errors.fileno(), 2)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        code = 1
+        try:
+            code = train(wanted)
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+
+def children(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Train in one process or several, send them the signal after the time asked for, and say how they ended."""
     started = time.monotonic()
-    out = Path(f"{wanted['run']}.stderr")
-    pid = os.fork()
-    if pid == 0:
-        with out.open("w") as errors:
-            os.dup2(errors.fileno(), 2)
-            sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
-            code = 1
-            try:
-                code = train(wanted)
-            except BaseException as error:
-                print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-    status = None
+    count = wanted.get("processes", 1)
+    surroundings = {}
+    if count > 1:
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            port = str(listening.getsockname()[1])
+        surroundings = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    outs = [Path(f"{wanted['run']}.stderr{rank or ''}") for rank in range(count)]
+    running = {child(wanted, rank, surroundings, out): rank for rank, out in enumerate(outs)}
+    codes: dict[int, int] = {}
     number = getattr(signal, wanted.get("signal", "SIGKILL"))
     after = wanted.get("kill_after")
-    while status is None:
-        done, state = os.waitpid(pid, os.WNOHANG)
-        if done:
-            status = state
-        elif after is not None and time.monotonic() - started >= after:
-            os.kill(pid, number)
-            _, status = os.waitpid(pid, 0)
-        else:
-            time.sleep(0.002)
-    code = os.waitstatus_to_exitcode(status)
-    return {"code": code, "seconds": time.monotonic() - started, "error": out.read_text()}
+    while running:
+        for pid in list(running):
+            done, state = os.waitpid(pid, os.WNOHANG)
+            if done:
+                codes[running.pop(pid)] = os.waitstatus_to_exitcode(state)
+        if after is not None and time.monotonic() - started >= after:
+            for pid in running:
+                os.kill(pid, number)
+            after = None
+        time.sleep(0.002)
+    code = min(codes.values()) if min(codes.values()) < 0 else max(codes.values())
+    said = "".join(out.read_text() for out in outs)
+    return {"code": code, "seconds": time.monotonic() - started, "error": said}
 
 
 if __name__ == "__main__":
     catalogue().entries = [*catalogue().entries, ENTRY]
     for line in sys.stdin:
-        print(json.dumps(child(json.loads(line))), flush=True)
+        print(json.dumps(children(json.loads(line))), flush=True)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from scmrl_plugins.core.assembly import Assembly, Objective
 from scmrl_plugins.core.data import (
+    Draw,
     EpochSampler,
     collate,
     evaluation_loader,
@@ -27,30 +28,69 @@ from scmrl_plugins.core.data import (
 from scmrl_plugins.core.disturbance import Disturbance, add_noise, occlude
 from scmrl_plugins.core.evaluation import evaluate
 from scmrl_plugins.core.interfaces import ModelOutput
+from scmrl_plugins.core.processes import Processes
 from scmrl_plugins.registry import UserError
 
 Small = Callable[..., Assembly]
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 50), st.integers(0, 2**32 - 1), st.integers(0, 5))
-def test_each_epoch_is_a_permutation(length: int, seed: int, epoch: int) -> None:
-    sampler, again = EpochSampler(length, seed), EpochSampler(length, seed)
+@given(st.integers(0, 50), st.integers(1, 9), st.integers(0, 2**32 - 1), st.integers(0, 5))
+def test_each_epoch_is_a_permutation(length: int, size: int, seed: int, epoch: int) -> None:
+    sampler, again = EpochSampler(length, size, seed), EpochSampler(length, size, seed)
     sampler.epoch = again.epoch = epoch
-    order = list(sampler)
+    batches = list(sampler)
+    order = [draw for batch in batches for draw in batch]
     assert sorted(draw.place for draw in order) == list(range(length))
     assert {draw.epoch for draw in order} <= {epoch}
-    assert len(sampler) == length
+    assert len(sampler) == len(batches)
+    assert all(len(batch) == size for batch in batches[:-1])
     np.random.default_rng().random()
-    assert list(again) == list(sampler) == order
+    assert list(again) == list(sampler) == batches
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 12), st.integers(1, 5), st.data())
+def test_processes_share_the_batches_of_one(length: int, size: int, count: int, data: st.DataObject) -> None:
+    """Whatever was trained on before: side by side, the shares of all processes are the batch of one."""
+    start = data.draw(st.integers(0, length))
+
+    def batches(processes: Processes) -> list[list[Draw]]:
+        sampler = EpochSampler(length, size, 7, processes)
+        sampler.start = start
+        return list(sampler)
+
+    shares = [batches(Processes(rank, count)) for rank in range(count)]
+    together = [[draw for part in parts for draw in part] for parts in zip(*shares, strict=True)]
+    assert together == batches(Processes())
+    for parts in zip(*shares, strict=True):
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_every_process_needs_a_sample_of_each_batch(small: Small) -> None:
+    parts = small(sets=["train.batch_size=47"])
+    split = load_splits(parts.dataset, parts.config)["train"]
+    with pytest.raises(UserError, match=r"leaves 1 of 48 samples .* each of 2 processes needs one"):
+        training_loader([split], parts.config, Processes(0, 2))
+
+
+def test_processes_evaluate_every_batch_once(small: Small) -> None:
+    parts = small(sets=["train.batch_size=4"])
+    split = load_splits(parts.dataset, parts.config)["test"]
+    whole = [batch["audio"] for batch in evaluation_loader(split, parts.config)]
+    loaders = [evaluation_loader(split, parts.config, Processes(rank, 3)) for rank in range(3)]
+    shares = [[batch["audio"] for batch in loader] for loader in loaders]
+    assert [len(share) for share in shares] == [2, 2, 1]
+    for place, batch in enumerate(whole):
+        assert torch.equal(shares[place % 3][place // 3], batch)
 
 
 def test_the_order_depends_on_seed_and_epoch() -> None:
     orders = []
     for seed, epoch in ((0, 0), (0, 1), (1, 0)):
-        sampler = EpochSampler(100, seed)
+        sampler = EpochSampler(100, 100, seed)
         sampler.epoch = epoch
-        orders.append(tuple(sampler))
+        orders.append(tuple(map(tuple, sampler)))
     assert len(set(orders)) == 3
 
 

@@ -244,9 +244,9 @@ def test_drawing_leaves_the_generator_alone(small: Small, monkeypatch: pytest.Mo
     import torch
 
     parts = small()
-    loader, _ = training_loader([prepare(parts.dataset, parts.config).splits["train"]], parts.config)
+    loader, sampler = training_loader([prepare(parts.dataset, parts.config).splits["train"]], parts.config)
     before = torch.get_rng_state()
-    loader.dataset[next(iter(loader.sampler))]
+    loader.dataset[next(iter(sampler))[0]]
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import random
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +22,14 @@ from scmrl_plugins.core.run import Run, create_run
 from scmrl_plugins.registry import UserError
 
 Small = Callable[..., Assembly]
-HERE = Path(__file__).parent
-SETS = ["train.epochs=3", "train.batch_size=4", "train.checkpoint_steps=2", "encoder.name=rate", "data.mixup=0.4"]
+SETS = [
+    "train.epochs=3",
+    "train.batch_size=4",
+    "train.checkpoint_steps=2",
+    "train.log_steps=3",
+    "encoder.name=rate",
+    "data.mixup=0.4",
+]
 """An encoder and pairs that are drawn at random, so that a draw that was lost would show."""
 KILLS = int(os.environ.get("SCMRL_KILLS", "6"))
 
@@ -39,12 +42,13 @@ def fit(run: Run, parts: Assembly | None = None) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def lines(run: Run) -> list[dict[str, Any]]:
+    """The metrics, without what a clock decides."""
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in run.metrics()]
+
+
 def epochs(run: Run) -> list[dict[str, Any]]:
-    return [
-        {key: value for key, value in line.items() if key != "seconds"}
-        for line in run.metrics()
-        if "epoch" in line
-    ]
+    return [line for line in lines(run) if "epoch" in line]
 
 
 def assert_same_run(one: Run, other: Run) -> None:
@@ -53,35 +57,8 @@ def assert_same_run(one: Run, other: Run) -> None:
     ends = [load_file(run.checkpoints()[-1]) for run in (one, other)]
     assert ends[0].keys() == ends[1].keys()
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
-    assert epochs(one) == epochs(other)
-    assert [line for line in one.metrics() if "epoch" not in line] == [
-        line for line in other.metrics() if "epoch" not in line
-    ]
+    assert lines(one) == lines(other)
     assert sorted(path.name for path in one.path.rglob("*")) == sorted(path.name for path in other.path.rglob("*"))
-
-
-@pytest.fixture(scope="module")
-def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., dict[str, Any]]]:
-    """``forked(run=PATH, ...)``: a training in a process of its own, see forked_training.py."""
-    process = subprocess.Popen(
-        [sys.executable, str(HERE / "forked_training.py")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ
-        | {"OMP_NUM_THREADS": "1", "SCMRL_CACHE": str(tmp_path_factory.mktemp("cache")), "PYTHONPATH": str(HERE)},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-
-    def train(**wanted: Any) -> dict[str, Any]:
-        process.stdin.write(json.dumps({**wanted, "run": str(wanted["run"])}) + "\n")
-        process.stdin.flush()
-        return dict(json.loads(process.stdout.readline()))
-
-    yield train
-    process.stdin.close()
-    process.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -220,13 +197,13 @@ def flip(path: Path, place: float = 0.5) -> None:
 
 @pytest.mark.parametrize("place", [0.0, 0.01, 0.2, 0.5, 0.99, 1.0])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained: Run, tmp_path: Path, place: float) -> None:
-    weights, lines = trained.weights_file.read_bytes(), epochs(trained)
+    weights, before = trained.weights_file.read_bytes(), epochs(trained)
     flip(trained.checkpoint_file(2), place)
     said = fit(trained)
     assert f"warning: {trained.checkpoint_file(2)}: damaged" in said
     assert "going on after epoch 1 of 2 epochs" in said
     assert trained.weights_file.read_bytes() == weights
-    assert epochs(trained) == lines
+    assert epochs(trained) == before
 
 
 def test_where_no_checkpoint_is_whole_that_is_said(trained: Run) -> None:
@@ -252,12 +229,12 @@ def test_a_damaged_byte_is_one_line_that_names_the_file(trained: Run, name: str)
 
 
 def test_half_a_line_of_metrics_is_no_line(trained: Run) -> None:
-    lines = trained.metrics()
+    before = trained.metrics()
     with trained.metrics_file.open("a") as file:
         file.write('{"epoch": 3, "train_l')
-    assert trained.metrics() == lines
+    assert trained.metrics() == before
     fit(trained)
-    assert trained.metrics() == lines
+    assert trained.metrics() == before
     assert trained.metrics_file.read_text().endswith("}\n")
 
 

@@ -261,9 +261,9 @@ def test_published_trains_on_validation_too_and_chooses_by_test(
     lengths: list[int] = []
     original = training.training_loader
 
-    def counted(splits: Any, config: Any) -> Any:
-        loader, sampler = original(splits, config)
-        lengths.append(len(sampler))
+    def counted(splits: Any, *more: Any) -> Any:
+        loader, sampler = original(splits, *more)
+        lengths.append(sampler.length)
         return loader, sampler
 
     monkeypatch.setattr(training, "training_loader", counted)

@@ -1,0 +1,237 @@
+"""What a training would do, and what time and memory it would take, from a few steps on random inputs."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from scmrl_plugins.core import memory, recipe
+from scmrl_plugins.core.assembly import Assembly, assemble, assemble_model
+from scmrl_plugins.core.data import SPLITS
+from scmrl_plugins.core.features import FeatureStore
+from scmrl_plugins.core.measure import count_parameters, random_inputs
+from scmrl_plugins.registry import UserError
+
+_ENOUGH = 1.0
+"""Seconds that a step may take for a larger batch to be tried as well."""
+_SHARE = 0.9
+"""Of the free memory, what a step may take: not all of it can be had in pieces of the right size."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training step on so many samples, its seconds, and its bytes, none where the system does not tell."""
+
+    batch: int
+    seconds: float
+    size: int | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a step takes, by the samples of one process: trials, and the line through the last two of them."""
+
+    trials: Sequence[Trial]
+    free: int | None
+
+    def seconds(self, batch: int) -> float:
+        """Of a step on so many samples."""
+        return self._at(batch, [trial.seconds for trial in self.trials])
+
+    def size(self, batch: int) -> float | None:
+        """Bytes that a step on so many samples takes."""
+        sizes = [trial.size for trial in self.trials if trial.size is not None]
+        return self._at(batch, sizes) if len(sizes) == len(self.trials) else None
+
+    def fits(self, batch: int) -> bool:
+        """Whether the memory is enough for so many samples; so it is where nobody knows."""
+        size = self.size(batch)
+        return size is None or self.free is None or size <= _SHARE * self.free
+
+    def _at(self, batch: int, values: Sequence[float]) -> float:
+        if len(values) == 1:
+            return values[0] * batch / self.trials[0].batch
+        (b0, b1), (v0, v1) = [trial.batch for trial in self.trials[-2:]], values[-2:]
+        return max(v1 * batch / b1 if batch < b1 else v1, v0 + (v1 - v0) * (batch - b0) / (b1 - b0))
+
+
+def estimate(parts: Assembly, device: torch.device, batch: int, together: int = 1) -> Estimate:
+    """Try training steps of 1, 2, 4, ... samples, until one is slow, or has ``batch`` samples, or does not fit.
+
+    ``together``: how many processes share the memory. Weights, generators and the model itself stay as they are.
+    """
+    with torch.random.fork_rng(devices=[]):
+        trials: list[Trial] = []
+        before, available = memory.held(device), memory.free(device)
+        step = _Step(parts, device)
+        for size in [*(2**power for power in range(batch.bit_length()) if 2**power < batch), batch]:
+            known = Estimate(trials, None if available is None else available // together)
+            if len(trials) > 1 and (trials[-1].seconds > _ENOUGH or not known.fits(size)):
+                break
+            if (found := _tried(step, size, device, before)) is None:
+                break
+            trials.append(found)
+    return Estimate(trials, None if available is None else available // together)
+
+
+def _tried(step: _Step, batch: int, device: torch.device, before: int | None) -> Trial | None:
+    """None where the memory is not enough."""
+
+    def run() -> None:
+        step(batch)
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
+
+    try:
+        most = memory.peak(run, device)  # the first of its size: what is compiled or chosen for it is done
+        start = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - start
+    except Exception as error:
+        if not memory.out_of_memory(error):
+            raise
+        return None
+    return Trial(batch, seconds, None if most is None or before is None else max(0, most - before))
+
+
+class _Step:
+    """A training step on random inputs, of a model like that of ``parts``, with its optimiser."""
+
+    def __init__(self, parts: Assembly, device: torch.device) -> None:
+        config, self.device = parts.config, device
+        self.model, self.loss = assemble_model(config, parts.dataset.classes, parts.dataset.channels)
+        both = nn.ModuleDict({"model": self.model, "loss": self.loss}).to(device).train()
+        recipe.freeze(self.model, config.train)
+        self.optimizer = recipe.optimizer(both, config)
+        kinds: dict[str, Any] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        self.kind = kinds.get(config.train.precision)
+
+    def __call__(self, batch: int) -> None:
+        target = torch.arange(batch, device=self.device) % len(self.model.classes)
+        inputs = random_inputs(self.model, self.device, batch)
+        with torch.autocast(self.device.type, self.kind, enabled=self.kind is not None):
+            output = self.model(**inputs)
+        loss, _ = self.loss(output, target)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def fitting(parts: Assembly, device: torch.device, processes: int, progress: Any) -> Assembly:
+    """The parts, with batches that fit the memory; gradients are accumulated so that a step has as many samples.
+
+    Raises ``UserError`` where one sample is too much.
+    """
+    train = parts.config.train
+    known = estimate(parts, device, _share(train.batch_size, processes), _together(device, processes))
+    found = _largest(known, train.batch_size, processes)
+    if found == train.batch_size:
+        return parts
+    count = train.batch_size // found * train.accumulate
+    progress.line(f"{_too_large(known, train.batch_size, processes)}: {count} batches of {found} samples a step")
+    changed = {"batch_size": found, "accumulate": count}
+    return assemble(parts.config.model_copy(update={"train": train.model_copy(update=changed)}))
+
+
+def complaint(parts: Assembly, device: torch.device, processes: int) -> str:
+    """What to say where a step took more memory than there is, with the batch that would fit."""
+    train = parts.config.train
+    known = estimate(parts, device, _share(train.batch_size, processes), _together(device, processes))
+    found = min(_largest(known, train.batch_size, processes), max(1, train.batch_size // 2))
+    count = math.ceil(train.batch_size / found) * train.accumulate
+    return (
+        f"not enough memory for train.batch_size = {train.batch_size}; {found} would fit: train anew with --set "
+        f"train.batch_size={found} --set train.accumulate={count}, which is what --auto-batch does"
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``scmrl train`` would do: ``rows`` of what and how much, for people to read."""
+
+    rows: Sequence[tuple[str, str]]
+
+
+def make(parts: Assembly, device: torch.device, processes: int) -> Plan:
+    """The plan of a training by so many processes, with the time of a step and its memory tried out.
+
+    Reads the data set's list of files, not the files. Raises ``UserError`` as training does for what is not there.
+    """
+    config, train = parts.config, parts.config.train
+    rows = parts.dataset.splits()
+    sizes: dict[str, int | None] = {}
+    stored, missing = 0, 0
+    for name in SPLITS:
+        if name not in rows:
+            raise UserError(f"data set {config.dataset.name!r} has no {name} samples")
+        store = FeatureStore(parts.dataset, config, name, rows[name])
+        sizes[name] = None if store.streamed else len(store.rows)
+        todo = sum(map(store.samples, store.missing())) if not store.streamed else 0
+        stored, missing = stored + (sizes[name] or 0) - todo, missing + todo
+    published = train.protocol == "published"
+    fitted = [sizes["train"], *([sizes["validation"]] if published else [])]
+    samples = None if None in fitted else sum(size or 0 for size in fitted)
+    share = _share(train.batch_size, processes)
+    known = estimate(parts, device, share, _together(device, processes))
+    if not known.trials:
+        _largest(known, train.batch_size, processes)
+    together = train.batch_size * train.accumulate
+    out = [
+        ("data set", f"{config.dataset.name}: " + ", ".join(f"{n or 'a stream'} {s}" for s, n in sizes.items())),
+        ("features", f"{stored} samples stored, {missing} to be computed first"),
+        ("model", f"{config.fusion.name}, {config.neuron.name}; {count_parameters(parts.model):,} parameters"),
+        ("protocol", f"{train.protocol}: the {'test' if published else 'validation'} split chooses the epoch"),
+        ("a step", f"{together} samples" + (f", {train.accumulate} batches" if train.accumulate > 1 else "")),
+        ("recipe", f"{train.optimizer}, rate {train.lr:g}, {train.warmup_epochs} epochs of warm-up"),
+        ("seed", str(train.seed)),
+        ("device", f"{device}" + (f", {processes} processes of {share} samples each" if processes > 1 else "")),
+    ]
+    step = known.seconds(share) * train.accumulate
+    if samples is None:
+        out.append(("time", f"{step:.3g} s a step; the stream does not tell how many there are"))
+    else:
+        steps = math.ceil(samples / together)
+        # An evaluation is a forward pass, about a third of a training step.
+        judged = (sizes["test" if published else "validation"] or 0) / together / 3
+        epoch = step * (steps + judged)
+        total = datetime.timedelta(seconds=round(epoch * train.epochs))
+        out.append(("time", f"about {total} for {train.epochs} epochs of {steps} steps, {step:.3g} s each"))
+    size, free = known.size(share), known.free
+    told = "not known here" if size is None else f"about {memory.shown(size)} a process"
+    if free is not None:
+        told += f", {memory.shown(free)} free" + ("" if known.fits(share) else ": too little, see --auto-batch")
+    out.append(("memory", told))
+    return Plan(out)
+
+
+def _largest(known: Estimate, batch: int, processes: int) -> int:
+    """The largest divisor of a batch that fits."""
+    for found in range(batch, 0, -1):
+        if batch % found == 0 and known.trials and known.fits(_share(found, processes)):
+            return found
+    raise UserError(
+        "not enough memory for one sample: make model.image_size, model.embed_dims or model.steps smaller"
+    )
+
+
+def _too_large(known: Estimate, batch: int, processes: int) -> str:
+    size, free = known.size(_share(batch, processes)), known.free
+    assert size is not None
+    assert free is not None
+    return f"a step on {batch} samples takes about {memory.shown(size)}, and {memory.shown(free)} are free"
+
+
+def _share(batch: int, processes: int) -> int:
+    return math.ceil(batch / processes)
+
+
+def _together(device: torch.device, processes: int) -> int:
+    """How many of the processes share one memory: a GPU is each one's own."""
+    return 1 if device.type == "cuda" else processes
