@@ -14,10 +14,11 @@ from scmrl_plugins.core import measure
 from scmrl_plugins.core.assembly import assemble
 from scmrl_plugins.core.compose import compose
 from scmrl_plugins.core.grid import read_grid
+from scmrl_plugins.core.sweep import read_sweep
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
-OTHER = {"pyproject.toml", "compare_fusions.toml"}  # of the package, and a grid
+OTHER = {"pyproject.toml", "compare_fusions.toml", "sweep.toml"}  # of the package, a grid, a sweep
 CONFIGURATIONS = sorted(path for path in EXAMPLES.rglob("*.toml") if path.name not in OTHER)
 SWAPS = [
     path for path in CONFIGURATIONS if path.parent.name in ("neuron", "encoder", "backbone", "fusion", "loss")
@@ -70,6 +71,11 @@ def test_published_recipes_are_the_published_ones() -> None:
 def test_the_comparison_can_be_assembled() -> None:
     grid = read_grid(EXAMPLES / "compare_fusions.toml")
     assert len([assemble(cell.config) for cell in grid.cells()]) == 3 * len(grid.methods)
+
+
+def test_the_sweep_can_be_assembled() -> None:
+    trials = read_sweep(EXAMPLES / "sweep.toml").trials()
+    assert len([assemble(trial.config) for trial in trials]) == 12
 
 
 def test_the_script_trains_its_own_fusion(small_cache: Path, tmp_path: Path) -> None:

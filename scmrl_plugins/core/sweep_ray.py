@@ -45,6 +45,10 @@ class Shares:
     gpus: float
     parallel: int
 
+    def __str__(self) -> str:
+        cores = "1 core" if self.cpus == 1 else f"{self.cpus} cores"
+        return cores + (f" and {'1 GPU' if self.gpus == 1 else f'{self.gpus:g} GPUs'}" if self.gpus else "")
+
 
 def run(
     section: SweepSection,
@@ -64,12 +68,12 @@ def run(
         return
     address = address or os.environ.get("RAY_ADDRESS")
     with _surroundings(local=not address), (place.path / "ray.log").open("a", buffering=1) as log:
+        progress.stage("starting Ray", None)
         ray, tune = _import()
         with _quiet(log), _session(ray, address), _quiet(log):  # again, as Ray adds to what it finds
             shares = _shares(ray, section, len(left), device)
             progress.line(
-                f"{len(left)} of {len(trials)} trials are to be trained, {shares.parallel} at once, each with "
-                f"{shares.cpus} cores" + (f" and {shares.gpus:g} GPUs" if shares.gpus else "")
+                f"{len(left)} of {len(trials)} trials to train, {shares.parallel} at once; each has {shares}"
             )
             for trial in left:
                 place.failure_file(trial.name).unlink(missing_ok=True)
@@ -131,7 +135,7 @@ def _session(ray: Any, address: str | None) -> Iterator[None]:
         try:
             ray.init(**options, **quiet)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
-            words = re.split(r"[\n.] ", str(error).strip())[0] or type(error).__name__
+            words = " ".join(str(error).split())[:300] or type(error).__name__
             where = f"--address {address}" if address else "this machine"
             raise UserError(f"{where}: Ray does not start there: {words}") from None
         stack.enter_context(_terminable())

@@ -122,6 +122,7 @@ def _cell(text: str) -> str:
 
 def _figure(summary: Mapping[str, Any]) -> Any:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     keys, done = list(summary["space"]), [trial for trial in summary["trials"] if trial["status"] == DONE]
     columns = min(3, len(keys))
@@ -136,11 +137,15 @@ def _figure(summary: Mapping[str, Any]) -> Any:
             axis = summary["space"][key]
             if axis.keys() & {"log_uniform", "log_integer"} if isinstance(axis, dict) else _by_factors(axis):
                 panel.set_xscale("log")
+                panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                panel.xaxis.set_minor_formatter(NullFormatter())
         else:
             names = [sweep.value_text(value) for value in values]
             shown = list(dict.fromkeys(names))
             places = [shown.index(name) for name in names]
             panel.set_xticks(range(len(shown)), [name[:24] for name in shown], rotation=20, ha="right")
+            panel.set_xlim(-0.5, len(shown) - 0.5)
         for name, style in (("validation", {"marker": "o"}), ("test", {"marker": "o", "facecolors": "none"})):
             accuracies = [100 * trial[f"{name}_accuracy"] for trial in done]
             colour = "tab:blue" if name == "validation" else "tab:gray"

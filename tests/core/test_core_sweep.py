@@ -6,9 +6,13 @@ import io
 import itertools
 import json
 import os
+import re
+import secrets
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +21,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scmrl_plugins.core import sweep, sweep_ray, sweep_report, sweep_space, sweep_trial
+from scmrl_plugins.core import report, sweep, sweep_ray, sweep_report, sweep_space, sweep_trial
 from scmrl_plugins.core.progress import Progress
 from scmrl_plugins.registry import UserError, catalogue, register_file
 
@@ -231,6 +235,26 @@ def test_a_setting_of_the_command_line_that_varies_is_refused(tmp_path: Path) ->
         read(tmp_path, FILE, "train.lr=1")
 
 
+DOCUMENT = (HERE.parents[1] / "docs" / "sweeps.md").read_text(encoding="utf-8")
+
+
+def test_the_documented_sweep_can_be_assembled(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(HERE.parents[1] / "examples")
+    (text,) = re.findall(r"^```toml\n(.*?)^```", DOCUMENT, flags=re.DOTALL | re.MULTILINE)
+    wanted = read(tmp_path, text)
+    assert len(sweep.check(wanted.trials(), quiet())) == 20
+
+
+def test_all_that_a_file_may_say_is_documented() -> None:
+    for key, field in sweep.SweepSection.model_fields.items():
+        default = {"grid": '`"grid"`', "validation_accuracy": '`"validation_accuracy"`', None: ""}.get(
+            field.default, f"`{field.default}`"
+        )
+        assert f"\n| `{key}` | {default}" in DOCUMENT
+    for key in sweep_space.Range.model_fields:
+        assert f"\n| `{{ {key} = [low, high] }}` |" in DOCUMENT
+
+
 # A directory -----------------------------------------------------------------------------------------
 
 
@@ -285,14 +309,14 @@ def test_one_process_runs_a_sweep(tmp_path: Path) -> None:
 
 
 def test_trials_are_runs_and_the_table_ranks_them(tmp_path: Path) -> None:
-    wanted = read(tmp_path, FILE)
+    wanted = read(tmp_path, FILE, "space.neuron.threshold=[0.3]")
     place = work(wanted, tmp_path / "out")
     summary = sweep_report.summarize(wanted, wanted.trials(), place)
-    assert summary["count"] == {"done": 4, "failed": 0, "stopped": 0, "waiting": 0}
+    assert summary["count"] == {"done": 2, "failed": 0, "stopped": 0, "waiting": 0}
     ranks = [(-trial["validation_accuracy"], trial["validation_loss"]) for trial in summary["trials"]]
     assert ranks == sorted(ranks)
     assert summary["best"] == summary["trials"][0]["trial"]
-    by_loss = read(tmp_path, FILE, "sweep.metric=validation_loss")
+    by_loss = read(tmp_path, FILE, "space.neuron.threshold=[0.3]", "sweep.metric=validation_loss")
     losses = [t["validation_loss"] for t in sweep_report.summarize(by_loss, by_loss.trials(), place)["trials"]]
     assert losses == sorted(losses)
     for trial in summary["trials"]:
@@ -458,7 +482,7 @@ fusion.name = ["late", "cmrl"]
 """
 
 
-def processes(marks: Path, agents: bool = False) -> dict[int, str]:
+def processes(marks: Path, name: str = "SCMRL_TEST_MARKS", agents: bool = False) -> dict[int, str]:
     """Every process that was started for the sweep of a test, by what is in its environment.
 
     Two agents of Ray's, which compute nothing, try for a minute to tell a killed driver that it is dead.
@@ -466,11 +490,12 @@ def processes(marks: Path, agents: bool = False) -> dict[int, str]:
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if f"SCMRL_TEST_MARKS={marks}\0".encode() in (folder / "environ").read_bytes():
-                found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")[:60]
+            if f"{name}={marks}\0".encode() in (folder / "environ").read_bytes():
+                found[int(folder.name)] = " ".join((folder / "cmdline").read_text().split("\0")[:4])
         except OSError:
             continue
-    return {pid: name for pid, name in found.items() if agents or "Agent" not in name}
+    idle = re.compile(r"ray::\w+Agent|python.*/agent(/main)?\.py")
+    return {pid: what for pid, what in found.items() if agents or not idle.search(what)}
 
 
 def wait(done: Callable[[], bool], seconds: float, what: Callable[[], object]) -> None:
@@ -493,6 +518,44 @@ def marks(tmp_path: Path) -> Iterator[Path]:
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.fixture
+def surroundings(marks: Path) -> dict[str, str]:
+    """The environment of every process that a test starts."""
+    return os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(HERE),
+        "SCMRL_TEST_MARKS": str(marks),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
+
+
+@pytest.fixture
+def cluster(surroundings: dict[str, str]) -> Iterator[str]:
+    """The address of a Ray cluster that is this machine, starting; ``marks`` ends what is left of it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        started = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"),
+                *("--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false"),
+                *("--disable-usage-stats", f"--temp-dir={folder}", "--object-store-memory=100000000"),
+            ],
+            env={name: value for name, value in surroundings.items() if name != "SCMRL_TEST_MARKS"}
+            | {"SCMRL_TEST_CLUSTER": surroundings["SCMRL_TEST_MARKS"]},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        yield f"127.0.0.1:{port}"
+        started.kill()
+        started.wait()
+        for pid in processes(Path(surroundings["SCMRL_TEST_MARKS"]), "SCMRL_TEST_CLUSTER", agents=True):
+            os.kill(pid, signal.SIGKILL)
+
+
 def same(place: sweep.Place, trial: sweep.Trial) -> Any:
     """What must not differ between a trial that was disturbed and one that was not."""
     told = json.loads(place.result_file(trial.name).read_text())
@@ -505,26 +568,20 @@ def same(place: sweep.Place, trial: sweep.Trial) -> Any:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc for processes")
 def test_kills_of_a_trial_and_of_the_driver_lose_nothing(
-    tmp_path: Path, marks: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, marks: Path, surroundings: dict[str, str], cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight trials on two cores. One's process is killed and goes on; the driver is killed while another trains.
 
-    The same command then ends with eight results, to the bit those of trials that nothing disturbed, and no
-    process is left at any time.
+    The same command, on a cluster now, then ends with eight results, to the bit those of trials that nothing
+    disturbed. No process is left at any time.
     """
     plugin = tmp_path / "deadly_plugin.py"
     plugin.write_text(PLUGIN)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "scmrl_plugins", "sweep", str(write(tmp_path, KILLED)), "-o", str(out)]
-    env = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(HERE),
-        "SCMRL_TEST_MARKS": str(marks),
-    }
+    command += ["--device", "cpu", "--plugin", str(plugin)]
     with (tmp_path / "said").open("w") as said:
-        driver = subprocess.Popen(
-            [*command, "--device", "cpu", "--plugin", str(plugin)], env=env, stdout=said, stderr=said
-        )
+        driver = subprocess.Popen(command, env=surroundings, stdout=said, stderr=said)
 
         def reached() -> bool:
             assert driver.poll() is None, (tmp_path / "said").read_text()
@@ -533,12 +590,12 @@ def test_kills_of_a_trial_and_of_the_driver_lose_nothing(
         wait(reached, 200, lambda: f"a trial that waits: {(tmp_path / 'said').read_text()}")
         driver.kill()
         driver.wait()
-    place = sweep.Place(out)
     none_left(marks)
+    place = sweep.Place(out)
     assert (marks / "killed").exists()
     assert "its process was killed; it goes on from its last checkpoint" in (tmp_path / "said").read_text()
 
-    # What nothing disturbs is known by now to no process but this one.
+    # What nothing disturbs is trained in this process.
     monkeypatch.setattr(catalogue(), "entries", [e for e in catalogue().entries if e.name != "blobs"])
     monkeypatch.syspath_prepend(HERE)
     register_file(plugin)
@@ -547,17 +604,34 @@ def test_kills_of_a_trial_and_of_the_driver_lose_nothing(
     statuses = [sweep.outcome(place, trial)["status"] for trial in trials]
     assert set(statuses) == {"done", "stopped", "waiting"}, statuses
     written = {file: file.stat().st_mtime_ns for file in (out / "trials").glob("*.json")}
-    undisturbed = work(wanted, tmp_path / "undisturbed")
+    with monkeypatch.context() as context:
+        context.setattr(report, "write", lambda _: None)  # half the time of so small a trial
+        undisturbed = work(wanted, tmp_path / "undisturbed")
+    catalogue().remove("deadly_plugin")
 
     done = subprocess.run(
-        [*command, "--device", "cpu", "--plugin", str(plugin), "--json"], env=env, capture_output=True, text=True
+        [*command, "--json", "--set", "sweep.parallel=1", "--address", cluster],
+        env=surroundings,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
-    assert summary["count"] == {"done": 8, "failed": 0, "stopped": 0, "waiting": 0}
+    assert json.loads(done.stdout)["count"] == {"done": 8, "failed": 0, "stopped": 0, "waiting": 0}
+    assert [line.split()[0] for line in done.stderr.splitlines()] == [
+        str(8 - statuses.count("done")),
+        *(f"{place + 1}/{8 - statuses.count('done')}" for place in range(8 - statuses.count("done"))),
+    ]
     assert {file: file.stat().st_mtime_ns for file in written} == written
     for trial in trials:
         assert same(place, trial) == same(undisturbed, trial)
     none_left(marks)
     assert not (out / ".tune").exists()
-    catalogue().remove("deadly_plugin")
+
+
+def test_why_a_process_ended_is_one_line() -> None:
+    from ray import exceptions
+
+    assert sweep_ray._why(exceptions.ActorDiedError(), 2).startswith("its process was killed, 3 times: is there")
+    assert sweep_ray._why(exceptions.OutOfMemoryError("node"), 0).startswith("its process was stopped because the")
+    error = exceptions.RayTaskError("f", "Traceback:\n  File\nModuleNotFoundError: No module named 'x'", None)
+    assert sweep_ray._why(error, 0) == "its process could not run: ModuleNotFoundError: No module named 'x'"
