@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 _CGROUP = Path("/sys/fs/cgroup")
 
 
+_SAID = ("allocate memory", "out of memory", "could not create a primitive", "could not execute a primitive")
+"""By torch on the CPU, by GPU libraries, and by oneDNN, whose convolutions want memory of their own."""
+
+
 def out_of_memory(error: BaseException) -> bool:
-    """Whether torch, or Python, could not get the memory; torch says so on the CPU in words alone."""
+    """Whether torch, or Python, could not get the memory; some libraries say so in words alone."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "out of memory" in str(error))
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _SAID)
 
 
 def held(device: torch.device) -> int | None:

@@ -21,6 +21,8 @@ from scmrl_plugins.registry import UserError
 
 _ENOUGH = 1.0
 """Seconds that a step may take for a larger batch to be tried as well."""
+_AT_LEAST = 3
+"""Trials, where the memory is enough for them: the first two are mostly what every step takes."""
 _SHARE = 0.9
 """Of the free memory, what a step may take: not all of it can be had in pieces of the right size."""
 
@@ -36,7 +38,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a step takes, by the samples of one process: trials, and the line through the last two of them."""
+    """What a step takes, by the samples of one process: trials, and the line through the first and the last."""
 
     trials: Sequence[Trial]
     free: int | None
@@ -58,12 +60,12 @@ class Estimate:
     def _at(self, batch: int, values: Sequence[float]) -> float:
         if len(values) == 1:
             return values[0] * batch / self.trials[0].batch
-        (b0, b1), (v0, v1) = [trial.batch for trial in self.trials[-2:]], values[-2:]
-        return max(v1 * batch / b1 if batch < b1 else v1, v0 + (v1 - v0) * (batch - b0) / (b1 - b0))
+        first, last = self.trials[0].batch, self.trials[-1].batch
+        return values[0] + (values[-1] - values[0]) * (batch - first) / (last - first)
 
 
 def estimate(parts: Assembly, device: torch.device, batch: int, together: int = 1) -> Estimate:
-    """Try training steps of 1, 2, 4, ... samples, until one is slow, or has ``batch`` samples, or does not fit.
+    """Try training steps of 2, 4, 8, ... samples, until one is slow, or has ``batch`` samples, or does not fit.
 
     ``together``: how many processes share the memory. Weights, generators and the model itself stay as they are.
     """
@@ -71,9 +73,9 @@ def estimate(parts: Assembly, device: torch.device, batch: int, together: int = 
         trials: list[Trial] = []
         before, available = memory.held(device), memory.free(device)
         step = _Step(parts, device)
-        for size in [*(2**power for power in range(batch.bit_length()) if 2**power < batch), batch]:
+        for size in [*(2**power for power in range(1, batch.bit_length()) if 2**power < batch), batch]:
             known = Estimate(trials, None if available is None else available // together)
-            if len(trials) > 1 and (trials[-1].seconds > _ENOUGH or not known.fits(size)):
+            if len(trials) >= _AT_LEAST and (trials[-1].seconds > _ENOUGH or not known.fits(size)):
                 break
             if (found := _tried(step, size, device, before)) is None:
                 break
@@ -90,10 +92,11 @@ def _tried(step: _Step, batch: int, device: torch.device, before: int | None) ->
             torch.accelerator.synchronize()
 
     try:
-        most = memory.peak(run, device)  # the first of its size: what is compiled or chosen for it is done
+        run()  # what is compiled or chosen for this size
         start = time.perf_counter()
         run()
         seconds = time.perf_counter() - start
+        most = memory.peak(run, device)  # by itself, as its page faults take time
     except Exception as error:
         if not memory.out_of_memory(error):
             raise
@@ -141,14 +144,17 @@ def fitting(parts: Assembly, device: torch.device, processes: int, progress: Any
 
 
 def complaint(parts: Assembly, device: torch.device, processes: int) -> str:
-    """What to say where a step took more memory than there is, with the batch that would fit."""
+    """What to say where a step took more memory than there is, with the batch that would fit if one is known."""
     train = parts.config.train
-    known = estimate(parts, device, _share(train.batch_size, processes), _together(device, processes))
-    found = min(_largest(known, train.batch_size, processes), max(1, train.batch_size // 2))
-    count = math.ceil(train.batch_size / found) * train.accumulate
+    known = estimate(parts, device, _share(max(1, train.batch_size // 2), processes), _together(device, processes))
+    said = f"not enough memory for train.batch_size = {train.batch_size}"
+    if not known.trials:
+        return f"{said}: make it smaller, or model.image_size, model.embed_dims or model.steps"
+    found = _largest(known, train.batch_size, processes, below=train.batch_size)
+    count = train.batch_size // found * train.accumulate
     return (
-        f"not enough memory for train.batch_size = {train.batch_size}; {found} would fit: train anew with --set "
-        f"train.batch_size={found} --set train.accumulate={count}, which is what --auto-batch does"
+        f"{said}; {found} would fit: train anew with --set train.batch_size={found} "
+        f"--set train.accumulate={count}, which is what --auto-batch does"
     )
 
 
@@ -211,9 +217,9 @@ def make(parts: Assembly, device: torch.device, processes: int) -> Plan:
     return Plan(out)
 
 
-def _largest(known: Estimate, batch: int, processes: int) -> int:
-    """The largest divisor of a batch that fits."""
-    for found in range(batch, 0, -1):
+def _largest(known: Estimate, batch: int, processes: int, below: int | None = None) -> int:
+    """The largest divisor of a batch that fits, if any is that small."""
+    for found in range(max(1, (below or batch + 1) - 1), 0, -1):
         if batch % found == 0 and known.trials and known.fits(_share(found, processes)):
             return found
     raise UserError(

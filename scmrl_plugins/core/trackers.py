@@ -32,7 +32,7 @@ def check(names: Sequence[str]) -> None:
 
 
 def start(accelerator: Accelerator, names: Sequence[str], run: Run, step: int) -> None:
-    """Have what ``accelerator.log`` is given go to these trackers; of a run that goes on, from this step.
+    """Have what ``accelerator.log`` is given go to these trackers; of a run that goes on, what is behind this step.
 
     TensorBoard's files are in ``RUN/tensorboard``. Other trackers get the configuration too, and are set up by
     their own environment variables.
@@ -40,7 +40,7 @@ def start(accelerator: Accelerator, names: Sequence[str], run: Run, step: int) -
     accelerator.trackers = []
     if not accelerator.is_main_process:
         return
-    arguments: dict[str, dict[str, Any]] = {LOCAL: {"purge_step": step}}
+    arguments: dict[str, dict[str, Any]] = {LOCAL: {"purge_step": step + 1}}
     for name in names:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about themselves

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_runs import TINY, contents, invoke, run_scmrl
+from cli_runs import TINY, assert_refused, contents, invoke, run_scmrl
 
 from scmrl_plugins.core.run import open_run
 
@@ -49,6 +49,7 @@ def test_training_leaves_a_whole_run(trained: Path) -> None:
         "metrics.jsonl",
         "checkpoints",
         "report.html",
+        "tensorboard",
     }
     assert {p.name for p in (trained / "checkpoints").iterdir()} == {".lock", "epoch-00001.safetensors"}
     epoch, test = metrics(trained)
@@ -204,3 +205,41 @@ def test_an_interrupted_training_says_how_to_go_on(small_cache: Path, tmp_path: 
     config.write_text(config.read_text().replace("epochs = 500", f"epochs = {done}"))
     assert run_scmrl("train", run).code == 0
     assert [line.get("epoch") for line in metrics(run)][:-1] == list(range(1, int(str(done)) + 1))
+
+
+def test_two_processes_train_as_one(trained: Path, small_cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = run_scmrl(
+        "train", *TINY, "--device", "cpu", "--processes", "2", "-o", run, SCMRL_CACHE=str(small_cache)
+    )
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[-1] == f"run: {run}"
+    assert len(done.err.splitlines()) == 1, done.err  # the epoch: one process speaks
+    one, two = (metrics(path)[0] for path in (trained, run))
+    assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-5)
+    assert two["train_accuracy"] == one["train_accuracy"]
+    assert {p.name for p in run.iterdir()} == {p.name for p in trained.iterdir()}
+
+
+def test_a_dry_run_leaves_nothing(small_cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = invoke("train", *TINY, "--device", "cpu", "--dry-run", "--processes", "2", "-o", run)
+    assert done.code == 0, done.err
+    assert "for 1 epochs of 9 steps" in done.out
+    assert "2 processes of 8 samples each" in done.out
+    assert not run.exists()
+
+
+def test_batches_that_fit_stay(small_cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = invoke("train", *TINY, "--fusion", "late", "--device", "cpu", "--auto-batch", "-o", run)
+    assert done.code == 0, done.err
+    assert open_run(run).config().train.batch_size == 16
+
+
+def test_what_does_not_go_together_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contents(copy)
+    assert_refused(invoke("train", copy, "--auto-batch"), "keeps its own configuration", "--auto-batch")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert_refused(invoke("train", copy, "--processes", "2"), "--processes 2: this is one of 4 already")
+    assert contents(copy) == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ from scmrl_plugins.core.assembly import Assembly, Objective
 from scmrl_plugins.core.data import (
     Draw,
     EpochSampler,
+    Loader,
     collate,
     evaluation_loader,
     load_splits,
@@ -27,7 +30,7 @@ from scmrl_plugins.core.data import (
 )
 from scmrl_plugins.core.disturbance import Disturbance, add_noise, occlude
 from scmrl_plugins.core.evaluation import evaluate
-from scmrl_plugins.core.interfaces import ModelOutput
+from scmrl_plugins.core.interfaces import BadFileError, ModelOutput
 from scmrl_plugins.core.processes import Processes
 from scmrl_plugins.registry import UserError
 
@@ -333,3 +336,67 @@ def test_evaluation_leaves_the_model_as_it_was_and_tells_its_firing(small: Small
     assert "backbones.audio.patches.stages.0.neuron" in result.firing_rates
     assert result.per_class.keys() == {"one", "two", "three"}
     assert SimpleNamespace(**result.as_dict()).accuracy == result.accuracy
+
+
+# Processes that read data -----------------------------------------------------------------------------
+
+
+class Faulty(torch.utils.data.Dataset):
+    """Samples, of which one cannot be read as ``fault`` says."""
+
+    def __init__(self, fault: Callable[[], None]) -> None:
+        self.fault = fault
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        if place == 5:
+            self.fault()
+        return {"label": np.int64(place)}
+
+
+def faulty(small: Small, fault: Callable[[], None], workers: int) -> Loader:
+    config = small(sets=[f"train.workers={workers}"]).config
+    return Loader(Faulty(fault), config, [range(start, start + 2) for start in range(0, 10, 2)])
+
+
+def refuse() -> None:
+    raise BadFileError("a/b.wav", "no sound in it; remove it")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_wrong_with_a_sample_is_told_in_one_line(small: Small, workers: int) -> None:
+    batches = iter(faulty(small, refuse, workers))
+    seen = [next(batches)["label"].tolist(), next(batches)["label"].tolist()]
+    with pytest.raises(BadFileError) as caught:
+        next(batches)
+    assert str(caught.value) == "a/b.wav: no sound in it; remove it"
+    assert seen == [[0, 1], [2, 3]]
+
+
+def test_an_error_that_is_nobodys_fault_keeps_its_traceback(small: Small) -> None:
+    with pytest.raises(ZeroDivisionError, match="Original Traceback"):
+        list(faulty(small, lambda: 1 // 0, 1))  # type: ignore[arg-type,return-value]
+
+
+DIES = """
+import os
+from scmrl_plugins import cli
+from scmrl_plugins.core import compose
+from scmrl_plugins.core.data import Loader
+
+class Dying:
+    def __getitem__(self, place):
+        os.kill(os.getpid(), 9)
+
+try:
+    list(Loader(Dying(), compose.compose(sets=["train.workers=1"]), [[0], [1]]))
+except RuntimeError as error:
+    print(cli._explain(error))
+"""
+
+
+def test_a_process_that_dies_is_one_line() -> None:
+    # In a process of its own, as torch raises the error wherever the main thread happens to be.
+    done = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("a process that reads data died: DataLoader worker (pid"), done
+    assert len(done.stdout.splitlines()) == 1
+    assert "make train.workers smaller" in done.stdout
