@@ -67,6 +67,11 @@ class Training:
         self.accelerator, self.processes = accelerator(device, self.recipe.precision)
         self.device = self.accelerator.device
         self.progress = progress if self.processes.main else Progress.silent()
+        if self.device.type != "cpu":
+            self.progress.line(
+                f"{self.device} adds sums up in no fixed order: the same seed gives about the same weights, not to "
+                f"the bit"
+            )
 
         if not self.processes.main:
             self.processes.wait()  # for the main one to compute the features and say so
