@@ -63,6 +63,8 @@ class Training:
         self.published = self.recipe.protocol == "published"
         self.chooser = "test" if self.published else "validation"
         self.state = TrainingState()
+        self.last: dict[str, float | None] = {}
+        """The figures of the last step."""
         trackers.check(self.recipe.trackers)
         self.accelerator, self.processes = accelerator(device, self.recipe.precision)
         self.device = self.accelerator.device
@@ -326,7 +328,7 @@ class Training:
             for name, summand in summands.items():
                 found[name] = found.get(name, 0.0) + summand
         everyone.average_statistics(self.parts.model)
-        if not math.isfinite(norm := self._gradient_norm()):
+        if (norm := self._gradient_norm()) is not None and not math.isfinite(norm):
             return f"the norm of the gradient is {norm}"
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -352,13 +354,13 @@ class Training:
         """What else the draws of a process follow from, so that each makes its own; alone as the main one."""
         return [] if self.processes.main else [self.processes.rank]
 
-    def _gradient_norm(self) -> float:
-        """The norm of the gradient, which is clipped if the recipe says so."""
+    def _gradient_norm(self) -> float | None:
+        """The norm of the gradient, which is clipped if the recipe says so; none where it is scaled."""
         if self.recipe.clip_grad:
             norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.recipe.clip_grad)
-            return 0.0 if norm is None else float(norm)
+            return None if norm is None else float(norm)
         if self.recipe.precision == "fp16":
-            return 0.0  # its scaler looks for itself, and takes no step where the scale was too large
+            return None  # its scaler looks for itself, and takes no step where the scale was too large
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients))
 
