@@ -32,7 +32,7 @@ def check(names: Sequence[str]) -> None:
 
 
 def start(accelerator: Accelerator, names: Sequence[str], run: Run, step: int) -> None:
-    """Have what ``accelerator.log`` is given go to these trackers; of a run that goes on, what is behind this step.
+    """Have what ``accelerator.log`` is given go to these trackers; of a run that goes on, what follows this step.
 
     TensorBoard's files are in ``RUN/tensorboard``. Other trackers get the configuration too, and are set up by
     their own environment variables.

@@ -71,8 +71,7 @@ class Training:
         self.progress = progress if self.processes.main else Progress.silent()
         if self.device.type != "cpu":
             self.progress.line(
-                f"{self.device} adds sums up in no fixed order: the same seed gives about the same weights, not to "
-                f"the bit"
+                f"{self.device} adds up in no fixed order: the same seed gives about the same weights, not to the bit"
             )
 
         if not self.processes.main:
