@@ -71,7 +71,7 @@ class Training:
         self.progress = progress if self.processes.main else Progress.silent()
         if self.device.type != "cpu":
             self.progress.line(
-                f"{self.device} adds up in no fixed order: the same seed gives about the same weights, not to the bit"
+                f"{self.device} adds up in no fixed order: the same seed gives about the same weights, not quite"
             )
 
         if not self.processes.main:
