@@ -13,13 +13,14 @@ A fused neuron is a subclass of a node of BrainCog's with
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils._pytree import tree_map_only
 
 from scmrl_plugins.core.interfaces import ComponentConfig
@@ -171,16 +172,22 @@ def _scratch(x: Tensor) -> Sequence[Tensor]:
 
 
 def _pooled(
-    x: Tensor,
-    rate: Rate,
-    threshold: Tensor,
-    dynamics: Dynamics,
-    sizes: Sequence[int],
-    pool: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """``pool`` of each image of spikes: ``[T, B H W C] -> [T B, C, H / s, W / s]``, channels last."""
-    spikes = torch.stack([s for _, _, s, _ in _steps(x, rate, threshold, dynamics, None, None, None)])
-    return pool(spikes.view(-1, *sizes).permute(0, 3, 1, 2))
+    x: Tensor, rate: Rate, threshold: Tensor, dynamics: Dynamics, window: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Max pooling of each image of spikes: ``[T, B, H, W, C] -> [T, B, H / s, W / s, C]``.
+
+    The steps of a number are the bits of one integer, and the largest of some spikes is the OR of their bits: so
+    a T-th of the memory lies between neuron and pooling. Returned too, they are kept, not made anew at each use.
+    """
+    kernel, stride, padding = window
+    steps = enumerate(_steps(x, rate, threshold, dynamics, None, None, None))
+    bits = functools.reduce(torch.add, (s * 2**t for t, (_, _, s, _) in steps)).to(torch.int32)
+    images = functional.pad(bits, (0, 0, *[padding] * 4))
+    high, wide = (size - kernel + 1 for size in images.shape[1:3])
+    rows = functools.reduce(torch.bitwise_or, [images[:, i : i + high : stride] for i in range(kernel)])
+    images = functools.reduce(torch.bitwise_or, [rows[:, :, i : i + wide : stride] for i in range(kernel)])
+    maps = torch.stack([(images >> t & 1).to(x.dtype) for t in range(len(x))])
+    return maps, bits, images
 
 
 _compiled_run = Compiled("scmrl::neuron", _run)
@@ -188,11 +195,24 @@ _compiled_gradients = Compiled("scmrl::neuron_backward", _gradients)
 _compiled_pooled = Compiled("scmrl::neuron_and_pooling", _pooled)
 
 
-class _Detached(torch.autograd.Function):
-    """All steps of a neuron whose state carries no gradient: one pass forward, one pointwise expression back.
+def _forward(
+    x: Tensor, rate: Rate, threshold: Tensor, dynamics: Dynamics, keep: bool
+) -> tuple[Tensor, Tensor | None]:
+    """All steps: the spikes and, if asked for, the membrane potential after the reset."""
+    if not keep and worth(x) and _dense(x):
+        carry, pieces = _carry(x, dynamics), []
+        for piece in x.split(UNROLLED):
+            key = (dynamics, len(piece), x.dtype, carry is None)
+            spikes, carry = _compiled_run(key, _flat(piece), rate, threshold, dynamics, carry, None, None)
+            pieces.append(spikes)
+        return _shaped(_whole(pieces), x), None
+    spikes, potential = _like(x), _like(x) if keep else None
+    _run(x, rate, threshold, dynamics, None, spikes, potential)
+    return spikes, potential
 
-    Returns the spikes and, if asked for, the membrane potential after the reset.
-    """
+
+class _Detached(torch.autograd.Function):
+    """``_forward`` where the state carries no gradient: one pass forward, one pointwise expression back."""
 
     @staticmethod
     def forward(
@@ -200,15 +220,7 @@ class _Detached(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         ctx.save_for_backward(x, threshold, rate if isinstance(rate, Tensor) else None)
         ctx.rate, ctx.dynamics = None if isinstance(rate, Tensor) else rate, dynamics
-        if not keep and worth(x) and _flat(x) is not None:
-            carry, pieces = _carry(x, dynamics), []
-            for piece in x.split(UNROLLED):
-                key = (dynamics, len(piece), x.dtype, carry is None)
-                spikes, carry = _compiled_run(key, _flat(piece), rate, threshold, dynamics, carry, None, None)
-                pieces.append(spikes)
-            return _shaped(_whole(pieces), x), None
-        spikes, potential = _like(x), _like(x) if keep else None
-        _run(x, rate, threshold, dynamics, None, spikes, potential)
+        spikes, potential = _forward(x, rate, threshold, dynamics, keep)
         if potential is not None:
             ctx.mark_non_differentiable(potential)
         return spikes, potential
@@ -218,8 +230,8 @@ class _Detached(torch.autograd.Function):
         x, threshold, held = ctx.saved_tensors
         grad, rate, dynamics = grads[0], ctx.rate if held is None else held, ctx.dynamics
         learned = ctx.needs_input_grad[1]
-        if worth(x) and _flat(x) is not None:
-            if _flat(grad) is None or grad.stride()[1:] != x.stride()[1:]:
+        if worth(x) and _dense(x):
+            if not _dense(grad) or grad.stride()[1:] != x.stride()[1:]:
                 grad = _like(x).copy_(grad)
             carry, along_x, along_rate = _carry(x, dynamics), [], []
             for own, piece in zip(grad.split(UNROLLED), x.split(UNROLLED), strict=True):
@@ -253,12 +265,25 @@ def _like(x: Tensor) -> Tensor:
     return x.new_empty_strided(x.shape, (step.numel(), *step.stride()))
 
 
-def _flat(x: Tensor) -> Tensor | None:
-    """``[T, M]`` over the same memory, where each step of x lies in one piece; else none."""
-    if torch.empty_like(x[0], device="meta").stride() != x[0].stride():
-        return None
-    # A tensor of its own: of a view, the compiler looks at what it is a view of.
-    return x.new_empty(0).set_(x.untyped_storage(), x.storage_offset(), (len(x), x[0].numel()), (x.stride(0), 1))
+def _dense(x: Tensor) -> bool:
+    """Whether each step of x lies in one piece."""
+    return _dense_step(tuple(x.shape[1:]), x.stride()[1:])
+
+
+@functools.lru_cache(maxsize=1024)
+def _dense_step(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
+    step = torch.empty_strided(shape, stride, device="meta")
+    return torch.empty_like(step).stride() == stride
+
+
+def _flat(x: Tensor) -> Tensor:
+    """``[T, M]`` over the same memory, of a dense x."""
+    return _own(x.as_strided((len(x), x[0].numel()), (x.stride(0), 1)))
+
+
+def _own(x: Tensor) -> Tensor:
+    """A tensor of its own over the same memory: of a view, the compiler looks at what it is a view of."""
+    return x.new_empty(0).set_(x.untyped_storage(), x.storage_offset(), x.shape, x.stride())
 
 
 def _shaped(flat: Tensor, x: Tensor) -> Tensor:
@@ -269,7 +294,8 @@ def forward(self: Any, x: Tensor) -> Tensor:
     """``x [T, B, *] -> s [T, B, *]``: fused where the membrane is detached, else step by step under autograd."""
     potential: Tensor | list[Tensor] | None
     if self.mem_detach:
-        spikes, potential = _Detached.apply(x, self.rate(), self.threshold, self.dynamics, self.requires_mem)
+        steps = _Detached.apply if torch.is_grad_enabled() else _forward
+        spikes, potential = steps(x, self.rate(), self.threshold, self.dynamics, self.requires_mem)
     else:
         spikes, potential = _unrolled(self, x)
     # BrainCog's tools read these when a user asks for them.
@@ -285,13 +311,24 @@ def pooled(self: Any, x: Tensor, pool: nn.Module) -> Tensor | None:
     """
     able = self.mem_detach and not torch.is_grad_enabled() and len(x) <= UNROLLED and worth(x)
     # With channels first the loop would go along rows, which pooling takes apart.
-    if not able or not x[0].is_contiguous(memory_format=torch.channels_last) or (flat := _flat(x)) is None:
+    if not able or not x[0].is_contiguous(memory_format=torch.channels_last) or not _dense(x):
         return None
-    key = (self.dynamics, len(x), x.dtype, repr(pool))
-    channels, height, width = x.shape[2:]
-    sizes = (height, width, channels)
-    maps = _compiled_pooled(key, flat, self.rate(), self.threshold, self.dynamics, sizes, pool)
-    return maps.unflatten(0, x.shape[:2])
+    if pool._forward_hooks or (window := _window(pool)) is None:
+        return None
+    key = (self.dynamics, len(x), x.dtype, x.shape[2:], window)
+    last = _own(x.permute(0, 1, 3, 4, 2))
+    # All but the number of samples is fixed: reasoning on symbols takes seconds, in every process anew.
+    torch._dynamo.mark_static(last, [2, 3, 4])
+    maps, *_ = _compiled_pooled(key, last, self.rate(), self.threshold, self.dynamics, window)
+    return maps.permute(0, 1, 4, 2, 3)
+
+
+def _window(pool: nn.Module) -> tuple[int, int, int] | None:
+    """Kernel, stride and padding of a square max pooling; none for any other."""
+    if type(pool) is not nn.MaxPool2d or pool.dilation != 1 or pool.ceil_mode or pool.return_indices:
+        return None
+    window = (pool.kernel_size, pool.stride, pool.padding)
+    return window if all(isinstance(size, int) for size in window) else None  # type: ignore[return-value]
 
 
 def _unrolled(neuron: Any, x: Tensor) -> tuple[Tensor, list[Tensor]]:

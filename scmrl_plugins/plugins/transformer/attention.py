@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import Context
-from scmrl_plugins.plugins.transformer.layers import SpikingConv
+from scmrl_plugins.plugins.transformer.layers import SpikingConv, token_by_token
 from scmrl_plugins.registry import UserError
 
 # The published factor, whatever the size of a head.
@@ -34,6 +34,13 @@ def mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         else:
             mixed = (q @ k.transpose(-2, -1)) @ v
         return mixed.to(given)
+
+
+def laid_out_as(x: Tensor, heads: Tensor) -> Tensor:
+    """``[T, B, h, d, N] -> [T, B, D, N]``, the tokens in memory as those of x are."""
+    if token_by_token(x):
+        return rearrange(heads, "t b h d n -> t b n (h d)").mT
+    return rearrange(heads, "t b h d n -> t b (h d) n")
 
 
 class SpikingAttention(nn.Module):
@@ -62,8 +69,8 @@ class SpikingAttention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(q k^T) v 0.25, head by head: ``[T, B, D, N], [T, B, D, M], [T, B, D, M] -> [T, B, D, N]``."""
-        q, k, v = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
-        return rearrange(mix(q, k, v) * SCALE, "t b h n d -> t b (h d) n")
+        by_head = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
+        return laid_out_as(q, rearrange(mix(*by_head) * SCALE, "t b h n d -> t b h d n"))
 
 
 class TemporalAttention(SpikingAttention):
@@ -86,12 +93,13 @@ class TemporalAttention(SpikingAttention):
                 f"temporal attention pairs tokens one by one, but one modality has {q.shape[-1]} and the other "
                 f"{k.shape[-1]}: set fusion.attention = 'spatial' or give both inputs one size"
             )
-        q, k, v = (rearrange(z, "t b (h d) n -> n b h t d", h=self.heads) for z in (q, k, v))
-        mixed = mix(q, k, v) * SCALE
-        if self.order == "corrected":
-            return rearrange(mixed, "n b h t d -> t b (h d) n")
-        mixed = rearrange(mixed, "n b h t d -> n b (h t) d")
-        return rearrange(mixed, "n b (t h) d -> t b (h d) n", h=self.heads)
+        by_token = (rearrange(z, "t b (h d) n -> n b h t d", h=self.heads) for z in (q, k, v))
+        mixed = mix(*by_token) * SCALE
+        if self.order == "published":
+            mixed = rearrange(
+                rearrange(mixed, "n b h t d -> n b (h t) d"), "n b (t h) d -> n b h t d", h=self.heads
+            )
+        return laid_out_as(q, rearrange(mixed, "n b h t d -> t b h d n"))
 
 
 class PositionedAttention(SpikingAttention):
@@ -109,9 +117,9 @@ class PositionedAttention(SpikingAttention):
         self.score_neuron = context.neuron()
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
-        scores = self.score_neuron(q @ k.transpose(-2, -1) + self._bias(q.shape[3], k.shape[3]))
-        return rearrange(scores @ v * SCALE, "t b h n d -> t b (h d) n")
+        own, k, v = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
+        scores = self.score_neuron(own @ k.transpose(-2, -1) + self._bias(own.shape[3], k.shape[3]))
+        return laid_out_as(q, rearrange(scores @ v * SCALE, "t b h n d -> t b h d n"))
 
     def _bias(self, n: int, m: int) -> Tensor:
         """``[heads, N, M]``."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.checkpoint import checkpoint
@@ -41,7 +42,7 @@ class SpikingConv(nn.Module):
             self.conv = nn.Conv2d(channels, out, kernel_size=3, padding=1, bias=bias)
             self.bn = nn.BatchNorm2d(out)
         else:
-            self.conv = nn.Conv1d(channels, out, kernel_size=1, bias=bias)
+            self.conv = Pointwise(channels, out, kernel_size=1, bias=bias)
             self.bn = nn.BatchNorm1d(out)
         self.neuron = neuron()
 
@@ -49,7 +50,7 @@ class SpikingConv(nn.Module):
         steps, batch = x.shape[:2]
         static = steps > 1 and x.stride(0) == 0
         y = self.conv(x[0] if static else x.flatten(0, 1))
-        z = repeated_norm(self.bn, y, steps).unsqueeze(0) if static else self.bn(y).unflatten(0, (steps, batch))
+        z = norm(self.bn, y, steps if static else 1).unflatten(0, (-1, batch))
 
         def fire(z: Tensor) -> Tensor:
             spikes = self.neuron(Repeat.apply(z.squeeze(0), steps) if static else z)
@@ -74,6 +75,20 @@ class SpikingConv(nn.Module):
         return True
 
 
+class Pointwise(nn.Conv1d):
+    """W x + b: ``[B, C, N] -> [B, D, N]``. Tokens that Conv1d would copy go through one product as they lie."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not token_by_token(x):
+            return super().forward(x)
+        return functional.linear(x.mT, self.weight.squeeze(2), self.bias).mT
+
+
+def token_by_token(x: Tensor) -> bool:
+    """Whether the channels of a token are side by side in memory: ``x [*, C, N]``."""
+    return x.mT.is_contiguous() and not x.is_contiguous()
+
+
 class Folded(nn.Identity):
     """In the place of a batch norm that is folded into its convolution: x -> x, never in training."""
 
@@ -96,14 +111,19 @@ class Repeat(torch.autograd.Function):
         return functools.reduce(torch.add, grads[0]), None
 
 
-def repeated_norm(bn: nn.BatchNorm1d | nn.BatchNorm2d | Folded, y: Tensor, steps: int) -> Tensor:
+def norm(bn: nn.BatchNorm1d | nn.BatchNorm2d | Folded, y: Tensor, steps: int) -> Tensor:
     """Batch norm over y repeated ``steps`` times, for one of them: ``[B, C, *] -> [B, C, *]``.
 
     A repeated batch has the mean and variance of one. Only the running variance, which is unbiased, knows how many
     values there were: its factor is n / (n - 1), for n values a channel, and here steps n / (steps n - 1).
     """
-    if isinstance(bn, Folded) or not (bn.training and bn.track_running_stats):
+    if y.dim() == 3 and token_by_token(y):
+        # As [B, C, N] it would take torch ten times as long.
+        return norm(bn, y.mT.flatten(0, 1), steps).unflatten(0, (len(y), -1)).mT
+    if steps == 1 or isinstance(bn, Folded) or not (bn.training and bn.track_running_stats):
         return bn(y)
+    if getattr(bn, "counts_repeats", False):
+        return bn(y, steps)
     assert bn.running_var is not None
     assert bn.num_batches_tracked is not None
     updated, n = bn.running_var.clone(), y.numel() // y.shape[1]

@@ -77,7 +77,8 @@ def test_noise_is_drawn_from_torchs_generator(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in NEURONS if name not in RANDOM])
 def test_samples_do_not_see_each_other(name: str) -> None:
     layer = neuron(name)
-    x = torch.randn(4, 3, 6, generator=torch.Generator().manual_seed(1)) * 2 + 1
+    # Of 16 values each: what is left over of a processor's vectors may round otherwise.
+    x = torch.randn(4, 3, 16, generator=torch.Generator().manual_seed(1)) * 2 + 1
     assert torch.equal(layer(x)[:, [2, 0, 1]], layer(x[:, [2, 0, 1]]))
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import shutil
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -155,6 +160,20 @@ def test_spikes_pooled_in_one_kernel_are_the_same(repeated: bool, monkeypatch: p
     assert neuron.pooled(x, pool) is None  # with gradients
     assert 0 < expected.mean() < 1
     assert not compiled._broken
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton")
+def test_the_kernel_of_a_gpu_has_the_same_spikes_to_the_bit(tmp_path: Path) -> None:
+    """What the compiler writes for a GPU, in Triton's interpreter: its arithmetic is NumPy's, not a GPU's."""
+    program = Path(__file__).with_name("triton_interpreter.py")
+    done = subprocess.run(
+        [sys.executable, str(program), str(tmp_path), "lif", "plif"],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_a_broken_compiler_is_said_once_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

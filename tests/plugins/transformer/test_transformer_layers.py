@@ -65,7 +65,7 @@ def test_the_running_variance_of_a_step_repeated(momentum: float | None) -> None
     once, every = nn.BatchNorm2d(3, momentum=momentum).double(), nn.BatchNorm2d(3, momentum=momentum).double()
     for scale in (1.0, 3.0):
         y = image() * scale
-        layers.repeated_norm(once, y, 4)
+        layers.norm(once, y, 4)
         every(y.repeat(4, 1, 1, 1))
     torch.testing.assert_close(once.running_var, every.running_var, rtol=1e-12, atol=0)
     torch.testing.assert_close(once.running_mean, every.running_mean, rtol=1e-12, atol=1e-15)
