@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from scmrl_plugins.core import allocator, assembly, compose, devices, environment, files, jsonable, series
+from scmrl_plugins.core.memory import out_of_memory
 from scmrl_plugins.core.progress import Progress
 from scmrl_plugins.core.sweep import Place, Trial
 from scmrl_plugins.core.training import Training
@@ -138,8 +139,7 @@ def reason(error: BaseException) -> str:
     """Why a trial came to nothing, in one line."""
     if isinstance(error, UserError):
         return str(error)
-    words = str(error)
-    if isinstance(error, MemoryError) or "out of memory" in words or "allocate memory" in words:
+    if out_of_memory(error):
         return "not enough memory: make train.batch_size or the model smaller, or let fewer trials run at once"
     return catalogue().culprit(error) or describe(error)
 
