@@ -70,7 +70,7 @@ def source_for_a_gpu(function: Any, like: list[Tensor]) -> str:
 
 
 def interpreted(source: str, inputs: list[Tensor], folder: Path) -> Tensor:
-    """What the one kernel of the source stores: the spikes of all steps, where it has them in one piece of memory."""
+    """What the one kernel of the source stores: the spikes of all steps, which it has in one piece of memory."""
     kernel = re.search(r"@triton\.jit\ndef (\w+)\((.*?)\):\n.*?(?=\n''')", source, re.DOTALL)
     call = re.search(r"triton_\w+\.run\((.*?), stream=", source)
     assert kernel is not None
