@@ -36,7 +36,8 @@ class SpikingConv(nn.Module):
     ) -> None:
         super().__init__()
         if stride:
-            self.conv: nn.Conv2d | nn.Conv1d = nn.Conv2d(channels, out, kernel_size=1, stride=stride, bias=bias)
+            self.conv: nn.Conv2d | nn.Conv1d = Thinned(channels, out, kernel_size=1, bias=bias)
+            self.conv.every = stride
             self.bn: nn.BatchNorm2d | nn.BatchNorm1d | Folded = nn.BatchNorm2d(out)
         elif dims == 2:
             self.conv = nn.Conv2d(channels, out, kernel_size=3, padding=1, bias=bias)
@@ -73,6 +74,18 @@ class SpikingConv(nn.Module):
             return False
         self.conv, self.bn = fuse_conv_bn_eval(self.conv, self.bn), Folded().eval()
         return True
+
+
+class Thinned(nn.Conv2d):
+    """W x + b at every so many-th pixel, of a kernel of 1: ``[B, C, H, W] -> [B, D, H / every, W / every]``.
+
+    As a stride of its own the backward pass of oneDNN (torch 2.14, AVX2, channels last) writes beyond its memory.
+    """
+
+    every = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[..., :: self.every, :: self.every])
 
 
 class Pointwise(nn.Conv1d):
