@@ -126,6 +126,7 @@ def test_every_command_works_beside_them(folder: Path, all_bad: Path, tmp_path: 
     assert Path("scmrl-mine").is_dir()
     scmrl("demo", "-o", run, code=2)  # there is something already
     scmrl("bench", "accuracy", "none.toml", "-o", run, code=2)
+    scmrl("sweep", "none.toml", "-o", run, code=2)
     assert "av-digits" in scmrl("data", "list")
     assert shown == set(COMMANDS)
 
