@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import ctypes
 import dataclasses
 import functools
-import gc
 import json
 import os
 import sys
@@ -20,7 +18,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +25,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map, tree_map_only
 
-from scmrl_plugins.core import allocator, compose, measure
+from scmrl_plugins.core import allocator, compose, measure, memory
 from scmrl_plugins.core.assembly import assemble_model
 from scmrl_plugins.core.config import ExperimentConfig
 from scmrl_plugins.core.interfaces import MODALITIES
@@ -167,11 +164,11 @@ class Worker:
             seconds = time.perf_counter() - start
         first.train()
         del first  # it was there for what libraries and the compiler load and keep, which is not the step's
-        held = self._held()
+        held = memory.held(self.device)
         self.step = Step(self.task, self.config)
         self.step.train()
         self.step.train()
-        peak = self._peak(self.step.train)
+        peak = memory.peak(self.step.train, self.device)
         self.infer()
         return {
             "first_loss": loss,
@@ -302,29 +299,6 @@ class Worker:
     def _made(self, x: Any) -> Any:
         return x.random(self.device) if isinstance(x, Layout) else x
 
-    def _held(self) -> int | None:
-        """Bytes in use, after what is free was given back."""
-        gc.collect()
-        if self.device.type == "cuda":
-            return torch.cuda.memory_allocated()
-        with contextlib.suppress(AttributeError, OSError):  # glibc's own
-            ctypes.CDLL(None).malloc_trim(0)
-        return _resident("VmRSS") if self.device.type == "cpu" else None
-
-    def _peak(self, work: Callable[[], Any]) -> int | None:
-        """The most bytes in use while ``work`` ran."""
-        self._held()
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            work()
-            return torch.cuda.max_memory_allocated()
-        try:
-            Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-        except OSError:
-            return None
-        work()
-        return _resident("VmHWM") if self.device.type == "cpu" else None
-
     def _timed(self, work: Callable[[], Any]) -> float:
         self._wait()
         start = time.perf_counter()
@@ -360,15 +334,6 @@ def _uncompiled() -> Iterator[None]:
             del os.environ["SCMRL_COMPILE"]
         else:
             os.environ["SCMRL_COMPILE"] = before
-
-
-def _resident(key: str) -> int | None:
-    """A line of ``/proc/self/status``, in bytes; none where there is none."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(f"{key}:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 def main() -> None:

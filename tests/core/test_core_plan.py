@@ -82,19 +82,20 @@ def test_where_all_fits_nothing_changes(small: Small) -> None:
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
     ],
 )
+def test_want_of_memory_is_known_by_its_words(error: Exception) -> None:
+    assert memory.out_of_memory(error)
+
+
 def test_a_step_without_memory_names_the_batch_that_fits(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(_trainer: Any, _batches: Any) -> str:
-        raise error
+        raise MemoryError
 
     parts = small(sets=["train.batch_size=24"])
     run = create_run(tmp_path / "run", parts)
     monkeypatch.setattr(Training, "_step", failing)
-    with pytest.raises(
-        UserError,
-        match=r"train\.batch_size = 24; 12 would fit: .* train\.batch_size=12 --set train\.accumulate=2,",
-    ):
+    with pytest.raises(UserError, match=r"= 24; 12 would fit: .* train\.batch_size=12 --set train\.accumulate=2,"):
         Training(parts, CPU, silent()).fit(run)
 
 
