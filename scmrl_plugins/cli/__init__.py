@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from scmrl_plugins import __version__
-from scmrl_plugins.core import launch
 from scmrl_plugins.core.allocator import keep_large_blocks
 from scmrl_plugins.core.memory import out_of_memory
 from scmrl_plugins.registry import UserError, catalogue
@@ -85,9 +84,9 @@ def _explain(error: Exception) -> str | None:
         return (
             "not enough memory: make train.batch_size, model.image_size, model.embed_dims or model.steps smaller"
         )
-    if launch.count() > 1 and (told := _lost_another(error)):
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and (told := _lost_another(error)):
         return told
-    if "DataLoader worker" in str(error):
+    if isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error):
         said = str(error).strip().splitlines()[0].rstrip(". ")
         return (
             f"a process that reads data died: {said}; if that was for want of memory, make train.workers smaller; "
@@ -102,6 +101,7 @@ def _explain(error: Exception) -> str | None:
 
 def _lost_another(error: Exception) -> str | None:
     """What to say where another process of a training has ended, which says why; nothing where we launched it."""
+    from scmrl_plugins.core import launch
     from scmrl_plugins.core.processes import lost
 
     if not lost(error):
