@@ -84,7 +84,7 @@ def _explain(error: Exception) -> str | None:
         return (
             "not enough memory: make train.batch_size, model.image_size, model.embed_dims or model.steps smaller"
         )
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and (told := _lost_another(error)):
+    if told := _lost_another(error):
         return told
     if isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error):
         said = str(error).strip().splitlines()[0].rstrip(". ")
@@ -102,6 +102,9 @@ def _explain(error: Exception) -> str | None:
 def _lost_another(error: Exception) -> str | None:
     """What to say where another process of a training has ended, which says why; nothing where we launched it."""
     from scmrl_plugins.core import launch
+
+    if launch.count() == 1:
+        return None
     from scmrl_plugins.core.processes import lost
 
     if not lost(error):

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from scmrl_plugins.cli import options, output
-from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry import UserError, catalogue
 
 
 @click.command("sweep")
@@ -26,7 +26,7 @@ def command(file: str, out: str, sets: tuple[str, ...], address: str | None, dev
     """
     from importlib.util import find_spec
 
-    from scmrl_plugins.core import sweep, sweep_ray, sweep_report, sweep_trial
+    from scmrl_plugins.core import sweep, sweep_ray, sweep_report
     from scmrl_plugins.core.progress import Progress
 
     if find_spec("ray") is None:
@@ -35,7 +35,7 @@ def command(file: str, out: str, sets: tuple[str, ...], address: str | None, dev
         sweep_ray.check_address(address)
     given = [word for setting in sets for word in ("--set", setting)]
     given += [*(["--address", address] if address else []), *(["--device", device] if device != "auto" else [])]
-    given += [word for plugin in sweep_trial.inline_files() for word in ("--plugin", plugin)]
+    given += [word for plugin in catalogue().inline_files() for word in ("--plugin", plugin)]
     typed = shlex.join(["scmrl", "sweep", file, "-o", out, *given])
     wanted = sweep.read_sweep(file, sets)
     trials = wanted.trials()

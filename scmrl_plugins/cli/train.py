@@ -37,18 +37,13 @@ def command(
     **experiment: Any,
 ) -> None:
     """Train a model and test it; with RUN, go on with a run that was built or interrupted."""
-    if existing and (fixed := options.given(experiment)):
+    if existing and (fixed := options.given(experiment) + ["--auto-batch"] * auto_batch):
         raise UserError(
             f"{existing} keeps its own configuration: leave {', '.join(fixed)} out, or start a new run "
             f"with -c {existing}/config.toml"
         )
     if existing and run is not None:
         raise UserError(f"-o {run}: the run {existing} is trained where it is; leave -o out")
-    if existing and auto_batch:
-        raise UserError(
-            f"{existing} keeps its own configuration: leave --auto-batch out, or start a new run "
-            f"with -c {existing}/config.toml"
-        )
     config = None if existing else options.compose(experiment)
     from scmrl_plugins.core import launch
 
@@ -63,19 +58,21 @@ def command(
     from scmrl_plugins.core.run import check_free, next_directory, open_run
 
     place = devices.resolve(device)
-    target = open_run(existing) if existing else None
-    parts = assemble(config) if config is not None else target.assemble() if target else None
-    assert parts is not None
-    if auto_batch:
-        from scmrl_plugins.core.plan import fitting
+    if config is None:
+        target = open_run(str(existing))
+        parts = target.assemble()
+    else:
+        target, parts = None, assemble(config)
+    if auto_batch or dry_run:
+        from scmrl_plugins.core import plan
         from scmrl_plugins.core.progress import Progress
 
-        parts = fitting(parts, place, processes or among, Progress() if launch.first() else Progress.silent())
-    if dry_run:
-        from scmrl_plugins.core import plan
-
-        output.table("Plan", plan.make(parts, place, processes or among).rows)
-        return
+        together = processes or among
+        if auto_batch:
+            parts = plan.fitting(parts, place, together, Progress() if launch.first() else Progress.silent())
+        if dry_run:
+            output.table("Plan", plan.make(parts, place, together))
+            return
     if target:
         fit(parts, place, target.path, target)
         return

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Sampler
 from scmrl_plugins.core.config import ExperimentConfig
 from scmrl_plugins.core.features import FeatureSplit, FeatureStore, Outcome, alone
 from scmrl_plugins.core.interfaces import BadFileError, Dataset
-from scmrl_plugins.core.processes import Processes
+from scmrl_plugins.core.processes import ALONE, Processes
 from scmrl_plugins.core.progress import Progress
 from scmrl_plugins.registry import UserError, catalogue
 
@@ -93,9 +93,7 @@ def prepare(
     problems = getattr(dataset, "bad_files", None)
     take([(error.path, error.reason) for error in problems()] if problems else [])
     for split in names:
-        if split not in raw or (not isinstance(raw[split], datasets.IterableDataset) and not len(raw[split])):
-            raise UserError(f"data set {name!r} has no {split} samples")
-        store = FeatureStore(dataset, config, split, raw[split])
+        store = feature_store(dataset, config, split, raw)
         # Where everything is there nothing is written: a cache may be one that only others can write.
         whole = not store.streamed and not store.missing()
         waiting = functools.partial(_waiting, progress, store)
@@ -115,6 +113,15 @@ def prepare(
     # A file may be in several samples.
     found.bad, found.handled = list(dict.fromkeys(found.bad)), list(dict.fromkeys(found.handled))
     return found
+
+
+def feature_store(dataset: Dataset, config: ExperimentConfig, split: str, rows: Mapping[str, Any]) -> FeatureStore:
+    """The store of one of a data set's splits; ``UserError`` where that has no samples."""
+    import datasets
+
+    if split not in rows or (not isinstance(rows[split], datasets.IterableDataset) and not len(rows[split])):
+        raise UserError(f"data set {config.dataset.name!r} has no {split} samples")
+    return FeatureStore(dataset, config, split, rows[split])
 
 
 def _waiting(progress: Progress | None, store: FeatureStore) -> None:
@@ -149,13 +156,11 @@ def _outcomes(
             progress.line(f"{store.split}: {len(store.rows) - left} samples are stored, {left} are to be computed")
         progress.stage(f"features of the {store.split} split", left)
     loader: Any = DataLoader(
-        _Computing(store, todo),
+        _Reader(_Computing(store, todo)),
         batch_size=None,
         num_workers=min(config.train.workers if workers is None else workers, len(todo)),
     )
-    for outcome in loader:
-        if isinstance(outcome, UserError):
-            raise outcome
+    for outcome in _read(loader):
         if progress:
             progress.advance(outcome.rows + len(outcome.bad))
         yield outcome, True
@@ -170,11 +175,8 @@ class _Computing(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.todo)
 
-    def __getitem__(self, index: int) -> Outcome | UserError:
-        try:
-            return self.store.compute(self.todo[index])
-        except UserError as error:  # returned, as torch would put a worker's traceback into its message
-            return error
+    def __getitem__(self, index: int) -> Outcome:
+        return self.store.compute(self.todo[index])
 
 
 class Draw(NamedTuple):
@@ -221,9 +223,9 @@ class EpochSampler(Sampler[list[Draw]]):
     ``start``: how many of the epoch's samples a run that goes on has trained on.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, processes: Processes | None = None) -> None:
+    def __init__(self, length: int, batch_size: int, seed: int, processes: Processes = ALONE) -> None:
         self.length, self.batch_size, self.seed = length, batch_size, seed
-        self.processes = processes or Processes()
+        self.processes = processes
         self.epoch, self.start = 0, 0
 
     def __len__(self) -> int:
@@ -246,7 +248,7 @@ def collate(rows: Sequence[Mapping[str, np.ndarray]]) -> Batch:
 
 
 def training_loader(
-    splits: Sequence[FeatureSplit], config: ExperimentConfig, processes: Processes | None = None
+    splits: Sequence[FeatureSplit], config: ExperimentConfig, processes: Processes = ALONE
 ) -> tuple[Loader, EpochSampler]:
     """Batches of all the given splits together, in an order drawn anew each epoch (``sampler.epoch``).
 
@@ -263,9 +265,9 @@ def training_loader(
     return Loader(data, config, sampler), sampler
 
 
-def evaluation_loader(split: FeatureSplit, config: ExperimentConfig, processes: Processes | None = None) -> Loader:
+def evaluation_loader(split: FeatureSplit, config: ExperimentConfig, processes: Processes = ALONE) -> Loader:
     """Batches of a split in its own order; of several processes each takes every so many-th batch."""
-    processes, size = processes or Processes(), config.train.batch_size
+    size = config.train.batch_size
     starts = range(0, len(split), size)[processes.rank :: processes.count]
     return Loader(split, config, [range(start, min(start + size, len(split))) for start in starts])
 
@@ -290,17 +292,19 @@ class Loader:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._loader:
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
+        return _read(self._loader)
 
 
 class _Reader(torch.utils.data.Dataset):
-    """A data set whose errors are values, as torch would put a process's traceback into their message."""
+    """A data set whose errors are values where another process reads it, as torch would put that one's traceback
+    into their message.
+    """
 
     def __init__(self, data: Any) -> None:
         self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
 
     def __getitem__(self, place: Any) -> Any:
         if torch.utils.data.get_worker_info() is None:
@@ -314,6 +318,14 @@ class _Reader(torch.utils.data.Dataset):
             if culprit is None:
                 raise
             return UserError(culprit)
+
+
+def _read(loader: DataLoader[Any]) -> Iterator[Any]:
+    """What a loader of a ``_Reader`` reads; its errors are raised."""
+    for read in loader:
+        if isinstance(read, UserError):
+            raise read
+        yield read
 
 
 def _collate_or_fail(rows: Sequence[Any]) -> Batch | UserError:

@@ -34,7 +34,7 @@ def describe(config: ExperimentConfig) -> dict[str, Any]:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version_of(name) for name in PACKAGES},
         "plugins": [_plugin(plugin) for plugin in catalogue().plugins],
         "seed": config.train.seed,
         "compile": os.environ.get("SCMRL_COMPILE", "auto"),
@@ -51,7 +51,8 @@ def _plugin(plugin: Plugin) -> dict[str, str]:
     return described
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """Of a package; none where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

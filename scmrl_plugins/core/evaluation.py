@@ -14,7 +14,7 @@ from scmrl_plugins.core.data import Batch
 from scmrl_plugins.core.disturbance import Disturbance
 from scmrl_plugins.core.measure import FiringRates
 from scmrl_plugins.core.model import AudioVisualModel
-from scmrl_plugins.core.processes import Processes
+from scmrl_plugins.core.processes import ALONE, Processes
 from scmrl_plugins.core.progress import Progress
 
 CLEAN = Disturbance()
@@ -58,14 +58,13 @@ def evaluate(
     disturbance: Disturbance = CLEAN,
     seed: int = 0,
     progress: Progress | None = None,
-    processes: Processes | None = None,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Run a split through the model in evaluation mode.
 
     ``disturbance``: what is done to the inputs, its draws from ``seed``. The modules come back in the mode they
     were in. Several ``processes`` each bring their own batches, and all get the result for the whole.
     """
-    processes = processes or Processes()
     k = len(model.classes)
     confusion = torch.zeros(k, k, dtype=torch.long)
     generator = torch.Generator().manual_seed(seed)

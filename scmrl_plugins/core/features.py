@@ -97,8 +97,8 @@ class FeatureStore:
 
         self.dataset, self.split, self.rows = dataset, split, rows
         entry = catalogue().get("dataset", config.dataset.name)
-        settings = _settings(dataset, config)
-        self.key = _digest(VERSION, entry.plugin.distribution, entry.plugin.version, entry.name, settings)
+        depends = settings(dataset, config)
+        self.key = _digest(VERSION, entry.plugin.distribution, entry.plugin.version, entry.name, depends)
         self.folder = cache_dir() / "features" / f"{entry.name.replace(':', '-')}-{self.key[:16]}"
         self.streamed = isinstance(rows, datasets.IterableDataset)
         self.parts: list[Part] = (
@@ -208,7 +208,8 @@ class FeatureStore:
         return [outcome for part in self.parts if (outcome := part.outcome()) is not None]
 
 
-def _settings(dataset: Dataset, config: ExperimentConfig) -> Any:
+def settings(dataset: Dataset, config: ExperimentConfig) -> Any:
+    """What the stored arrays of a data set depend on beside its rows."""
     key = getattr(dataset, "transform_key", None)
     return dict(key()) if key else (config.dataset.model_dump(), config.model.model_dump())
 

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from scmrl_plugins.registry import UserError
+
 _PARTIAL = ".partial"
 
 
@@ -33,6 +35,30 @@ def sweep(folder: Path) -> None:
     """Remove what processes that were killed while they wrote into a folder left there; nobody else may write."""
     for left in folder.glob(f".*{_PARTIAL}"):
         left.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, lock: Path, does: str, otherwise: str) -> Iterator[None]:
+    """Nobody else holds the lock of a folder meanwhile.
+
+    Raises ``UserError`` where another process ``does`` something with the folder already, or where nothing can be
+    written; then with the remedy ``otherwise``.
+    """
+    from filelock import FileLock, Timeout
+
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{folder}: another process {does}; wait for it or stop it") from None
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror or error}); make it writable or {otherwise}"
+        ) from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,10 +6,28 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+@contextlib.contextmanager
+def handling(handler: Handler, *numbers: int) -> Iterator[None]:
+    """Signals go to a handler meanwhile; not in another thread than the main one, where Python takes none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, known in before.items():
+            with contextlib.suppress(TypeError):  # a handler that was not Python's
+                signal.signal(number, known)
 
 
 class Interrupts:
@@ -21,20 +39,16 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.asked = False
-        self._before: dict[int, Any] = {}
+        self._handling = handling(self._ask, *SIGNALS)
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                self._before[number] = signal.signal(number, self._ask)
+        self._handling.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            with contextlib.suppress(TypeError):  # a handler that was not Python's
-                signal.signal(number, handler)
+        self._handling.__exit__(kind, error, trace)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

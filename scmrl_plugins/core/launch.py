@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import IO
 
+from scmrl_plugins.core.interrupts import SIGNALS, handling
 from scmrl_plugins.registry import UserError
 
 PARENT = "SCMRL_LAUNCHED"
@@ -38,9 +40,12 @@ class Team:
         defaults = {"OMP_NUM_THREADS": threads, "TORCH_CPP_LOG_LEVEL": "ERROR"}
         surroundings = {**defaults, **os.environ, PARENT: "1", "WORLD_SIZE": str(count)}
         surroundings |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-        self.said: list[IO[bytes] | None] = [None, *(tempfile.TemporaryFile() for _ in range(1, count))]  # noqa: SIM115
         self.processes: list[subprocess.Popen[bytes]] = []
-        self._before = {number: signal.signal(number, self._forward) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._held = contextlib.ExitStack()
+        self._held.enter_context(handling(self._forward, *SIGNALS))
+        # Open as long as the processes are there: ``wait`` closes what is held.
+        others = [tempfile.TemporaryFile() for _ in range(1, count)]  # noqa: SIM115
+        self.said: list[IO[bytes] | None] = [None, *map(self._held.enter_context, others)]
         for rank, said in enumerate(self.said):
             self.processes.append(
                 subprocess.Popen(
@@ -103,11 +108,7 @@ class Team:
             process.wait()
             assert process.stdin is not None
             process.stdin.close()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        for file in self.said:
-            if file is not None:
-                file.close()
+        self._held.close()
 
 
 def count() -> int:

@@ -14,8 +14,7 @@ from torch import nn
 
 from scmrl_plugins.core import memory, recipe
 from scmrl_plugins.core.assembly import Assembly, assemble, assemble_model
-from scmrl_plugins.core.data import SPLITS
-from scmrl_plugins.core.features import FeatureStore
+from scmrl_plugins.core.data import SPLITS, feature_store
 from scmrl_plugins.core.measure import count_parameters, random_inputs
 from scmrl_plugins.registry import UserError
 
@@ -64,23 +63,27 @@ class Estimate:
         return values[0] + (values[-1] - values[0]) * (batch - first) / (last - first)
 
 
-def estimate(parts: Assembly, device: torch.device, batch: int, together: int = 1) -> Estimate:
-    """Try training steps of 2, 4, 8, ... samples, until one is slow, or has ``batch`` samples, or does not fit.
+def estimate(parts: Assembly, device: torch.device, processes: int, batch: int) -> Estimate:
+    """Try training steps of 2, 4, 8, ... samples, until one is slow, or has a share of ``batch``, or does not fit.
 
-    ``together``: how many processes share the memory. Weights, generators and the model itself stay as they are.
+    Processes share the memory of a CPU; a GPU is each one's own. Weights, generators and the model itself stay as
+    they are.
     """
+    share = _share(batch, processes)
+    trials: list[Trial] = []
     with torch.random.fork_rng(devices=[]):
-        trials: list[Trial] = []
-        before, available = memory.held(device), memory.free(device)
+        before, free = memory.held(device), memory.free(device)
+        if free is not None and device.type != "cuda":
+            free //= processes
         step = _Step(parts, device)
-        for size in [*(2**power for power in range(1, batch.bit_length()) if 2**power < batch), batch]:
-            known = Estimate(trials, None if available is None else available // together)
-            if len(trials) >= _AT_LEAST and (trials[-1].seconds > _ENOUGH or not known.fits(size)):
+        for size in [*(2**power for power in range(1, share.bit_length()) if 2**power < share), share]:
+            enough = len(trials) >= _AT_LEAST
+            if enough and (trials[-1].seconds > _ENOUGH or not Estimate(trials, free).fits(size)):
                 break
             if (found := _tried(step, size, device, before)) is None:
                 break
             trials.append(found)
-    return Estimate(trials, None if available is None else available // together)
+    return Estimate(trials, free)
 
 
 def _tried(step: _Step, batch: int, device: torch.device, before: int | None) -> Trial | None:
@@ -133,12 +136,18 @@ def fitting(parts: Assembly, device: torch.device, processes: int, progress: Any
     Raises ``UserError`` where one sample is too much.
     """
     train = parts.config.train
-    known = estimate(parts, device, _share(train.batch_size, processes), _together(device, processes))
+    known = estimate(parts, device, processes, train.batch_size)
     found = _largest(known, train.batch_size, processes)
     if found == train.batch_size:
         return parts
     count = train.batch_size // found * train.accumulate
-    progress.line(f"{_too_large(known, train.batch_size, processes)}: {count} batches of {found} samples a step")
+    size, free = known.size(_share(train.batch_size, processes)), known.free
+    assert size is not None  # else all would fit
+    assert free is not None
+    progress.line(
+        f"a step on {train.batch_size} samples takes about {memory.shown(size)}, and {memory.shown(free)} are "
+        f"free: {count} batches of {found} samples a step"
+    )
     changed = {"batch_size": found, "accumulate": count}
     return assemble(parts.config.model_copy(update={"train": train.model_copy(update=changed)}))
 
@@ -146,7 +155,7 @@ def fitting(parts: Assembly, device: torch.device, processes: int, progress: Any
 def complaint(parts: Assembly, device: torch.device, processes: int) -> str:
     """What to say where a step took more memory than there is, with the batch that would fit if one is known."""
     train = parts.config.train
-    known = estimate(parts, device, _share(max(1, train.batch_size // 2), processes), _together(device, processes))
+    known = estimate(parts, device, processes, max(1, train.batch_size // 2))
     said = f"not enough memory for train.batch_size = {train.batch_size}"
     if not known.trials:
         return f"{said}: make it smaller, or model.image_size, model.embed_dims or model.steps"
@@ -158,15 +167,8 @@ def complaint(parts: Assembly, device: torch.device, processes: int) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What ``scmrl train`` would do: ``rows`` of what and how much, for people to read."""
-
-    rows: Sequence[tuple[str, str]]
-
-
-def make(parts: Assembly, device: torch.device, processes: int) -> Plan:
-    """The plan of a training by so many processes, with the time of a step and its memory tried out.
+def make(parts: Assembly, device: torch.device, processes: int) -> list[tuple[str, str]]:
+    """What a training by so many processes would do, for people, with the time of a step and its memory tried out.
 
     Reads the data set's list of files, not the files. Raises ``UserError`` as training does for what is not there.
     """
@@ -175,9 +177,7 @@ def make(parts: Assembly, device: torch.device, processes: int) -> Plan:
     sizes: dict[str, int | None] = {}
     stored, missing = 0, 0
     for name in SPLITS:
-        if name not in rows:
-            raise UserError(f"data set {config.dataset.name!r} has no {name} samples")
-        store = FeatureStore(parts.dataset, config, name, rows[name])
+        store = feature_store(parts.dataset, config, name, rows)
         sizes[name] = None if store.streamed else len(store.rows)
         todo = sum(map(store.samples, store.missing())) if not store.streamed else 0
         stored, missing = stored + (sizes[name] or 0) - todo, missing + todo
@@ -185,7 +185,7 @@ def make(parts: Assembly, device: torch.device, processes: int) -> Plan:
     fitted = [sizes["train"], *([sizes["validation"]] if published else [])]
     samples = None if None in fitted else sum(size or 0 for size in fitted)
     share = _share(train.batch_size, processes)
-    known = estimate(parts, device, share, _together(device, processes))
+    known = estimate(parts, device, processes, train.batch_size)
     if not known.trials:
         _largest(known, train.batch_size, processes)
     together = train.batch_size * train.accumulate
@@ -214,7 +214,7 @@ def make(parts: Assembly, device: torch.device, processes: int) -> Plan:
     if free is not None:
         told += f", {memory.shown(free)} free" + ("" if known.fits(share) else ": too little, see --auto-batch")
     out.append(("memory", told))
-    return Plan(out)
+    return out
 
 
 def _largest(known: Estimate, batch: int, processes: int, below: int | None = None) -> int:
@@ -227,17 +227,5 @@ def _largest(known: Estimate, batch: int, processes: int, below: int | None = No
     )
 
 
-def _too_large(known: Estimate, batch: int, processes: int) -> str:
-    size, free = known.size(_share(batch, processes)), known.free
-    assert size is not None
-    assert free is not None
-    return f"a step on {batch} samples takes about {memory.shown(size)}, and {memory.shown(free)} are free"
-
-
 def _share(batch: int, processes: int) -> int:
     return math.ceil(batch / processes)
-
-
-def _together(device: torch.device, processes: int) -> int:
-    """How many of the processes share one memory: a GPU is each one's own."""
-    return 1 if device.type == "cuda" else processes

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from scmrl_plugins.core import launch
 from scmrl_plugins.core.interfaces import ModelOutput
 from scmrl_plugins.registry import UserError
 
@@ -114,9 +115,13 @@ class Processes:
 
 def lost(error: BaseException) -> bool:
     """Whether an error says that another process of this training has ended; gloo says so in words alone."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or not isinstance(error, RuntimeError):
+    if launch.count() == 1 or not isinstance(error, RuntimeError):
         return False
     return isinstance(error, dist.DistError) or "gloo" in str(error) or "Connection closed" in str(error)
+
+
+ALONE = Processes()
+"""This one, and no other."""
 
 
 class _Whole(torch.autograd.Function):
@@ -151,7 +156,7 @@ def accelerator(device: torch.device, precision: str) -> tuple[Accelerator, Proc
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
-    local, count = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    local, count = int(os.environ.get("LOCAL_RANK", 0)), launch.count()
     if count > 1 and device.type == "cuda" and local >= torch.cuda.device_count():
         raise UserError(
             f"process {local} of this machine has no GPU of its own ({torch.cuda.device_count()} are here): start "

@@ -94,23 +94,10 @@ class Run:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Nobody else trains this run meanwhile; ``UserError`` where somebody does, or nothing can be written."""
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.path / "checkpoints" / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(f"{self.path}: another process trains this run; wait for it or stop it") from None
-        except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot be written ({error.strerror or error}); make it writable or copy it"
-            ) from None
-        try:
+        with files.locked(self.path, self.path / "checkpoints" / ".lock", "trains this run", "copy it"):
             files.sweep(self.path)
             files.sweep(self.path / "checkpoints")
             yield
-        finally:
-            lock.release()
 
     def write_skipped(self, bad: Sequence[tuple[str, str]]) -> None:
         """List the files that were left out, with the reasons, in ``skipped.json``; none where there are none."""

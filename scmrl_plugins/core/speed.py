@@ -23,7 +23,6 @@ from scmrl_plugins.core.config import ExperimentConfig
 from scmrl_plugins.core.progress import Progress
 from scmrl_plugins.core.speed_worker import Task, as_line
 from scmrl_plugins.registry import UserError, catalogue
-from scmrl_plugins.registry.catalogue import INLINE
 
 BASELINE, OURS = "baseline", "ours"
 NEURON = {"tau": 2.0, "threshold": 1.0, "surrogate": "sigmoid", "alpha": 4.0}
@@ -84,7 +83,7 @@ class Side:
             kernel_shape=settings.kernel_shape,
             every_step=variant == BASELINE,
             keep_blocks=variant == OURS,
-            plugins=[p.file for p in catalogue().plugins if p.distribution == INLINE and p.file],
+            plugins=catalogue().inline_files(),
         )
         surroundings = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": str(settings.threads)}
         if variant == BASELINE or not compiled:

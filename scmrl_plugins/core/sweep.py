@@ -15,6 +15,7 @@ from scmrl_plugins.core import compose, files, jsonable, series, sweep_space
 from scmrl_plugins.core.assembly import assemble, build_dataset
 from scmrl_plugins.core.config import ExperimentConfig
 from scmrl_plugins.core.data import prepare
+from scmrl_plugins.core.features import settings
 from scmrl_plugins.core.interfaces import ComponentConfig
 from scmrl_plugins.core.progress import Progress
 from scmrl_plugins.core.run import Run, check_free
@@ -171,25 +172,10 @@ class Place:
 
         Raises ``UserError`` where somebody does, something else is there, or nothing can be written.
         """
-        from filelock import FileLock, Timeout
-
         if not self.manifest.exists() and not (self.path / ".lock").exists():
             check_free(self.path)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock")
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(f"{self.path}: another process runs this sweep; wait for it or stop it") from None
-        except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot be written ({error.strerror or error}); make it writable or choose another "
-                f"directory with -o"
-            ) from None
-        try:
+        with files.locked(self.path, self.path / ".lock", "runs this sweep", "choose another directory with -o"):
             yield
-        finally:
-            lock.release()
 
 
 def check(trials: Sequence[Trial], progress: Progress) -> list[dict[str, Any]]:
@@ -269,8 +255,7 @@ def prepare_data(trials: Sequence[Trial], place: Place, progress: Progress) -> N
         if place.result_file(trial.name).exists():
             continue
         dataset, config = build_dataset(trial.config)
-        key = getattr(dataset, "transform_key", None)
-        needed = [config.dataset.model_dump(), key() if key else config.model.model_dump()]
+        needed = [config.dataset.model_dump(), settings(dataset, config)]
         text = json.dumps(needed, sort_keys=True, default=str)
         if text not in known:
             known.add(text)

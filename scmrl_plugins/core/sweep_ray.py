@@ -12,13 +12,15 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from scmrl_plugins.core import sweep, sweep_trial
+from scmrl_plugins.core.interrupts import handling
 from scmrl_plugins.core.progress import Progress
 from scmrl_plugins.core.sweep import DONE, Place, SweepSection, Trial
 from scmrl_plugins.registry import UserError
@@ -138,7 +140,7 @@ def _session(ray: Any, address: str | None) -> Iterator[None]:
             words = " ".join(str(error).split())[:300] or type(error).__name__
             where = f"--address {address}" if address else "this machine"
             raise UserError(f"{where}: Ray does not start there: {words}") from None
-        stack.enter_context(_terminable())
+        stack.enter_context(handling(_stop, signal.SIGTERM))
         yield
 
 
@@ -166,7 +168,7 @@ def _folder() -> Iterator[str]:
         root = Path("/tmp")
     for old in root.glob("scmrl-ray-*-*"):
         with contextlib.suppress(ValueError, OSError):
-            if not _alive(int(old.name.split("-")[2])):
+            if not psutil.pid_exists(int(old.name.split("-")[2])):
                 shutil.rmtree(old, ignore_errors=True)
     folder = tempfile.mkdtemp(prefix=f"scmrl-ray-{os.getpid()}-", dir=root)
     try:
@@ -175,32 +177,8 @@ def _folder() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM as a ``KeyboardInterrupt``, where signals can be handled at all."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_number: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(TypeError):  # a handler that was not Python's
-            signal.signal(signal.SIGTERM, before)
+def _stop(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def _shares(ray: Any, section: SweepSection, count: int, device: str) -> Shares:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ def summarize(wanted: Sweep, trials: Sequence[Trial], place: Place) -> dict[str,
     done = sorted((told for told in outcomes if told["status"] == DONE), key=lambda told: _rank(told, wanted))
     others = [told for told in outcomes if told["status"] != DONE]
     surroundings = done[0]["environment"] if done else environment.describe(trials[0].config)
-    packages = {**surroundings["packages"], "ray": _version("ray")}
+    packages = {**surroundings["packages"], "ray": environment.version_of("ray")}
     return {
         "search": wanted.section.search,
         "seed": wanted.section.seed,
@@ -45,13 +44,6 @@ def _rank(told: Mapping[str, Any], wanted: Sweep) -> tuple[float, float, str]:
     loss = math.inf if loss is None else loss
     first, second = (accuracy, loss) if wanted.section.metric == "validation_accuracy" else (loss, accuracy)
     return first, second, told["trial"]
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def write(summary: Mapping[str, Any], out: Path, command: str) -> None:

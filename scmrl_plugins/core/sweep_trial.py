@@ -21,7 +21,6 @@ from scmrl_plugins.core.progress import Progress
 from scmrl_plugins.core.sweep import Place, Trial
 from scmrl_plugins.core.training import Training
 from scmrl_plugins.registry import UserError, catalogue, register_file
-from scmrl_plugins.registry.catalogue import INLINE
 from scmrl_plugins.registry.errors import describe
 
 Task = Mapping[str, Any]
@@ -42,16 +41,9 @@ def task_of(trial: Trial, place: Place, device: str, threads: int, hidden: bool)
         "device": device,
         "threads": threads,
         "hidden": hidden,
-        "plugins": [
-            plugin.file for plugin in catalogue().plugins if plugin.distribution == INLINE and plugin.file
-        ],
+        "plugins": catalogue().inline_files(),
         "environment": {name: value for name, value in os.environ.items() if name.startswith("SCMRL_")},
     }
-
-
-def inline_files() -> list[str]:
-    """The files of plugins that are used without being installed."""
-    return [plugin.file for plugin in catalogue().plugins if plugin.distribution == INLINE and plugin.file]
 
 
 def work(task: Task, report: Report) -> None:

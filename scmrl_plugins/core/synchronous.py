@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from scmrl_plugins.core.processes import Processes
+from scmrl_plugins.core.processes import ALONE, Processes
 
 
 class SynchronousBatchNorm(_BatchNorm):
@@ -20,7 +20,7 @@ class SynchronousBatchNorm(_BatchNorm):
     variance counts.
     """
 
-    processes = Processes()
+    processes = ALONE
     counts_repeats = True
     """That ``forward`` takes them, for layers which know that a batch is repeated."""
 

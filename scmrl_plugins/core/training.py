@@ -74,11 +74,8 @@ class Training:
                 f"{self.device} adds up in no fixed order: the same seed gives about the same weights, not quite"
             )
 
-        if not self.processes.main:
-            self.processes.wait()  # for the main one to compute the features and say so
-        self.data = prepare(parts.dataset, parts.config, progress=self.progress)
-        if self.processes.main:
-            self.processes.wait()
+        with self.accelerator.main_process_first():  # it computes the features, and says so
+            self.data = prepare(parts.dataset, parts.config, progress=self.progress)
         self.splits = self.data.splits
         if self.data.bad:
             self.progress.line(f"{len(self.data.bad)} bad files are left out; the run lists them in skipped.json")

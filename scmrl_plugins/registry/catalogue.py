@@ -127,6 +127,10 @@ class Catalogue:
         """Record what is wrong with a plugin."""
         self.broken.append(Broken(plugin.name, plugin.distribution, f"{error}; {remedy or plugin.remedy}"))
 
+    def inline_files(self) -> list[str]:
+        """The files of plugins that are used without being installed."""
+        return [plugin.file for plugin in self.plugins if plugin.distribution == INLINE and plugin.file]
+
     def culprit(self, error: BaseException) -> str | None:
         """The third party whose code an exception came through, with the line; none where it is nobody's.
 

@@ -126,7 +126,7 @@ def test_limits_of_a_process_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_a_plan_says_what_would_be_done(small: Small) -> None:
     parts = small(sets=["train.epochs=7", "train.batch_size=10", "train.accumulate=2", "train.protocol=published"])
-    rows = dict(plan.make(parts, CPU, 2).rows)
+    rows = dict(plan.make(parts, CPU, 2))
     assert rows["data set"] == "blobs: 48 train, 15 validation, 18 test"
     assert rows["features"] == "0 samples stored, 81 to be computed first"
     assert rows["a step"] == "20 samples, 2 batches"
@@ -138,7 +138,7 @@ def test_a_plan_says_what_would_be_done(small: Small) -> None:
 
 def test_a_plan_shows_what_a_step_takes(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "estimate", lambda *_args: known(150 * MEBI, (2, 120), (4, 140)))
-    rows = dict(plan.make(small(sets=["train.epochs=3"]), CPU, 1).rows)
+    rows = dict(plan.make(small(sets=["train.epochs=3"]), CPU, 1))
     # 3 steps of 16 s an epoch, and an evaluation of 15 samples at a third of that
     assert rows["time"].startswith("about 0:02:39 for 3 epochs of 3 steps, 16 s each")
     assert rows["memory"] == "about 260 MiB a process, 150 MiB free: too little, see --auto-batch"
