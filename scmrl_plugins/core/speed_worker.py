@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map, tree_map_only
 
@@ -75,6 +76,9 @@ class Step:
                 encoder.register_forward_hook(lambda _module, _inputs, steps: steps.contiguous())
         self.model.to(device)
         self.loss.to(device)
+        for module in self.model.modules():
+            if isinstance(module, _BatchNorm):
+                module.momentum = 1.0  # so that neurons fire in inference as in training, a few steps long
         drawn = measure.random_inputs(self.model, device, config.train.batch_size)
         self.inputs = {name: x for name, x in drawn.items() if name in self.model.modalities}
         generator = torch.Generator().manual_seed(1)

@@ -17,7 +17,7 @@ from scmrl_plugins.core import assembly, compose
 from scmrl_plugins.core.model import AudioVisualModel
 from scmrl_plugins.core.speed import BASELINE, OURS, Settings
 from scmrl_plugins.core.speed_worker import Step, Task
-from scmrl_plugins.plugins.braincog import compiled
+from scmrl_plugins.plugins import compiled
 from scmrl_plugins.plugins.transformer import attention, layers
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")

@@ -24,7 +24,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_map_only
 
 from scmrl_plugins.core.interfaces import ComponentConfig
-from scmrl_plugins.plugins.braincog.compiled import Compiled, worth
+from scmrl_plugins.plugins.compiled import Compiled, worth
 from scmrl_plugins.plugins.braincog.surrogates import SURROGATES, Fire, Surrogate, SurrogateName
 
 Rate = Tensor | float

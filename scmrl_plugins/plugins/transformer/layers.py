@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.checkpoint import checkpoint
 
 from scmrl_plugins.core.interfaces import NeuronFactory
+from scmrl_plugins.plugins.transformer import lookup
 from scmrl_plugins.registry import UserError
 
 # Values that are worked on at once, of 4 bytes: what fits the last cache of a processor.
@@ -40,7 +41,7 @@ class SpikingConv(nn.Module):
             self.conv.every = stride
             self.bn: nn.BatchNorm2d | nn.BatchNorm1d | Folded = nn.BatchNorm2d(out)
         elif dims == 2:
-            self.conv = nn.Conv2d(channels, out, kernel_size=3, padding=1, bias=bias)
+            self.conv = Around(channels, out, kernel_size=3, padding=1, bias=bias)
             self.bn = nn.BatchNorm2d(out)
         else:
             self.conv = Pointwise(channels, out, kernel_size=1, bias=bias)
@@ -76,6 +77,17 @@ class SpikingConv(nn.Module):
         return True
 
 
+class Around(nn.Conv2d):
+    """W * x + b over the pixels around, with zeros beyond the edge: ``[B, C, H, W] -> [B, D, H, W]``.
+
+    Of spikes, which multiply nothing, the sums of weights are looked up.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = lookup.convolve(x, self.weight, self.bias)
+        return super().forward(x) if y is None else y
+
+
 class Thinned(nn.Conv2d):
     """W x + b at every so many-th pixel, of a kernel of 1: ``[B, C, H, W] -> [B, D, H / every, W / every]``.
 
@@ -89,12 +101,16 @@ class Thinned(nn.Conv2d):
 
 
 class Pointwise(nn.Conv1d):
-    """W x + b: ``[B, C, N] -> [B, D, N]``. Tokens that Conv1d would copy go through one product as they lie."""
+    """W x + b: ``[B, C, N] -> [B, D, N]``.
+
+    Tokens that Conv1d would copy go through one product as they lie; of spikes the sums of weights are looked up.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if not token_by_token(x):
             return super().forward(x)
-        return functional.linear(x.mT, self.weight.squeeze(2), self.bias).mT
+        y = lookup.convolve(x.unsqueeze(2), self.weight.unsqueeze(3), self.bias)
+        return functional.linear(x.mT, self.weight.squeeze(2), self.bias).mT if y is None else y.squeeze(2)
 
 
 def token_by_token(x: Tensor) -> bool:

@@ -23,7 +23,8 @@ from torch._inductor.runtime.hints import DeviceProperties
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from scmrl_plugins.plugins.braincog import compiled, fused
+from scmrl_plugins.plugins import compiled
+from scmrl_plugins.plugins.braincog import fused
 from scmrl_plugins.registry import catalogue
 
 GPU = {"major": 9, "minor": 0, "multi_processor_count": 80, "warp_size": 32, "regs_per_multiprocessor": 65536}

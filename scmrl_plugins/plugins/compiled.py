@@ -1,10 +1,13 @@
-"""Functions of large tensors through torch.compile, where that pays and a compiler is there."""
+"""Work on large tensors in code that a compiler makes here, where that pays and a compiler is there."""
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -37,7 +40,6 @@ class Compiled:
 
     def __call__(self, key: Any, *args: Any) -> Any:
         """The compiled function, one for each ``key``: what its arguments are beside the sizes of tensors."""
-        global _broken
         if key not in self._compiled:
             self._compiled[key] = _compile(self.function)
         try:
@@ -45,25 +47,46 @@ class Compiled:
                 return self._compiled[key](*args)
         except Exception as error:
             # Compilers fail in every way; what is the arguments' fault is raised again below, op by op.
-            _broken = True
-            reason = str(error).strip().splitlines()
-            warnings.warn(
-                "neurons run without a compiled kernel, several times slower where tensors are large, as "
-                f"torch.compile failed: {reason[0] if reason else type(error).__name__}",
-                stacklevel=2,
-            )
+            _do_without(error)
             return self.function(*args)
 
 
-def worth(x: Tensor) -> bool:
-    """Whether a function of ``x`` is compiled."""
+@functools.cache
+def library(source: Path) -> ctypes.CDLL | None:
+    """The functions of a C++ file, compiled for this machine and kept on disk where torch keeps what it compiles.
+
+    None without a working compiler, of which a warning is given once.
+    """
+    try:
+        # The file, the flags for vectors and threads, and the locks of several processes are torch's.
+        from torch._inductor.codecache import CppCodeCache
+
+        return CppCodeCache.load(source.read_text(encoding="utf-8"))
+    except Exception as error:
+        _do_without(error)
+        return None
+
+
+def _do_without(error: Exception) -> None:
+    global _broken
+    _broken = True
+    reason = str(error).strip().splitlines()
+    warnings.warn(
+        "neurons and convolutions run without compiled kernels, several times slower where tensors are large, as the "
+        f"compiler failed: {reason[0] if reason else type(error).__name__}",
+        stacklevel=3,
+    )
+
+
+def worth(x: Tensor, pays: bool = True) -> bool:
+    """Whether work on ``x`` is compiled: where it ``pays`` and x is large, unless the policy says otherwise."""
     policy = os.environ.get("SCMRL_COMPILE", "auto")
     if policy not in POLICIES:
         raise UserError(f"SCMRL_COMPILE = {policy!r}: it is one of {', '.join(POLICIES)}")
     return (
         policy != "never"
         and not _broken
-        and (policy == "always" or x.numel() >= ELEMENTS)
+        and (policy == "always" or (pays and x.numel() >= ELEMENTS))
         and x.device.type in ("cpu", "cuda")
         # In half precision the compiler rounds once, and op by op each operation does.
         and x.dtype in (torch.float32, torch.float64)
