@@ -72,8 +72,8 @@ def _do_without(error: Exception) -> None:
     _broken = True
     reason = str(error).strip().splitlines()
     warnings.warn(
-        "neurons and convolutions run without compiled kernels, several times slower where tensors are large, as the "
-        f"compiler failed: {reason[0] if reason else type(error).__name__}",
+        "neurons and convolutions run without compiled kernels, several times slower where tensors are large, as "
+        f"the compiler failed: {reason[0] if reason else type(error).__name__}",
         stacklevel=3,
     )
 

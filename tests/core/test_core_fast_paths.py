@@ -18,7 +18,7 @@ from scmrl_plugins.core.model import AudioVisualModel
 from scmrl_plugins.core.speed import BASELINE, OURS, Settings
 from scmrl_plugins.core.speed_worker import Step, Task
 from scmrl_plugins.plugins import compiled
-from scmrl_plugins.plugins.transformer import attention, layers
+from scmrl_plugins.plugins.transformer import attention, layers, lookup
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 
@@ -33,7 +33,7 @@ def channels_first(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
-    """Neurons compiled and stages a sample at a time; counts what ran."""
+    """Neurons compiled, sums looked up and stages a sample at a time; counts what ran."""
     ran: Counter[str] = Counter()
 
     def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,6 +52,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     monkeypatch.setattr(layers.Join, "apply", counted("pieces", layers.Join.apply))
     monkeypatch.setattr(layers.Repeat, "apply", counted("once", layers.Repeat.apply))
     monkeypatch.setattr(attention, "mix", counted("mix", attention.mix))
+    monkeypatch.setattr(lookup._Convolution, "apply", counted("lookup", lookup._Convolution.apply))
     yield ran
     assert not compiled._broken
 
@@ -68,7 +69,7 @@ def test_golden_numbers_with_every_fast_path(
     monkeypatch.setattr(attention, "mix", mix)
     golden = Golden(case)
     check_every_number(golden, golden.model().to(memory_format=torch.channels_last))
-    assert all(fast[name] > 0 for name in ("scmrl::neuron", "scmrl::neuron_backward", "pieces")), fast
+    assert all(fast[name] > 0 for name in ("scmrl::neuron", "scmrl::neuron_backward", "pieces", "lookup")), fast
 
 
 @needs_compiler
@@ -96,7 +97,7 @@ def test_a_static_input_with_every_fast_path_is_the_published_form(
         if "running" in name:
             close(buffer, statistics[name], name)
     kernels = {"scmrl::neuron", "scmrl::neuron_backward", "scmrl::neuron_and_pooling"}
-    assert fast.keys() == {*kernels, "pieces", "once", "mix"}
+    assert fast.keys() == {*kernels, "pieces", "once", "mix", "lookup"}
 
 
 # Training ------------------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ from torch.nn import functional
 from torch.utils._pytree import tree_map_only
 
 from scmrl_plugins.core.interfaces import ComponentConfig
-from scmrl_plugins.plugins.compiled import Compiled, worth
 from scmrl_plugins.plugins.braincog.surrogates import SURROGATES, Fire, Surrogate, SurrogateName
+from scmrl_plugins.plugins.compiled import Compiled, worth
 
 Rate = Tensor | float
 # The membrane and what else is a state, after a step.

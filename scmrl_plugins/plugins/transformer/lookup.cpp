@@ -11,15 +11,12 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <vector>
 
 namespace {
 
 constexpr long GROUPS = 8, BLOCK = 4 * GROUPS, SUMS = 16;
-// Pixels whose sums are gathered at once: they stay in the second cache, and earn the making of the table back.
+// Pixels whose sums are gathered at once: they stay in the second cache, and earn the making of the tables back.
 constexpr long PIXELS = 1024;
-// Shares of the pixels whose gradients are summed apart, whatever the number of threads, so that it changes no bit.
-constexpr long SHARES = 4;
 
 // GCC and Clang make of it the widest registers there are.
 #ifdef __AVX512F__
@@ -32,16 +29,20 @@ struct Vector {
     typedef F type __attribute__((vector_size(BYTES), aligned(sizeof(F))));
 };
 
-// Images of spikes: blocks of channels, images, rows and columns with `edge` zeros around, 8 bytes each.
+// Images of spikes for a square kernel: blocks of channels, images, rows and columns, 8 bytes each, with as many zeros
+// around an image as half the kernel needs. lookup.py has the same fields.
 struct Spikes {
     uint8_t *bytes;
-    long images, height, width, channels, edge;
+    long images, channels, height, width, kernel, threads;
 
+    long rows() const { return images * height; }
+    long taps() const { return kernel * kernel; }
+    long edge() const { return kernel / 2; }
     long blocks() const { return (channels + BLOCK - 1) / BLOCK; }
     // Groups of four pixels in a row, the last of them filled up with zeros.
     long quads() const { return (width + 3) / 4; }
     uint8_t *at(long block, long row, long up, long left) const {
-        long tall = height + 2 * edge, wide = 4 * quads() + 2 * edge;
+        long tall = height + kernel - 1, wide = 4 * quads() + kernel - 1;
         return bytes + (((block * images + row / height) * tall + row % height + up) * wide + left) * GROUPS;
     }
 };
@@ -77,14 +78,14 @@ inline void look_up(const uint8_t *chosen, const F *tables, F *sums) {
 
 // Whether all of x are spikes.
 template <class F>
-bool pack(const F *x, Spikes to, int threads) {
+bool pack(Spikes to, const F *x) {
     bool all = true;
-#pragma omp parallel for num_threads(threads) reduction(&& : all)
-    for (long row = 0; row < to.images * to.height; row++) {
+#pragma omp parallel for num_threads(to.threads) reduction(&& : all)
+    for (long row = 0; row < to.rows(); row++) {
         bool other = false;
         for (long block = 0; block < to.blocks() && !other; block++) {
             long channels = std::min(BLOCK, to.channels - block * BLOCK);
-            uint8_t *bytes = to.at(block, row, to.edge, to.edge);
+            uint8_t *bytes = to.at(block, row, to.edge(), to.edge());
             for (long w = 0; w < to.width && !other; w++, bytes += GROUPS) {
                 const F *pixel = x + (row * to.width + w) * to.channels + block * BLOCK;
                 F filled[BLOCK] = {};
@@ -107,81 +108,76 @@ bool pack(const F *x, Spikes to, int threads) {
     return all;
 }
 
+// weight [kernel, kernel, channels, out_channels], out [images, height, width, out_channels]; width <= PIXELS.
 template <class F>
-void convolve(Spikes x, const F *weight, const F *bias, F *out, long out_channels, long kernel, int threads) {
-    long rows = x.images * x.height, strip = std::max(1L, PIXELS / x.width), strips = (rows + strip - 1) / strip;
+void convolve(Spikes x, const F *weight, const F *bias, F *out, long out_channels) {
+    long strip = PIXELS / x.width, strips = (x.rows() + strip - 1) / strip;
     long out_blocks = (out_channels + BLOCK - 1) / BLOCK;
-#pragma omp parallel num_threads(threads)
-    {
-        std::vector<F> sums(strip * x.width * BLOCK);
-        alignas(64) F tables[GROUPS * SUMS * BLOCK];
-#pragma omp for collapse(2) schedule(dynamic)
-        for (long s = 0; s < strips; s++)
-            for (long n = 0; n < out_blocks; n++) {
-                long first = s * strip, last = std::min(rows, first + strip);
-                long column = n * BLOCK, columns = std::min(BLOCK, out_channels - column);
-                std::fill(sums.begin(), sums.end(), F(0));
-                for (long tap = 0; tap < kernel * kernel; tap++)
-                    for (long block = 0; block < x.blocks(); block++) {
-                        for (long g = 0; g < GROUPS; g++) {
-                            const F *four[4];
-                            for (long i = 0; i < 4; i++) {
-                                long c = block * BLOCK + g + GROUPS * i;
-                                four[i] = c < x.channels
-                                              ? weight + (tap * x.channels + c) * out_channels + column
-                                              : nullptr;
-                            }
-                            tabulate(four, columns, tables + g * SUMS * BLOCK);
+#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(x.threads)
+    for (long s = 0; s < strips; s++)
+        for (long n = 0; n < out_blocks; n++) {
+            alignas(64) F sums[PIXELS * BLOCK], tables[GROUPS * SUMS * BLOCK];
+            long first = s * strip, last = std::min(x.rows(), first + strip), pixels = (last - first) * x.width;
+            long column = n * BLOCK, columns = std::min(BLOCK, out_channels - column);
+            std::fill(sums, sums + pixels * BLOCK, F(0));
+            for (long tap = 0; tap < x.taps(); tap++)
+                for (long block = 0; block < x.blocks(); block++) {
+                    for (long g = 0; g < GROUPS; g++) {
+                        const F *four[4];
+                        for (long i = 0; i < 4; i++) {
+                            long c = block * BLOCK + g + GROUPS * i, row = tap * x.channels + c;
+                            four[i] = c < x.channels ? weight + row * out_channels + column : nullptr;
                         }
-                        F *sum = sums.data();
-                        for (long row = first; row < last; row++) {
-                            const uint8_t *chosen = x.at(block, row, tap / kernel, tap % kernel);
-                            for (long w = 0; w < x.width; w++, chosen += GROUPS, sum += BLOCK)
-                                look_up(chosen, tables, sum);
-                        }
+                        tabulate(four, columns, tables + g * SUMS * BLOCK);
                     }
-                for (long pixel = 0; pixel < (last - first) * x.width; pixel++) {
-                    F *to = out + (first * x.width + pixel) * out_channels + column;
-                    for (long c = 0; c < columns; c++)
-                        to[c] = sums[pixel * BLOCK + c] + (bias ? bias[column + c] : F(0));
+                    F *sum = sums;
+                    for (long row = first; row < last; row++) {
+                        const uint8_t *chosen = x.at(block, row, tap / x.kernel, tap % x.kernel);
+                        for (long w = 0; w < x.width; w++, chosen += GROUPS, sum += BLOCK)
+                            look_up(chosen, tables, sum);
+                    }
                 }
+            for (long pixel = 0; pixel < pixels; pixel++) {
+                F *to = out + (first * x.width + pixel) * out_channels + column;
+                for (long c = 0; c < columns; c++)
+                    to[c] = sums[pixel * BLOCK + c] + (bias ? bias[column + c] : F(0));
             }
-    }
+        }
 }
 
-// Here the pixels are what is summed over: four neighbours in a row, of one channel, choose.
+// Here the pixels are what is summed over: four neighbours in a row, of one channel, choose. grad is laid out as the
+// result of convolve, and out as its weight. Some shares of the pixels are summed apart, and then together.
 template <class F>
-void correlate(Spikes x, const F *grad, F *out, long out_channels, long kernel, int threads) {
-    long quads = x.images * x.height * x.quads(), pieces = (quads + GROUPS - 1) / GROUPS, taps = kernel * kernel;
-    long out_blocks = (out_channels + BLOCK - 1) / BLOCK, inputs = taps * x.blocks() * BLOCK;
-    std::vector<uint8_t> chosen(pieces * inputs * GROUPS);
-#pragma omp parallel for num_threads(threads)
+void correlate(Spikes x, const F *grad, F *out, long out_channels, uint8_t *chosen, F *sums, long shares) {
+    long quads = x.rows() * x.quads(), pieces = (quads + GROUPS - 1) / GROUPS;
+    long out_blocks = (out_channels + BLOCK - 1) / BLOCK, inputs = x.taps() * x.blocks() * BLOCK;
+#pragma omp parallel for num_threads(x.threads)
     for (long piece = 0; piece < pieces; piece++)
-        for (long tap = 0; tap < taps; tap++)
+        for (long tap = 0; tap < x.taps(); tap++)
             for (long block = 0; block < x.blocks(); block++) {
                 uint8_t by_quad[GROUPS][BLOCK] = {};
                 for (long q = 0; q < GROUPS && piece * GROUPS + q < quads; q++) {
                     long quad = piece * GROUPS + q;
                     const uint8_t *four =
-                        x.at(block, quad / x.quads(), tap / kernel, quad % x.quads() * 4 + tap % kernel);
+                        x.at(block, quad / x.quads(), tap / x.kernel, quad % x.quads() * 4 + tap % x.kernel);
                     for (long i = 0; i < 4; i++)
                         for (long g = 0; g < GROUPS; g++)
                             by_quad[q][g + GROUPS * i] =
                                 (four[g] >> i & 1) | (four[g + GROUPS] >> i & 1) << 1 |
                                 (four[g + 2 * GROUPS] >> i & 1) << 2 | (four[g + 3 * GROUPS] >> i & 1) << 3;
                 }
-                uint8_t *to = chosen.data() + ((piece * taps + tap) * x.blocks() + block) * BLOCK * GROUPS;
+                uint8_t *to = chosen + ((piece * x.taps() + tap) * x.blocks() + block) * BLOCK * GROUPS;
                 for (long c = 0; c < BLOCK; c++)
                     for (long q = 0; q < GROUPS; q++) to[c * GROUPS + q] = by_quad[q][c];
             }
-    std::vector<F> shares(SHARES * out_blocks * inputs * BLOCK);
-#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(threads)
-    for (long share = 0; share < SHARES; share++)
+#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(x.threads)
+    for (long share = 0; share < shares; share++)
         for (long n = 0; n < out_blocks; n++) {
             long column = n * BLOCK, columns = std::min(BLOCK, out_channels - column);
-            F *sums = shares.data() + (share * out_blocks + n) * inputs * BLOCK;
+            F *own = sums + (share * out_blocks + n) * inputs * BLOCK;
+            std::fill(own, own + inputs * BLOCK, F(0));
             alignas(64) F tables[GROUPS * SUMS * BLOCK];
-            for (long piece = pieces * share / SHARES; piece < pieces * (share + 1) / SHARES; piece++) {
+            for (long piece = pieces * share / shares; piece < pieces * (share + 1) / shares; piece++) {
                 for (long q = 0; q < GROUPS; q++) {
                     long quad = piece * GROUPS + q, row = quad / x.quads(), w = quad % x.quads() * 4;
                     const F *four[4];
@@ -191,34 +187,33 @@ void correlate(Spikes x, const F *grad, F *out, long out_channels, long kernel, 
                                       : nullptr;
                     tabulate(four, columns, tables + q * SUMS * BLOCK);
                 }
-                const uint8_t *bytes = chosen.data() + piece * inputs * GROUPS;
+                const uint8_t *bytes = chosen + piece * inputs * GROUPS;
                 for (long input = 0; input < inputs; input++)
-                    look_up(bytes + input * GROUPS, tables, sums + input * BLOCK);
+                    look_up(bytes + input * GROUPS, tables, own + input * BLOCK);
             }
         }
-#pragma omp parallel for num_threads(threads)
-    for (long tap = 0; tap < taps; tap++)
+#pragma omp parallel for num_threads(x.threads)
+    for (long tap = 0; tap < x.taps(); tap++)
         for (long c = 0; c < x.channels; c++)
             for (long n = 0; n < out_channels; n++) {
                 long input = tap * x.blocks() * BLOCK + c;
                 F sum = 0;
-                for (long share = 0; share < SHARES; share++)
-                    sum += shares[((share * out_blocks + n / BLOCK) * inputs + input) * BLOCK + n % BLOCK];
+                for (long share = 0; share < shares; share++)
+                    sum += sums[((share * out_blocks + n / BLOCK) * inputs + input) * BLOCK + n % BLOCK];
                 out[(tap * x.channels + c) * out_channels + n] = sum;
             }
 }
 
 }  // namespace
 
-#define SPIKES uint8_t *bytes, long images, long height, long width, long channels, long kernel
-#define MADE Spikes{bytes, images, height, width, channels, kernel / 2}
-#define OF_TYPE(F, name)                                                                                           \
-    bool pack_##name(SPIKES, int threads, const F *x) { return pack(x, MADE, threads); }                          \
-    void convolve_##name(SPIKES, int threads, const F *weight, const F *bias, F *out, long out_channels) {        \
-        convolve(MADE, weight, bias, out, out_channels, kernel, threads);                                         \
-    }                                                                                                             \
-    void correlate_##name(SPIKES, int threads, const F *grad, F *out, long out_channels) {                        \
-        correlate(MADE, grad, out, out_channels, kernel, threads);                                                \
+#define OF_TYPE(F, name)                                                                                         \
+    bool pack_##name(const Spikes *to, const F *x) { return pack(*to, x); }                                      \
+    void convolve_##name(const Spikes *x, const F *weight, const F *bias, F *out, long out_channels) {           \
+        convolve(*x, weight, bias, out, out_channels);                                                           \
+    }                                                                                                            \
+    void correlate_##name(const Spikes *x, const F *grad, F *out, long out_channels, uint8_t *chosen, F *sums,   \
+                          long shares) {                                                                         \
+        correlate(*x, grad, out, out_channels, chosen, sums, shares);                                            \
     }
 
 extern "C" {

@@ -1,25 +1,29 @@
 """Convolutions of spikes by looking up sums of weights, on the CPU: a spike multiplies nothing.
 
-In ``y[n] = sum_c W[n, c] s[c]`` four spikes choose one of the 16 sums that four weights can make. Made once for all
-pixels and looked up, they take a quarter of the additions and no multiplication; so does the gradient of W, the sum
-over pixels of ``s[c] g[n]``. This is the method of the four Russians (Arlazarov, Dinic, Kronrod and Faradzhev, 1970), by
-which matrices of bits are multiplied. The sums round as those of any other order do.
+In ``y[n] = sum_c W[n, c] s[c]`` four spikes choose one of the 16 sums that four weights can make. Made once for
+all pixels and looked up, they take a quarter of the additions and no multiplication; so does the gradient of W,
+the sum over pixels of ``s[c] g[n]``. This is the method of the four Russians (Arlazarov, Dinic, Kronrod and
+Faradzhev, 1970), by which matrices of bits are multiplied. The sums round as those of any other order do.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_input
 
 from scmrl_plugins.plugins import compiled
 
-# With fewer channels, of the input or of the output, most of a table would be empty.
-CHANNELS = 32
+# As in lookup.cpp: the channels of a block, in 8 bytes, and the pixels that a row may have.
+BLOCK, BYTES, PIXELS = 32, 8, 1024
+# The gradient of W is summed in so many parts, however many threads there are, so that they change no bit.
+SHARES = 4
 
 _source = Path(__file__).with_suffix(".cpp")
 
@@ -36,15 +40,19 @@ class Packed(NamedTuple):
         library = compiled.library(_source)
         assert library is not None
         assert isinstance(args[0], Tensor)
-        batch, channels, height, width = self.shape
         function = library[f"{name}_{str(args[0].dtype).removeprefix('torch.')}"]
-        function.restype = ctypes.c_bool
-        return function(
-            _argument(self.bits),
-            *map(_argument, (batch, height, width, channels, self.kernel)),
-            ctypes.c_int(torch.get_num_threads()),
-            *map(_argument, args),
-        )
+        function.restype = ctypes.c_bool if name == "pack" else None
+        spikes = _Spikes(self.bits.data_ptr(), *self.shape, self.kernel, torch.get_num_threads())
+        return function(ctypes.byref(spikes), *map(_argument, args))
+
+
+class _Spikes(ctypes.Structure):
+    """As in lookup.cpp."""
+
+    _fields_ = (
+        ("bytes", ctypes.c_void_p),
+        *((name, ctypes.c_long) for name in ("images", "channels", "height", "width", "kernel", "threads")),
+    )
 
 
 def _argument(value: Tensor | int | None) -> Any:
@@ -68,16 +76,17 @@ def _packed(x: Tensor, weight: Tensor) -> Packed | None:
     if not (
         x.device.type == "cpu"
         and last.is_contiguous()
+        and x.shape[3] <= PIXELS
         and x.dtype == weight.dtype
         and not torch.is_autocast_enabled("cpu")
-        and compiled.worth(x, min(weight.shape[:2]) >= CHANNELS)
+        and compiled.worth(x, min(weight.shape[:2]) >= BLOCK)
         and compiled.library(_source) is not None
     ):
         return None
     batch, channels, height, width = x.shape
     kernel = weight.shape[2]
-    blocks, wide = -(-channels // 32), -(-width // 4) * 4
-    bits = torch.zeros((blocks, batch, height + kernel - 1, wide + kernel - 1, 8), dtype=torch.uint8)
+    tall, wide = height + kernel - 1, 4 * math.ceil(width / 4) + kernel - 1
+    bits = torch.zeros((math.ceil(channels / BLOCK), batch, tall, wide, BYTES), dtype=torch.uint8)
     packed = Packed(bits, x.shape, kernel)
     return packed if packed.call("pack", last) else None
 
@@ -104,10 +113,7 @@ class _Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_x = _of_input(packed.shape, weight, last)
         if ctx.needs_input_grad[1]:
-            out, channels, kernel, _ = weight.shape
-            by_input = weight.new_empty((kernel, kernel, channels, out))
-            packed.call("correlate", last, by_input, out)
-            of_weight = by_input.permute(3, 2, 0, 1)
+            of_weight = _of_weight(packed, weight, last)
         if ctx.needs_input_grad[2]:
             of_bias = last.sum((0, 1, 2))
         return of_x, of_weight, of_bias, None
@@ -117,4 +123,17 @@ def _of_input(shape: torch.Size, weight: Tensor, last: Tensor) -> Tensor:
     kernel = weight.shape[2]
     if kernel == 1:
         return (last @ weight.flatten(1)).permute(0, 3, 1, 2)
-    return torch.nn.grad.conv2d_input(shape, weight, last.permute(0, 3, 1, 2), padding=kernel // 2)
+    return conv2d_input(shape, weight, last.permute(0, 3, 1, 2), padding=kernel // 2)
+
+
+def _of_weight(packed: Packed, weight: Tensor, last: Tensor) -> Tensor:
+    out, channels, kernel, _ = weight.shape
+    batch, _, height, width = packed.shape
+    pieces = math.ceil(batch * height * math.ceil(width / 4) / BYTES)
+    inputs = kernel**2 * len(packed.bits) * BLOCK
+    # Taken here, where a want of memory is an error like any other.
+    chosen = packed.bits.new_empty((pieces, inputs, BYTES))
+    sums = weight.new_empty((SHARES, math.ceil(out / BLOCK), inputs, BLOCK))
+    by_input = weight.new_empty((kernel, kernel, channels, out))
+    packed.call("correlate", last, by_input, out, chosen, sums, SHARES)
+    return by_input.permute(3, 2, 0, 1)

@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scmrl_plugins.plugins import compiled, fused
+from scmrl_plugins.plugins import compiled
+from scmrl_plugins.plugins.braincog import fused
 from scmrl_plugins.plugins.braincog.alif import ALIF
 from scmrl_plugins.plugins.braincog.lif import LIF
 from scmrl_plugins.plugins.braincog.plif import PLIF
