@@ -71,30 +71,43 @@ def source_for_a_gpu(function: Any, like: list[Tensor]) -> str:
 
 
 def interpreted(source: str, inputs: list[Tensor], folder: Path) -> Tensor:
-    """What the one kernel of the source stores: the spikes of all steps, which it has in one piece of memory."""
-    kernel = re.search(r"@triton\.jit\ndef (\w+)\((.*?)\):\n.*?(?=\n''')", source, re.DOTALL)
-    call = re.search(r"triton_\w+\.run\((.*?), stream=", source)
-    assert kernel is not None
-    assert call is not None
+    """What the source returns, its kernels run one after the other over memory of the CPU."""
+    kernels = re.findall(r"^@triton\.jit\n.*?(?=\n''')", source, re.MULTILINE | re.DOTALL)
     imports = re.findall(r"^(?:import triton|from torch\._inductor\.runtime).*$", source, re.MULTILINE)
-    file = folder / "kernel.py"
-    file.write_text("\n".join([*dict.fromkeys(line.strip() for line in imports), kernel[0]]))
-    spec = importlib.util.spec_from_file_location("kernel", file)
+    file = folder / "kernels.py"
+    file.write_text("\n".join([*dict.fromkeys(line.strip() for line in imports), *kernels]))
+    spec = importlib.util.spec_from_file_location("kernels", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    x = inputs[0]
-    stored = torch.full((x.numel(),), torch.nan, dtype=x.dtype)
-    places = dict(re.findall(r"(buf\d+) = reinterpret_tensor\(buf\d+, \(\d+, \), \(1, \), (\d+)\)", source))
-    given = iter(inputs)
-    arguments = [
-        stored[int(places[name]) :] if name in places else next(given) if name.startswith("arg") else int(name)
-        for name in call[1].split(", ")
-    ]
-    block = 128
-    getattr(module, kernel[1])[(-(-arguments[-1] // block),)](*arguments, XBLOCK=block)
-    return stored.view(x.shape)
+    called = re.search(r"^    def call\(.*?^        return .*?$", source, re.MULTILINE | re.DOTALL)
+    assert called is not None
+    steps = re.findall(r"^ +(?:buf\d+ = |triton_\w+\.run\(|return ).*$", called[0], re.MULTILINE)
+    assert len(kernels) == sum(".run(" in step for step in steps)
+    program = "\n".join(step.strip().replace("return ", "returned = ") for step in steps)
+    names: dict[str, Any] = {
+        "torch": torch,
+        "empty_strided_cuda": lambda shape, stride, dtype: torch.empty_strided(shape, stride, dtype=dtype),
+        "reinterpret_tensor": torch.as_strided,
+        **{f"arg{number}_1": x for number, x in enumerate(inputs)},
+        **{f"{name}stream0": None for name in ("", "raw_")},
+        **{name: Launched(getattr(module, name)) for name in re.findall(r"def (triton_\w+)", "\n".join(kernels))},
+    }
+    exec(program, names)
+    (found,) = names["returned"]
+    return found
+
+
+class Launched:
+    """A kernel over as many blocks as its last argument, the number of elements, needs."""
+
+    def __init__(self, kernel: Any) -> None:
+        self.kernel = kernel
+
+    def run(self, *args: Any, stream: None) -> None:
+        block = 128
+        self.kernel[(-(-args[-1] // block),)](*args, XBLOCK=block)
 
 
 def compare(name: str, folder: Path) -> None:
