@@ -13,6 +13,8 @@ from scmrl_plugins.core.compose import compose
 from scmrl_plugins.core.measure import random_inputs
 from scmrl_plugins.core.progress import Progress
 from scmrl_plugins.core.run import create_run
+from scmrl_plugins.core.speed import OURS, Settings
+from scmrl_plugins.core.speed_worker import Task, Worker
 from scmrl_plugins.core.training import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -31,6 +33,18 @@ def test_the_numbers_are_those_of_the_cpu(neuron: str) -> None:
     expected = model(**inputs).logits
     found = model.cuda()(**{name: x.cuda() for name, x in inputs.items()}).logits
     torch.testing.assert_close(found.cpu(), expected, atol=1e-9, rtol=0)
+
+
+def test_the_kernels_of_a_step_are_counted() -> None:
+    settings = Settings(batch=2, image_size=16, steps=2, dims=16, heads=2, kernel_shape=(2, 1, 1, 8, 8))
+    config = settings.config(OURS)
+    task = Task(config.model_dump(), "cuda", 1, settings.batch, settings.kernel_shape, False, False)
+    worker = Worker(task)
+    worker.prepare()
+    profile = worker.profile(3)
+    assert profile["kernels"]["count"] > 100
+    assert profile["kernels"]["ms"] > 0
+    assert sum(row["share"] for row in profile["operators"]) <= 1 + 1e-6
 
 
 def test_trains(small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

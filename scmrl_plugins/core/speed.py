@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scmrl_plugins.core import compose, environment
+from scmrl_plugins.core import allocator, compose, environment
 from scmrl_plugins.core.config import ExperimentConfig
 from scmrl_plugins.core.progress import Progress
 from scmrl_plugins.core.speed_worker import Task, as_line
@@ -86,6 +86,7 @@ class Side:
             plugins=catalogue().inline_files(),
         )
         surroundings = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": str(settings.threads)}
+        surroundings[allocator.HUGE_PAGES] = str(int(task.keep_blocks))
         if variant == BASELINE or not compiled:
             surroundings["SCMRL_COMPILE"] = "never"
         program = f"import sys; sys.path[:] = {sys.path!r}; from {Task.__module__} import main; main()"
@@ -175,7 +176,7 @@ def run(
         train = in_turns({**_each(sides, "train"), "bare": (ours, "arithmetic")}, settings.repeats)
         ours.ask("infer_folded")
         inference = in_turns({**_each(sides, "infer"), "folded": (ours, "infer_folded")}, settings.repeats)
-        operators = ours.ask("profile", rows=PROFILED) if profile else None
+        profiled = ours.ask("profile", rows=PROFILED) if profile else None
         for side in sides:
             side.ask("kernel")
         kernel = in_turns(_each(sides, "kernel"), settings.repeats)
@@ -207,8 +208,8 @@ def run(
     if scaling:
         progress.line("scaling")
         found["scaling"] = _scaling(settings, device)
-    if operators is not None:
-        found["profile"] = operators
+    if profiled is not None:
+        found["profile"] = profiled
     return found
 
 

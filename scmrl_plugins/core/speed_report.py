@@ -84,8 +84,9 @@ def _scaling(scaling: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _profile(rows: list[Mapping[str, Any]]) -> list[str]:
-    return [
+def _profile(profile: Mapping[str, Any]) -> list[str]:
+    rows, kernels = profile["operators"], profile["kernels"]
+    lines = [
         "",
         "Our training step by operator, time of its own:",
         "",
@@ -96,6 +97,13 @@ def _profile(rows: list[Mapping[str, Any]]) -> list[str]:
             for row in rows
         ),
     ]
+    if kernels is not None:
+        lines += [
+            "",
+            f"Kernels of the GPU in a training step: {kernels['count']:,}, {_seconds(kernels['ms'] / 1e3)} of "
+            f"work, {kernels['tensor_cores']:.0%} of it on tensor cores, by the kernels' names.",
+        ]
+    return lines
 
 
 def _seconds(value: float) -> str:

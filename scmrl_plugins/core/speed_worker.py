@@ -12,16 +12,18 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import DeviceType
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map, tree_map_only
@@ -46,6 +48,9 @@ PRODUCTS = {
     _aten.baddbmm,
 }
 """The operations that a network of these layers cannot do without."""
+
+TENSOR_CORES = re.compile(r"tensor(op|\d)|16816|1688|884|[hg]mma|nvjet")
+"""In the name of a kernel of NVIDIA's libraries: the size or the name of an instruction of tensor cores."""
 
 
 @dataclass(frozen=True)
@@ -226,8 +231,8 @@ class Worker:
         self.neuron = self.neuron or self._neuron()
         return self._timed(self.neuron)
 
-    def profile(self, rows: int) -> list[dict[str, Any]]:
-        """The operators that a training step spends most time in, of their own."""
+    def profile(self, rows: int) -> dict[str, Any]:
+        """The operators that a training step spends most time in, of their own, and on a GPU its kernels."""
         self.step.model.train()
         cuda = self.device.type == "cuda"
         kinds = [torch.profiler.ProfilerActivity.CPU] + [torch.profiler.ProfilerActivity.CUDA] * cuda
@@ -236,15 +241,18 @@ class Worker:
             self._wait()
         spent: Counter[str] = Counter()
         calls: Counter[str] = Counter()
-        for event in profiler.events():
+        events = profiler.events()
+        # On a GPU a kernel is an event too, and its time that of the operator which launched it.
+        for event in (event for event in events if event.device_type == DeviceType.CPU):
             name = _shown(event)
             spent[name] += event.self_device_time_total if cuda else event.self_cpu_time_total
             calls[name] += name == event.name
         total = spent.total() or 1.0
-        return [
+        operators = [
             {"operator": name, "calls": calls[name], "ms": time / 1e3, "share": time / total}
             for name, time in spent.most_common(rows)
         ]
+        return {"operators": operators, "kernels": kernels(events) if cuda else None}
 
     def scale_steps(self, steps: Sequence[int], rounds: int) -> list[float]:
         """A training step of the model for each number of time steps, the least of ``rounds`` taken in turns."""
@@ -313,6 +321,14 @@ class Worker:
     def _wait(self) -> None:
         if self.device.type != "cpu":
             torch.accelerator.synchronize()
+
+
+def kernels(events: Iterable[Any]) -> dict[str, Any]:
+    """How many of a profiler's events are kernels of a GPU, and what share of their time tensor cores have."""
+    ran = [e for e in events if e.device_type == DeviceType.CUDA and not e.name.startswith(("Memcpy", "Memset"))]
+    spent = sum(event.self_device_time_total for event in ran)
+    on_tensor_cores = sum(event.self_device_time_total for event in ran if TENSOR_CORES.search(event.name))
+    return {"count": len(ran), "ms": spent / 1e3, "tensor_cores": on_tensor_cores / spent if spent else 0.0}
 
 
 def _shown(event: Any) -> str:

@@ -38,6 +38,18 @@ def test_it_starts_without_the_heavy_libraries(args: list[str]) -> None:
     assert done.out
 
 
+def test_huge_pages_are_asked_for_before_torch_is_imported() -> None:
+    program = (
+        "import os, sys\n"
+        "from scmrl_plugins.cli import main\n"
+        "try:\n"
+        "    main(['plugins'])\n"
+        "except SystemExit:\n"
+        "    print(os.environ['THP_MEM_ALLOC_ENABLE'], 'torch' in sys.modules, file=sys.stderr)\n"
+    )
+    assert run_python("-c", program).err.split() == ["1", "False"]
+
+
 def test_a_model_is_built_without_what_data_training_and_reports_need() -> None:
     program = (
         "import sys\n"

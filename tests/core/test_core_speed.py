@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from torch.autograd import DeviceType
 
-from scmrl_plugins.core import compose, speed, speed_report
+from scmrl_plugins.core import compose, speed, speed_report, speed_worker
 from scmrl_plugins.core.speed import BASELINE, OURS, Settings, Side
 from scmrl_plugins.core.speed_worker import Layout, Products, Step, Task, Worker
 from scmrl_plugins.registry import UserError
@@ -100,13 +102,44 @@ def test_a_worker_measures() -> None:
         assert worker.infer_folded() > 0
         assert any(isinstance(module, nn.BatchNorm2d) for module in worker.step.model.modules())
         assert not any(isinstance(module, nn.BatchNorm2d) for module in worker.folded.model.modules())
-        rows = worker.profile(3)
+        profile = worker.profile(3)
+        rows = profile["operators"]
         assert len(rows) == 3
+        assert profile["kernels"] is None
         assert rows[0]["ms"] >= rows[1]["ms"]
         assert all(seconds > 0 for seconds in worker.scale_steps((1, 2), 1))
         assert all(seconds > 0 for seconds in worker.scale_tokens("cmqka", (4, 8), 1))
     finally:
         torch.set_num_threads(threads)
+
+
+def test_kernels_are_counted_and_those_of_tensor_cores_told() -> None:
+    names = ["ampere_bf16_s16816gemm_bf16_128x128", "nvjet_tst_128x64", "ampere_sgemm_128x64_nn", "triton_poi_0"]
+    ran = [SimpleNamespace(name=n, device_type=DeviceType.CUDA, self_device_time_total=250.0) for n in names]
+    beside = [
+        SimpleNamespace(name="Memcpy HtoD", device_type=DeviceType.CUDA, self_device_time_total=9.0),
+        SimpleNamespace(name="aten::mm", device_type=DeviceType.CPU, self_device_time_total=500.0),
+    ]
+    found = speed_worker.kernels([*ran, *beside])
+    assert found == {"count": 4, "ms": 1.0, "tensor_cores": 0.5}
+    assert speed_worker.kernels([]) == {"count": 0, "ms": 0.0, "tensor_cores": 0.0}
+    lines = speed_report._profile({"operators": [], "kernels": found})
+    assert lines[-1] == (
+        "Kernels of the GPU in a training step: 4, 1 ms of work, 50% of it on tensor cores, by the kernels' names."
+    )
+
+
+def test_neurons_fire_in_inference_as_in_training() -> None:
+    step = Step(task(OURS), TINY.config(OURS))
+    rates: list[float] = []
+    for module in step.model.modules():
+        if isinstance(module, step.model.neuron_type):
+            module.register_forward_hook(lambda _module, _inputs, spikes: rates.append(spikes.mean().item()))
+    step.train()
+    in_training, rates[:] = list(rates), []
+    step.model.eval()
+    step.infer()
+    assert sum(rates) == pytest.approx(sum(in_training), rel=0.2)
 
 
 def test_a_size_that_no_model_has_is_refused() -> None:

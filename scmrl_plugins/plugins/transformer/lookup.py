@@ -43,7 +43,8 @@ class Packed(NamedTuple):
         function = library[f"{name}_{str(args[0].dtype).removeprefix('torch.')}"]
         function.restype = ctypes.c_bool if name == "pack" else None
         spikes = _Spikes(self.bits.data_ptr(), *self.shape, self.kernel, torch.get_num_threads())
-        return function(ctypes.byref(spikes), *map(_argument, args))
+        with torch.profiler.record_function(f"scmrl::{name}"):
+            return function(ctypes.byref(spikes), *map(_argument, args))
 
 
 class _Spikes(ctypes.Structure):
