@@ -41,7 +41,7 @@ class SpikingConv(nn.Module):
             self.conv.every = stride
             self.bn: nn.BatchNorm2d | nn.BatchNorm1d | Folded = nn.BatchNorm2d(out)
         elif dims == 2:
-            self.conv = Around(channels, out, kernel_size=3, padding=1, bias=bias)
+            self.conv = Conv3x3(channels, out, bias)
             self.bn = nn.BatchNorm2d(out)
         else:
             self.conv = Pointwise(channels, out, kernel_size=1, bias=bias)
@@ -77,11 +77,11 @@ class SpikingConv(nn.Module):
         return True
 
 
-class Around(nn.Conv2d):
-    """W * x + b over the pixels around, with zeros beyond the edge: ``[B, C, H, W] -> [B, D, H, W]``.
+class Conv3x3(nn.Conv2d):
+    """W * x + b, zeros beyond the edge: ``[B, C, H, W] -> [B, D, H, W]``. Of spikes the sums are looked up."""
 
-    Of spikes, which multiply nothing, the sums of weights are looked up.
-    """
+    def __init__(self, channels: int, out: int, bias: bool = False) -> None:
+        super().__init__(channels, out, kernel_size=3, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         y = lookup.convolve(x, self.weight, self.bias)

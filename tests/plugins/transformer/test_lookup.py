@@ -137,7 +137,7 @@ def test_where_it_does_not_apply(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", ["images", "tokens"])
 def test_a_layer_takes_it_and_keeps_bits_only(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if kind == "images":
-        layer: Any = layers.Around(32, 40, kernel_size=3, padding=1)
+        layer: Any = layers.Conv3x3(32, 40)
         x = spikes(2, 32, 8, 8, dtype=torch.float32)
     else:
         layer = layers.Pointwise(32, 40, kernel_size=1)
@@ -171,7 +171,7 @@ def test_a_broken_compiler_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(compiled, "_broken", False)
     monkeypatch.setattr(CppCodeCache, "load", broken)
     compiled.library.cache_clear()
-    layer = layers.Around(32, 32, kernel_size=3, padding=1)
+    layer = layers.Conv3x3(32, 32)
     x = spikes(1, 32, 8, 8, dtype=torch.float32)
     with pytest.warns(UserWarning, match="convolutions run without .* no C\\+\\+ compiler found$"):
         first = layer(x)
