@@ -23,7 +23,7 @@ ELEMENTS = 1 << 19
 AS_OP_BY_OP: dict[str, Any] = {"emulate_precision_casts": True, "eager_numerics.division_rounding": True}
 POLICIES = ("auto", "always", "never")
 
-_broken = False
+_broken = _said = False
 
 
 class Compiled:
@@ -40,6 +40,7 @@ class Compiled:
 
     def __call__(self, key: Any, *args: Any) -> Any:
         """The compiled function, one for each ``key``: what its arguments are beside the sizes of tensors."""
+        global _broken
         if key not in self._compiled:
             self._compiled[key] = _compile(self.function)
         try:
@@ -47,7 +48,8 @@ class Compiled:
                 return self._compiled[key](*args)
         except Exception as error:
             # Compilers fail in every way; what is the arguments' fault is raised again below, op by op.
-            _do_without(error)
+            _broken = True
+            _say(error)
             return self.function(*args)
 
 
@@ -55,7 +57,7 @@ class Compiled:
 def library(source: Path) -> ctypes.CDLL | None:
     """The functions of a C++ file, compiled for this machine and kept on disk where torch keeps what it compiles.
 
-    None without a working compiler, of which a warning is given once.
+    None without a compiler that can, of which a warning is given once.
     """
     try:
         # The file, the flags for vectors and threads, and the locks of several processes are torch's.
@@ -63,16 +65,18 @@ def library(source: Path) -> ctypes.CDLL | None:
 
         return CppCodeCache.load(source.read_text(encoding="utf-8"))
     except Exception as error:
-        _do_without(error)
+        _say(error)
         return None
 
 
-def _do_without(error: Exception) -> None:
-    global _broken
-    _broken = True
+def _say(error: Exception) -> None:
+    global _said
+    if _said:
+        return
+    _said = True
     reason = str(error).strip().splitlines()
     warnings.warn(
-        "neurons and convolutions run without compiled kernels, several times slower where tensors are large, as "
+        "neurons or convolutions run without a compiled kernel, several times slower where tensors are large, as "
         f"the compiler failed: {reason[0] if reason else type(error).__name__}",
         stacklevel=3,
     )

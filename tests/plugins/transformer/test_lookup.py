@@ -168,14 +168,15 @@ def test_a_broken_compiler_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None
     def broken(*_args: Any) -> Any:
         raise RuntimeError("no C++ compiler found\nand a long story")
 
-    monkeypatch.setattr(compiled, "_broken", False)
+    monkeypatch.setattr(compiled, "_said", False)
     monkeypatch.setattr(CppCodeCache, "load", broken)
     compiled.library.cache_clear()
     layer = layers.Conv3x3(32, 32)
     x = spikes(1, 32, 8, 8, dtype=torch.float32)
-    with pytest.warns(UserWarning, match="convolutions run without .* no C\\+\\+ compiler found$"):
+    with pytest.warns(UserWarning, match="without a compiled kernel, .* no C\\+\\+ compiler found$"):
         first = layer(x)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert torch.equal(layer(x), first)
+    assert compiled.worth(x)  # neurons are compiled by other code
     compiled.library.cache_clear()
