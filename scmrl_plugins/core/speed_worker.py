@@ -242,8 +242,9 @@ class Worker:
         spent: Counter[str] = Counter()
         calls: Counter[str] = Counter()
         events = profiler.events()
-        # On a GPU a kernel is an event too, and its time that of the operator which launched it.
-        for event in (event for event in events if event.device_type == DeviceType.CPU):
+        for event in events:
+            if event.device_type != DeviceType.CPU:
+                continue  # a kernel of a GPU, whose time is also that of the operator which launched it
             name = _shown(event)
             spent[name] += event.self_device_time_total if cuda else event.self_cpu_time_total
             calls[name] += name == event.name

@@ -64,7 +64,7 @@ def library(source: Path) -> ctypes.CDLL | None:
         from torch._inductor.codecache import CppCodeCache
 
         return CppCodeCache.load(source.read_text(encoding="utf-8"))
-    except Exception as error:
+    except Exception as error:  # as above: a compiler, its headers, its cache or what it made may be at fault
         _say(error)
         return None
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
+from compiler import needs_compiler
 from test_core_reference import CASES, NEURONS, Golden, check_every_number, close
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,8 +19,6 @@ from scmrl_plugins.core.speed import BASELINE, OURS, Settings
 from scmrl_plugins.core.speed_worker import Step, Task
 from scmrl_plugins.plugins import compiled
 from scmrl_plugins.plugins.transformer import attention, layers, lookup
-
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 
 
 def tokens_first(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

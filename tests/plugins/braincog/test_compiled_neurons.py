@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import warnings
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from compiler import needs_compiler
 from torch import Tensor, nn
 
 from scmrl_plugins.plugins import compiled
@@ -21,8 +21,6 @@ from scmrl_plugins.plugins.braincog.alif import ALIF
 from scmrl_plugins.plugins.braincog.lif import LIF
 from scmrl_plugins.plugins.braincog.plif import PLIF
 from scmrl_plugins.registry import UserError
-
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 
 
 def inputs(dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from compiler import needs_compiler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch.nn import functional
 from scmrl_plugins.plugins import compiled
 from scmrl_plugins.plugins.transformer import layers, lookup
 
-pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+pytestmark = needs_compiler
 
 
 @pytest.fixture(autouse=True)
