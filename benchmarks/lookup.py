@@ -31,7 +31,7 @@ def cases(size: tuple[int, ...], rate: float) -> dict[str, Callable[[], Any]]:
     import torch
     from torch.nn import functional
 
-    from scmrl_plugins.plugins.transformer import lookup
+    from scmrl_plugins.plugins.kernels import lookup
 
     images, channels, height, width, out, kernel = size
     generator = torch.Generator().manual_seed(0)
@@ -92,7 +92,7 @@ def main() -> None:
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    from scmrl_plugins.core.allocator import keep_large_blocks
+    from scmrl_plugins.core.system.allocator import keep_large_blocks
 
     keep_large_blocks()
     import torch

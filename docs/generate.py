@@ -19,7 +19,7 @@ os.environ["SCMRL_DISABLE_PLUGINS"] = "all"  # the pages describe what this proj
 
 from scmrl_plugins.cli import COMMANDS, main
 from scmrl_plugins.core import interfaces
-from scmrl_plugins.core.config import DataConfig, TrainConfig
+from scmrl_plugins.core.config.sections import DataConfig, TrainConfig
 from scmrl_plugins.core.interfaces import ModelConfig
 from scmrl_plugins.registry import KINDS, catalogue
 from scmrl_plugins.testing import CHECKS

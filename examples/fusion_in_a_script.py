@@ -10,12 +10,12 @@ import argparse
 import torch
 from torch import Tensor, nn
 
-from scmrl_plugins.core.assembly import assemble
-from scmrl_plugins.core.compose import compose
+from scmrl_plugins.core.config.layers import compose
 from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused
-from scmrl_plugins.core.progress import Progress
-from scmrl_plugins.core.run import create_run
-from scmrl_plugins.core.training import train
+from scmrl_plugins.core.model.assembly import assemble
+from scmrl_plugins.core.run.directory import create_run
+from scmrl_plugins.core.system.progress import Progress
+from scmrl_plugins.core.training.loop import train
 from scmrl_plugins.registry import register_inline
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from scmrl_plugins.core.config import ExperimentConfig
-    from scmrl_plugins.core.model import AudioVisualModel
+    from scmrl_plugins.core.config.sections import ExperimentConfig
+    from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 
 __version__ = "0.1.0"
 __all__ = ["INTERFACE_VERSION", "__version__", "build", "hookimpl", "load"]
@@ -27,13 +27,14 @@ def build(config: ExperimentConfig | Mapping[str, Any] | str | Path | None = Non
     ``config`` is a mapping of sections as in a TOML file, the path of such a file, a validated
     ``ExperimentConfig``, or nothing for the defaults. Raises ``UserError`` for what the user can mend.
     """
-    from scmrl_plugins.core import assembly, compose
+    from scmrl_plugins.core.config import layers
+    from scmrl_plugins.core.model import assembly
 
-    return assembly.assemble(compose.as_config(config)).model
+    return assembly.assemble(layers.as_config(config)).model
 
 
 def load(run: str | Path) -> AudioVisualModel:
     """The model of a run directory with its saved weights, in evaluation mode."""
-    from scmrl_plugins.core.run import open_run
+    from scmrl_plugins.core.run.directory import open_run
 
     return open_run(run).load_model()

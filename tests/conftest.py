@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from plugin_site import PluginSite
 
 from scmrl_plugins.registry import catalogue
+
+if TYPE_CHECKING:
+    from scmrl_plugins.core.model.assembly import Assembly
 
 # As many processes as cores run the tests; torch, which reads this when it is imported, need not fill them too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,3 +32,25 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PluginSite
     yield place
     catalogue.cache_clear()
     place.forget()
+
+
+@pytest.fixture
+def blobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The data set ``blobs``, in memory, in the catalogue, and a cache that belongs to the test."""
+    from blob_data import ENTRY
+
+    monkeypatch.setattr(catalogue(), "entries", [*catalogue().entries, ENTRY])
+    monkeypatch.setenv("SCMRL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def small(blobs: None) -> Callable[..., Assembly]:
+    """``small(fusion={"name": "late"}, sets=[...])``: an experiment of a few thousand operations."""
+    from scmrl_plugins.core.config import layers
+    from scmrl_plugins.core.model import assembly
+
+    def make(sets: list[str] | None = None, **sections: Any) -> Assembly:
+        layer = layers.Layer("the test", {"dataset": {"name": "blobs"}})
+        return assembly.assemble(layers.compose(layers=[layer], options=sections, sets=sets or []))
+
+    return make

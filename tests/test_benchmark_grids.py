@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scmrl_plugins.core.assembly import assemble
-from scmrl_plugins.core.grid import read_grid
+from scmrl_plugins.bench.accuracy.grid import read_grid
+from scmrl_plugins.core.model.assembly import assemble
 
 GRIDS = Path(__file__).parents[1] / "benchmarks" / "grids"
 PARTS = {"methods.toml", "conditions.toml"}

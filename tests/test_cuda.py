@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from scmrl_plugins.core import devices
-from scmrl_plugins.core.assembly import assemble
-from scmrl_plugins.core.compose import compose
-from scmrl_plugins.core.measure import random_inputs
-from scmrl_plugins.core.progress import Progress
-from scmrl_plugins.core.run import create_run
-from scmrl_plugins.core.speed import OURS, Settings
-from scmrl_plugins.core.speed_worker import Task, Worker
-from scmrl_plugins.core.training import train
+from scmrl_plugins.bench.speed.compare import OURS, Settings
+from scmrl_plugins.bench.speed.worker import Task, Worker
+from scmrl_plugins.core.config.layers import compose
+from scmrl_plugins.core.measure.operations import random_inputs
+from scmrl_plugins.core.model.assembly import assemble
+from scmrl_plugins.core.run.directory import create_run
+from scmrl_plugins.core.system import devices
+from scmrl_plugins.core.system.progress import Progress
+from scmrl_plugins.core.training.loop import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from scmrl_plugins.core import measure
-from scmrl_plugins.core.assembly import assemble
-from scmrl_plugins.core.compose import compose
-from scmrl_plugins.core.grid import read_grid
-from scmrl_plugins.core.sweep import read_sweep
+from scmrl_plugins.bench.accuracy.grid import read_grid
+from scmrl_plugins.core.config.layers import compose
+from scmrl_plugins.core.measure import operations
+from scmrl_plugins.core.model.assembly import assemble
+from scmrl_plugins.sweep.sweep import read_sweep
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -31,7 +31,7 @@ def name(path: Path) -> str:
 
 def forward(files: list[Path]) -> float:
     parts = assemble(compose(files))
-    inputs = measure.random_inputs(parts.model, torch.device("cpu"), batch=2)
+    inputs = operations.random_inputs(parts.model, torch.device("cpu"), batch=2)
     loss, _ = parts.loss(parts.model(**inputs), torch.tensor([0, 1]))
     return float(loss.detach())
 

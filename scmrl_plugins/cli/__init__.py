@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from scmrl_plugins import __version__
-from scmrl_plugins.core.allocator import keep_large_blocks
-from scmrl_plugins.core.memory import out_of_memory
+from scmrl_plugins.core.system.allocator import keep_large_blocks
+from scmrl_plugins.core.system.memory import out_of_memory
 from scmrl_plugins.registry import UserError, catalogue
 from scmrl_plugins.registry.errors import near
 
@@ -101,11 +101,11 @@ def _explain(error: Exception) -> str | None:
 
 def _lost_another(error: Exception) -> str | None:
     """What to say where another process of a training has ended, which says why; nothing where we launched it."""
-    from scmrl_plugins.core import launch
+    from scmrl_plugins.core.parallel import launch
 
     if launch.count() == 1:
         return None
-    from scmrl_plugins.core.processes import lost
+    from scmrl_plugins.core.parallel.processes import lost
 
     if not lost(error):
         return None

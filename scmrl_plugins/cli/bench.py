@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from scmrl_plugins.cli import options, output
+from scmrl_plugins.cli.common import options, output
 from scmrl_plugins.registry import UserError
 
 
@@ -29,22 +29,23 @@ def accuracy(grid: str, out: str, sets: tuple[str, ...], device: str, as_json: b
     GRID is a TOML file with [grid], [[method]] and [[condition]]; benchmarks/grids has some. --set goes to every
     method. The same command goes on with what is not done yet. DIR gets results.json, results.md and results.png.
     """
-    from scmrl_plugins.core import devices, grid_report
-    from scmrl_plugins.core.grid import read_grid, run_grid
-    from scmrl_plugins.core.progress import Progress
+    from scmrl_plugins.bench.accuracy import report
+    from scmrl_plugins.bench.accuracy.grid import read_grid, run_grid
+    from scmrl_plugins.core.system import devices
+    from scmrl_plugins.core.system.progress import Progress
 
     place = devices.resolve(device)
     wanted = read_grid(grid, sets)
     with Progress() as progress:
         results = run_grid(wanted, Path(out), place, progress)
-    summary = grid_report.summarize(results)
+    summary = report.summarize(results)
     given = [word for setting in sets for word in ("--set", setting)]
     typed = shlex.join(["scmrl", "bench", "accuracy", grid, "-o", out, *given])
-    grid_report.write(summary, Path(out), typed)
+    report.write(summary, Path(out), typed)
     if as_json:
         output.document({"command": typed, **summary})
         return
-    click.echo(grid_report.markdown(summary, typed))
+    click.echo(report.markdown(summary, typed))
     click.echo(f"results: {Path(out) / 'results.md'}")
 
 
@@ -95,9 +96,10 @@ def speed(device: str, scaling: bool, profile: bool, out: str | None, as_json: b
     The baseline steps BrainCog's LIFNode in Python, runs every layer on every time step, channels first, and
     compiles nothing. Ratios are baseline / ours, of the least times. DIR gets speed.json and speed.md.
     """
-    from scmrl_plugins.core import devices, speed_report
-    from scmrl_plugins.core import speed as comparison
-    from scmrl_plugins.core.progress import Progress
+    from scmrl_plugins.bench.speed import compare as comparison
+    from scmrl_plugins.bench.speed import report
+    from scmrl_plugins.core.system import devices
+    from scmrl_plugins.core.system.progress import Progress
 
     place = str(devices.resolve(device))
     wanted = {**settings, "kernel_shape": ",".join(map(str, settings["kernel_shape"]))}
@@ -107,11 +109,11 @@ def speed(device: str, scaling: bool, profile: bool, out: str | None, as_json: b
     with Progress() as progress:
         found = comparison.run(comparison.Settings(**settings), place, progress, scaling=scaling, profile=profile)
     if out is not None:
-        speed_report.write(found, Path(out), typed)
+        report.write(found, Path(out), typed)
     if as_json:
         output.document({"command": typed, **found})
         return
-    click.echo(speed_report.markdown(found, typed))
+    click.echo(report.markdown(found, typed))
     if out is not None:
         click.echo(f"results: {Path(out) / 'speed.md'}")
 
@@ -147,9 +149,9 @@ def data(
     """
     if name is None and root is not None:
         raise UserError(f"--root {root}: of which data set? Give its NAME too")
-    from scmrl_plugins.core import data_bench, data_bench_report
-    from scmrl_plugins.core.data_clips import clips
-    from scmrl_plugins.core.progress import Progress
+    from scmrl_plugins.bench.data import compare, report
+    from scmrl_plugins.bench.data.clips import clips
+    from scmrl_plugins.core.system.progress import Progress
 
     words = ["scmrl", "bench", "data", *filter(None, [name]), *(["--root", root] if root is not None else [])]
     words += [word for file in files for word in ("-c", file)]
@@ -160,12 +162,12 @@ def data(
             name, root = "av-folder", str(stack.enter_context(clips(samples)))
         config = options.compose_dataset(name, root, files, sets)
         progress = stack.enter_context(Progress())
-        found = data_bench.run(config, samples, repeats, progress)
+        found = compare.run(config, samples, repeats, progress)
     if out is not None:
-        data_bench_report.write(found, Path(out), typed)
+        report.write(found, Path(out), typed)
     if as_json:
         output.document({"command": typed, **found})
         return
-    click.echo(data_bench_report.markdown(found, typed))
+    click.echo(report.markdown(found, typed))
     if out is not None:
         click.echo(f"results: {Path(out) / 'data.md'}")

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from scmrl_plugins.cli import options, output
+from scmrl_plugins.cli.common import options, output
 
 
 @click.command("build")
@@ -16,19 +16,20 @@ from scmrl_plugins.cli import options, output
 def command(device: str, run: str | None, as_json: bool, **experiment: Any) -> None:
     """Assemble a model, run one batch through it, and say what it is and costs."""
     config = options.compose(experiment)
-    from scmrl_plugins.core import devices, measure
-    from scmrl_plugins.core.assembly import assemble
+    from scmrl_plugins.core.measure import operations
+    from scmrl_plugins.core.model.assembly import assemble
+    from scmrl_plugins.core.system import devices
 
     place = devices.resolve(device)
     parts = assemble(config)
     model = parts.model.to(place)
-    inputs = measure.random_inputs(model, place)
-    measured, result = measure.measure(model, inputs)
+    inputs = operations.random_inputs(model, place)
+    measured, result = operations.measure(model, inputs)
     import torch
 
     parts.loss.to(place)(result, torch.zeros(len(result.logits), dtype=torch.long, device=place))
     if run is not None:
-        from scmrl_plugins.core.run import create_run
+        from scmrl_plugins.core.run.directory import create_run
 
         create_run(run, parts)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scmrl_plugins.cli import options, output
+from scmrl_plugins.cli.common import options, output
 from scmrl_plugins.registry import UserError, catalogue
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scmrl_plugins.cli import options, output
+from scmrl_plugins.cli.common import options, output
 from scmrl_plugins.registry import Entry, UserError, catalogue
 
 if TYPE_CHECKING:
-    from scmrl_plugins.core.config import ExperimentConfig
+    from scmrl_plugins.core.config.sections import ExperimentConfig
     from scmrl_plugins.core.interfaces import Dataset
 
 LISTED = 200
@@ -88,12 +88,12 @@ def prepare(workers: int | None, as_json: bool, **chosen: Any) -> None:
     What is stored already is kept: after an interruption, the same command goes on. A file that cannot be used
     stops it, or, with --set data.on_bad=skip, is left out.
     """
-    from scmrl_plugins.core import data
-    from scmrl_plugins.core.progress import Progress
+    from scmrl_plugins.core.data import prepare
+    from scmrl_plugins.core.system.progress import Progress
 
     dataset, config = _build(chosen)
     with Progress() as progress:
-        prepared = data.prepare(dataset, config, progress=progress, workers=workers)
+        prepared = prepare.prepare(dataset, config, progress=progress, workers=workers)
     if as_json:
         output.document(
             {
@@ -149,12 +149,12 @@ def check(workers: int | None, as_json: bool, **chosen: Any) -> None:
     as those of another sample rate, are listed apart. A split without a good sample exits with 1 too. In the JSON
     document, n is the number of samples looked at.
     """
-    from scmrl_plugins.core import data_check
-    from scmrl_plugins.core.progress import Progress
+    from scmrl_plugins.core.data import check
+    from scmrl_plugins.core.system.progress import Progress
 
     dataset, config = _build(chosen)
     with Progress() as progress:
-        found = data_check.check(dataset, config, progress, config.train.workers if workers is None else workers)
+        found = check.check(dataset, config, progress, config.train.workers if workers is None else workers)
     n = sum(found.samples.values())
     if as_json:
         output.document(
@@ -218,13 +218,13 @@ def show(out: Path, split: str, count: int, **chosen: Any) -> None:
     Spectrograms and frames or events, as in evaluation and as one epoch of training draws them; --set train.seed=N
     chooses others.
     """
-    from scmrl_plugins.core import data_show
-    from scmrl_plugins.core.progress import Progress
+    from scmrl_plugins.core.data import picture
+    from scmrl_plugins.core.system.progress import Progress
 
-    data_show.check_name(out)
+    picture.check_name(out)
     dataset, config = _build(chosen)
     with Progress() as progress:
-        skipped = data_show.show(dataset, config, split, count, out, progress)
+        skipped = picture.show(dataset, config, split, count, out, progress)
     for path, reason in skipped:
         click.echo(f"left out: {path}: {reason}", err=True)
     click.echo(f"picture: {out}")
@@ -232,6 +232,6 @@ def show(out: Path, split: str, count: int, **chosen: Any) -> None:
 
 def _build(chosen: dict[str, Any]) -> tuple[Dataset, ExperimentConfig]:
     config = options.compose_dataset(**chosen)
-    from scmrl_plugins.core.assembly import build_dataset
+    from scmrl_plugins.core.model.assembly import build_dataset
 
     return build_dataset(config)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from scmrl_plugins.cli import options
+from scmrl_plugins.cli.common import options
 
 
 @click.command("demo")
@@ -18,12 +18,12 @@ def command(device: str, run: str | None) -> None:
     """
     # In a minute of training, compiled neurons do not earn back the half a minute that the first use takes.
     os.environ.setdefault("SCMRL_COMPILE", "never")
+    from scmrl_plugins.cli.common.examples import write_examples
     from scmrl_plugins.cli.train import fit
-    from scmrl_plugins.core import devices
-    from scmrl_plugins.core.assembly import assemble
-    from scmrl_plugins.core.compose import compose
-    from scmrl_plugins.core.examples import write_examples
-    from scmrl_plugins.core.run import check_free, next_directory
+    from scmrl_plugins.core.config.layers import compose
+    from scmrl_plugins.core.model.assembly import assemble
+    from scmrl_plugins.core.run.directory import check_free, next_directory
+    from scmrl_plugins.core.system import devices
 
     place = devices.resolve(device)
     parts = assemble(compose(options={"dataset": {"name": "av-digits"}}))

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from scmrl_plugins.cli import options, output
+from scmrl_plugins.cli.common import options, output
 
 
 class Decibels(click.ParamType):
@@ -65,13 +65,13 @@ def command(
     as_json: bool,
 ) -> None:
     """Measure a trained run on a split, clean or disturbed: noise, occlusion, a modality left out."""
-    from scmrl_plugins.core import devices
-    from scmrl_plugins.core.data import evaluation_loader, prepare
-    from scmrl_plugins.core.disturbance import Disturbance
-    from scmrl_plugins.core.evaluation import evaluate, first_inputs
-    from scmrl_plugins.core.optimize import optimize_measured
-    from scmrl_plugins.core.progress import Progress
-    from scmrl_plugins.core.run import open_run
+    from scmrl_plugins.core.data.prepare import evaluation_loader, prepare
+    from scmrl_plugins.core.evaluation.disturbance import Disturbance
+    from scmrl_plugins.core.evaluation.evaluate import evaluate, first_inputs
+    from scmrl_plugins.core.model.folding import optimize_measured
+    from scmrl_plugins.core.run.directory import open_run
+    from scmrl_plugins.core.system import devices
+    from scmrl_plugins.core.system.progress import Progress
 
     place = devices.resolve(device)
     parts = open_run(run).assemble()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from scmrl_plugins.core import scaffold
 from scmrl_plugins.registry import KINDS
+from scmrl_plugins.scaffold import package
 
 
 @click.command("new-plugin")
@@ -20,10 +20,10 @@ def command(name: str, kind: str, folder: str | None) -> None:
 
     NAME is the component's, such as gated; the package is scmrl-gated.
     """
-    chosen = scaffold.names(name, kind)
-    files = scaffold.render(chosen)
+    chosen = package.names(name, kind)
+    files = package.render(chosen)
     target = Path(folder or chosen.distribution)
-    scaffold.write(target, files)
+    package.write(target, files)
     click.echo(f"{kind} {chosen.component!r}, a package in {target}:")
     for path in files:
         click.echo(f"  {path}")

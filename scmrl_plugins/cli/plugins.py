@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from scmrl_plugins.cli import options, output
+from scmrl_plugins.cli.common import options, output
 from scmrl_plugins.registry import KINDS, Broken, Catalogue, catalogue
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from scmrl_plugins.cli import options, output
+from scmrl_plugins.cli.common import options, output
 
 
 @click.command("predict")
@@ -24,11 +24,11 @@ def command(
     run: str, audio: Path | None, visual: Path | None, convert: bool, optimize: bool, device: str, as_json: bool
 ) -> None:
     """Say what a trained run sees and hears in your files."""
-    from scmrl_plugins.core import devices
-    from scmrl_plugins.core.features import noting_handled
-    from scmrl_plugins.core.optimize import optimize as fold
-    from scmrl_plugins.core.prediction import predict
-    from scmrl_plugins.core.run import open_run
+    from scmrl_plugins.core.data.store import noting_handled
+    from scmrl_plugins.core.evaluation.predict import predict
+    from scmrl_plugins.core.model.folding import optimize as fold
+    from scmrl_plugins.core.run.directory import open_run
+    from scmrl_plugins.core.system import devices
 
     place = devices.resolve(device)
     parts = open_run(run).assemble()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from scmrl_plugins.cli import options
+from scmrl_plugins.cli.common import options
 
 
 @click.command("report")
@@ -10,8 +10,8 @@ from scmrl_plugins.cli import options
 @options.plugin
 def command(run: str) -> None:
     """Write report.html of a trained run again and say where it is."""
-    from scmrl_plugins.core import report
-    from scmrl_plugins.core.run import open_run
+    from scmrl_plugins.core.run.directory import open_run
+    from scmrl_plugins.explain import report
 
     target = open_run(run)
     report.write(target)

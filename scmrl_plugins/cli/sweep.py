@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from scmrl_plugins.cli import options, output
+from scmrl_plugins.cli.common import options, output
 from scmrl_plugins.registry import UserError, catalogue
 
 
@@ -26,13 +26,13 @@ def command(file: str, out: str, sets: tuple[str, ...], address: str | None, dev
     """
     from importlib.util import find_spec
 
-    from scmrl_plugins.core import sweep, sweep_ray, sweep_report
-    from scmrl_plugins.core.progress import Progress
+    from scmrl_plugins.core.system.progress import Progress
+    from scmrl_plugins.sweep import ray_tune, report, sweep
 
     if find_spec("ray") is None:
-        raise UserError(sweep_ray.INSTALL)
+        raise UserError(ray_tune.INSTALL)
     if address:
-        sweep_ray.check_address(address)
+        ray_tune.check_address(address)
     given = [word for setting in sets for word in ("--set", setting)]
     given += [*(["--address", address] if address else []), *(["--device", device] if device != "auto" else [])]
     given += [word for plugin in catalogue().inline_files() for word in ("--plugin", plugin)]
@@ -46,17 +46,17 @@ def command(file: str, out: str, sets: tuple[str, ...], address: str | None, dev
             sweep.claim(wanted, trials, configs, place)
             try:
                 sweep.prepare_data(trials, place, progress)
-                sweep_ray.run(wanted.section, trials, place, device, progress, address)
+                ray_tune.run(wanted.section, trials, place, device, progress, address)
             except KeyboardInterrupt:
-                sweep_report.write(sweep_report.summarize(wanted, trials, place), place.path, typed)
+                report.write(report.summarize(wanted, trials, place), place.path, typed)
                 progress.line(f"what is through is in {place.path / 'results.md'}; go on with {typed}")
                 raise
-            summary = sweep_report.summarize(wanted, trials, place)
-            sweep_report.write(summary, place.path, typed)
+            summary = report.summarize(wanted, trials, place)
+            report.write(summary, place.path, typed)
     if as_json:
         output.document({"command": typed, **summary})
     else:
-        click.echo(sweep_report.markdown(summary, typed))
+        click.echo(report.markdown(summary, typed))
         click.echo(f"results: {place.path / 'results.md'}")
     if failed := len(trials) - summary["count"]["done"]:
         click.echo(f"{failed} of {len(trials)} trials failed; the same command tries them again", err=True)

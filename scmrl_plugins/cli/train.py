@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from scmrl_plugins.cli import options, output
+from scmrl_plugins.cli.common import options, output
 from scmrl_plugins.registry.errors import UserError
 
 
@@ -45,7 +45,7 @@ def command(
     if existing and run is not None:
         raise UserError(f"-o {run}: the run {existing} is trained where it is; leave -o out")
     config = None if existing else options.compose(experiment)
-    from scmrl_plugins.core import launch
+    from scmrl_plugins.core.parallel import launch
 
     among = launch.count()
     if processes is not None and among not in (1, processes):
@@ -53,9 +53,9 @@ def command(
     if processes is not None and among < processes and not dry_run:
         sys.exit(launch.Team(processes, sys.argv[1:]).wait())
     launch.watch_parent()
-    from scmrl_plugins.core import devices
-    from scmrl_plugins.core.assembly import assemble
-    from scmrl_plugins.core.run import check_free, next_directory, open_run
+    from scmrl_plugins.core.model.assembly import assemble
+    from scmrl_plugins.core.run.directory import check_free, next_directory, open_run
+    from scmrl_plugins.core.system import devices
 
     place = devices.resolve(device)
     if config is None:
@@ -64,8 +64,8 @@ def command(
     else:
         target, parts = None, assemble(config)
     if auto_batch or dry_run:
-        from scmrl_plugins.core import plan
-        from scmrl_plugins.core.progress import Progress
+        from scmrl_plugins.core.system.progress import Progress
+        from scmrl_plugins.core.training import plan
 
         together = processes or among
         if auto_batch:
@@ -87,10 +87,10 @@ def fit(parts: Any, place: Any, path: Path, run: Any = None) -> Any:
     A new run is made at ``path`` once the data and the recipe have proved usable. Of several processes, the main
     one makes it, and speaks.
     """
-    from scmrl_plugins.core.measure import dead_layers
-    from scmrl_plugins.core.progress import Progress
-    from scmrl_plugins.core.run import create_run, open_run
-    from scmrl_plugins.core.training import Training
+    from scmrl_plugins.core.measure.operations import dead_layers
+    from scmrl_plugins.core.run.directory import create_run, open_run
+    from scmrl_plugins.core.system.progress import Progress
+    from scmrl_plugins.core.training.loop import Training
 
     with Progress() as progress:
         training = Training(parts, place, progress)

@@ -1,1 +1,1 @@
-"""The work itself: interfaces, configuration, assembly, the model, training, evaluation, measuring."""
+"""The work itself: configuration, data, model, training, evaluation, measurement, one folder a subject."""

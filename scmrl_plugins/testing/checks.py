@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NoReturn
 
-from scmrl_plugins.core.features import noting_handled
+from scmrl_plugins.core.data.store import noting_handled
 from scmrl_plugins.registry import KINDS
 from scmrl_plugins.testing.subject import Subject
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from scmrl_plugins.core.data import SPLITS
-from scmrl_plugins.core.features import inputs_of
+from scmrl_plugins.core.data.prepare import SPLITS
+from scmrl_plugins.core.data.store import inputs_of
 from scmrl_plugins.core.interfaces import MODALITIES, ModelConfig
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.testing.checks import check, fail, require

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from scmrl_plugins.core import compose
-from scmrl_plugins.core.config import ExperimentConfig
+from scmrl_plugins.core.config import layers
+from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.interfaces import TAGS
 from scmrl_plugins.registry import GROUP, KINDS, UserError, catalogue
 from scmrl_plugins.registry.catalogue import INLINE, Plugin
@@ -78,7 +78,7 @@ def check_configuration_round_trip(subject: Subject) -> None:
     config = subject.config()
     whole = ExperimentConfig.model_validate(subject.sections())
     try:
-        again = ExperimentConfig.model_validate(tomllib.loads(compose.to_toml(whole)))
+        again = ExperimentConfig.model_validate(tomllib.loads(layers.to_toml(whole)))
         section = getattr(again, subject.kind)
         options = (section[-1] if subject.kind == "loss" else section).options
         read = type(config).model_validate(options)

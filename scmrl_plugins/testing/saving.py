@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from scmrl_plugins.core import files
-from scmrl_plugins.core.assembly import assemble, assemble_model
-from scmrl_plugins.core.compose import compose, validate
-from scmrl_plugins.core.measure import random_inputs
-from scmrl_plugins.core.run import create_run, open_run
+from scmrl_plugins.core.config.layers import compose, validate
+from scmrl_plugins.core.measure.operations import random_inputs
+from scmrl_plugins.core.model.assembly import assemble, assemble_model
+from scmrl_plugins.core.run.directory import create_run, open_run
+from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import KINDS, Entry, UserError, catalogue
 from scmrl_plugins.testing.checks import MODULES, check, fail, require
 from scmrl_plugins.testing.subject import CHANNELS, CLASSES, SEED, Subject, call

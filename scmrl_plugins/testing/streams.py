@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scmrl_plugins.core.assembly import assemble_model
-from scmrl_plugins.core.compose import validate
+from scmrl_plugins.core.config.layers import validate
 from scmrl_plugins.core.interfaces import MODALITIES, Fused, Modality, ModelOutput
+from scmrl_plugins.core.model.assembly import assemble_model
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import describe
 from scmrl_plugins.testing.checks import check, fail, require

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scmrl_plugins.core.assembly import settled
 from scmrl_plugins.core.interfaces import Context, Fused, ModelConfig, ModelOutput
+from scmrl_plugins.core.model.assembly import settled
 from scmrl_plugins.registry import Catalogue, Entry, UserError, catalogue
 from scmrl_plugins.registry.errors import near
 

@@ -1,4 +1,4 @@
-"""Small models and a data set in memory, for what needs no files."""
+"""The data set ``blobs`` for every test of the core, and trainings in a process of their own."""
 
 from __future__ import annotations
 
@@ -7,47 +7,31 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from blob_data import ENTRY
-
-from scmrl_plugins.core import assembly, compose
-from scmrl_plugins.core.assembly import Assembly
-from scmrl_plugins.registry import catalogue
-
-HERE = Path(__file__).parent
+from paths import HELPERS
 
 
 @pytest.fixture(autouse=True)
-def _blobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The data set ``blobs`` in the catalogue, and a cache that belongs to the test."""
-    monkeypatch.setattr(catalogue(), "entries", [*catalogue().entries, ENTRY])
-    monkeypatch.setenv("SCMRL_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def small() -> Callable[..., Assembly]:
-    """``small(fusion={"name": "late"}, sets=[...])``: an experiment of a few thousand operations."""
-
-    def make(sets: list[str] | None = None, **sections: Any) -> Assembly:
-        layer = compose.Layer("the test", {"dataset": {"name": "blobs"}})
-        return assembly.assemble(compose.compose(layers=[layer], options=sections, sets=sets or []))
-
-    return make
+def _blobs(blobs: None) -> None:
+    """Every test here may name the data set ``blobs``."""
 
 
 @pytest.fixture(scope="module")
 def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., dict[str, Any]]]:
     """``forked(run=PATH, ...)``: a training in a process of its own, see forked_training.py."""
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "forked_training.py")],
+        [sys.executable, str(HELPERS / "forked_training.py")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ
-        | {"OMP_NUM_THREADS": "1", "SCMRL_CACHE": str(tmp_path_factory.mktemp("cache")), "PYTHONPATH": str(HERE)},
+        | {
+            "OMP_NUM_THREADS": "1",
+            "SCMRL_CACHE": str(tmp_path_factory.mktemp("cache")),
+            "PYTHONPATH": str(HELPERS),
+        },
     )
     assert process.stdin is not None
     assert process.stdout is not None

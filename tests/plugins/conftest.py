@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scmrl_plugins.core.interfaces import Context
-from scmrl_plugins.plugins.braincog.lif import LIF
+from scmrl_plugins.plugins.neurons.lif import LIF
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from torch import Tensor
 from wrong_components import ALSO_RIGHT, RIGHT, WRONG, NeedsValues, Wrong, subject_of
 
 from scmrl_plugins.core.interfaces import ModelOutput
-from scmrl_plugins.core.model import AudioVisualModel
+from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.registry import Catalogue, UserError
 from scmrl_plugins.testing import CHECKS, Result, Subject, run_checks, saving, subjects
 

@@ -1,4 +1,4 @@
-"""BrainCog's neurons, surrogates and encoders behind the framework's interfaces."""
+"""BrainCog's own nodes as neurons, through one adapter."""
 
 from __future__ import annotations
 
@@ -35,14 +35,5 @@ NODES = {
 
 @hookimpl
 def scmrl_register(register: Register) -> None:
-    register("neuron", "lif", f"{_HERE}.lif:LIF", "leaky integrate and fire, all time steps in one pass")
-    register("neuron", "if", f"{_HERE}.integrate:IF", "integrate and fire, all time steps in one pass")
-    register("neuron", "plif", f"{_HERE}.plif:PLIF", "lif with a learned time constant")
-    register("neuron", "alif", f"{_HERE}.alif:ALIF", "lif whose threshold rises with each spike and falls back")
-    register("neuron", "ternary", f"{_HERE}.ternary:Ternary", "lif with spikes of both signs, -1, 0 and 1")
     for name, summary in NODES.items():
         register("neuron", name, f"{_HERE}.nodes:{name}", f"BrainCog: {summary}")
-    register("encoder", "direct", f"{_HERE}.encoders:Direct", "the input itself at every step")
-    register("encoder", "rate", f"{_HERE}.encoders:Rate", "spikes with probability = intensity")
-    register("encoder", "phase", f"{_HERE}.encoders:Phase", "binary digits of the intensity, weighted 2^-t")
-    register("encoder", "ttfs", f"{_HERE}.encoders:TimeToFirstSpike", "one spike, earlier for a larger input")

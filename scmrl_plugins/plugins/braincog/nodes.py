@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import ComponentConfig, Context
 from scmrl_plugins.plugins.braincog import NODES
-from scmrl_plugins.plugins.braincog.surrogates import SURROGATES, SurrogateName
 from scmrl_plugins.plugins.braincog.upstream import node
+from scmrl_plugins.plugins.neurons.surrogates import SURROGATES, SurrogateName
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 

@@ -1,0 +1,1 @@
+"""The data path measured against reading files anew."""

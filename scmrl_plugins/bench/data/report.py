@@ -1,0 +1,60 @@
+"""What ``scmrl bench data`` found, as JSON and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scmrl_plugins.bench.data.compare import DECODED, STORED
+from scmrl_plugins.core.system import files, jsonable
+
+
+def write(found: Mapping[str, Any], out: Path, command: str) -> None:
+    """``data.json`` and ``data.md`` in ``out``."""
+    files.write_text(out / "data.json", jsonable.dumps({"command": command, **found}, indent=2) + "\n")
+    files.write_text(out / "data.md", markdown(found, command))
+
+
+def markdown(found: Mapping[str, Any], command: str) -> str:
+    """The tables, with what they were made by."""
+    settings, memory = found["settings"], found["memory"]
+    titles = {DECODED: "files decoded and transformed each time", STORED: "stored features"}
+    machine, packages = found["hardware"], found["environment"]["packages"]
+    lines = [
+        f"An epoch of {found['samples']:,} training samples of `{settings['dataset']}` through the training "
+        f"loader, augmentation included, {settings['repeats']} times in turns:",
+        "",
+        "| | least time | median | samples a second | of the median |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for side, title in titles.items():
+        seconds, rate = found["epochs"][side], found["samples_per_second"][side]
+        lines.append(
+            f"| {title} | {seconds['minimum']:.3g} s | {seconds['median']:.3g} s | {rate['best']:,.0f} "
+            f"| {rate['median']:,.0f} |"
+        )
+    lines += [
+        f"| ratio | {found['ratio']:.1f} | {found['median_ratio']:.1f} | | |",
+        "",
+        "Memory that a process has to itself before and while it loads batches, as many at both sizes:",
+        "",
+        "| training samples | features on disk | before | at the most |",
+        "|---:|---:|---:|---:|",
+        *(
+            f"| {size['samples']:,} | {_bytes(size['stored'])} | {_bytes(size['before'])} "
+            f"| {_bytes(size['private'])} |"
+            for size in (memory["small"], memory["large"])
+        ),
+        "",
+        f"- the batches of both are {'' if found['same_batches'] else 'NOT '}the same to the bit",
+        f"- batch {settings['batch_size']}, {settings['workers']} workers, {settings['threads']} threads, image "
+        f"size {settings['image_size']}",
+        f"- `{command}` on {machine['cpu']}, {machine['cores']} cores, {found['environment']['platform']}; "
+        + ", ".join(f"{name} {version}" for name, version in packages.items() if version),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _bytes(value: int | None) -> str:
+    return "not known here" if value is None else f"{value / 2**20:.1f} MiB"

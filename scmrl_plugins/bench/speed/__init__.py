@@ -1,0 +1,1 @@
+"""The model timed against its published form."""

@@ -1,0 +1,118 @@
+"""What ``scmrl bench speed`` found, as JSON and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scmrl_plugins.bench.speed.compare import BASELINE, OURS, SMALL
+from scmrl_plugins.core.system import files, jsonable
+
+
+def write(found: Mapping[str, Any], out: Path, command: str) -> None:
+    """``speed.json`` and ``speed.md`` in ``out``."""
+    files.write_text(out / "speed.json", jsonable.dumps({"command": command, **found}, indent=2) + "\n")
+    files.write_text(out / "speed.md", markdown(found, command))
+
+
+def markdown(found: Mapping[str, Any], command: str) -> str:
+    """The tables, with what they were made by."""
+    settings, hardware, memory = found["settings"], found["hardware"], found["memory"]
+    shape = ", ".join(map(str, found["kernel"]["shape"]))
+    rounds, losses = settings["repeats"], found["first_losses"]
+    lines = [
+        f"Least time of {rounds} rounds taken in turns, and baseline / ours, so that more is better:",
+        "",
+        "| | baseline | ours | ratio | of the medians |",
+        "|---|---:|---:|---:|---:|",
+        _times("training step", found["train"]),
+        _times("inference", found["inference"]),
+        _times("inference, ours with batch norm folded (`--optimize`)", found["inference_folded"]),
+        _times(f"neuron alone, forward and backward, [{shape}]", found["kernel"]),
+        f"| peak memory of a training step | {_bytes(memory[BASELINE])} | {_bytes(memory[OURS])} "
+        f"| {_number(memory['ratio'])} | |",
+        "",
+        f"- convolutions and matrix products alone: {found['bare_ms']:.0f} ms; our training step takes "
+        f"{found['times_bare']:.2f} times that",
+        f"- compilation, once, in our first step: {found['compile_seconds']:.1f} s",
+        f"- first loss {losses[BASELINE]:.6f} and {losses[OURS]:.6f}, ours channels first "
+        f"{losses['ours_channels_first']:.6f}"
+        + ("" if found["same_first_loss"] else ": not the baseline's, so the variants are not one model"),
+        "- baseline: BrainCog's LIFNode stepped in Python, every layer on all steps, channels first, no compiler",
+        f"- fusion {settings['fusion']}, batch {settings['batch']}, {settings['steps']} steps, image size "
+        f"{settings['image_size']}, {settings['dims']} dimensions, {settings['heads']} heads, "
+        f"{found['parameters']:,} parameters, {settings['threads']} threads",
+    ]
+    lines += [f"- warning: {warning}" for warning in found["warnings"]]
+    packages = found["environment"]["packages"]
+    lines.append(
+        f"- `{command}` on {hardware['device_name'] or hardware['device']}, {hardware['cpu']}, "
+        f"{hardware['cores']} cores, {hardware['compiler'] or 'no compiler'}, {found['environment']['platform']}; "
+        + ", ".join(f"{name} {version}" for name, version in packages.items() if version)
+    )
+    if "scaling" in found:
+        lines += _scaling(found["scaling"])
+    if "profile" in found:
+        lines += _profile(found["profile"])
+    return "\n".join(lines) + "\n"
+
+
+def _times(title: str, result: Mapping[str, Any]) -> str:
+    baseline, ours = (_seconds(result[side]["minimum"]) for side in (BASELINE, OURS))
+    return f"| {title} | {baseline} | {ours} | {result['ratio']:.2f} | {result['median_ratio']:.2f} |"
+
+
+def _scaling(scaling: Mapping[str, Any]) -> list[str]:
+    tables = {
+        "time steps, training step": scaling["steps"],
+        **{f"tokens, fusion {name} alone": rows for name, rows in scaling["tokens"].items()},
+    }
+    lines = [
+        "",
+        f"Cost by size, forward and backward, least time, neurons without the compiler (batch {SMALL.batch}, "
+        f"{SMALL.dims} dimensions):",
+        "",
+        "| what grows | size | time | to the size before |",
+        "|---|---:|---:|---:|",
+    ]
+    for title, table in tables.items():
+        lines += [
+            f"| {title} | {row['size']} | {_seconds(row['seconds'])} | {_number(row['ratio'])} |"
+            for row in table["rows"]
+        ]
+    return lines
+
+
+def _profile(profile: Mapping[str, Any]) -> list[str]:
+    rows, kernels = profile["operators"], profile["kernels"]
+    lines = [
+        "",
+        "Our training step by operator, time of its own:",
+        "",
+        "| operator | calls | time | share |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| `{row['operator']}` | {row['calls']} | {_seconds(row['ms'] / 1e3)} | {row['share']:.1%} |"
+            for row in rows
+        ),
+    ]
+    if kernels is not None:
+        lines += [
+            "",
+            f"Kernels of the GPU in a training step: {kernels['count']:,}, {_seconds(kernels['ms'] / 1e3)} of "
+            f"work, {kernels['tensor_cores']:.0%} of it on tensor cores, by the kernels' names.",
+        ]
+    return lines
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.3g} ms"
+
+
+def _bytes(value: int | None) -> str:
+    return "not known here" if value is None else f"{value / 2**20:.0f} MiB"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

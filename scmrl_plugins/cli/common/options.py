@@ -1,0 +1,127 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from scmrl_plugins.cli.common import output
+from scmrl_plugins.registry import UserError, catalogue, register_file
+
+if TYPE_CHECKING:
+    from scmrl_plugins.core.config.sections import ExperimentConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_KINDS = ("fusion", "neuron", "encoder", "backbone", "readout", "dataset")
+
+device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to run; auto takes an accelerator if there is one.",
+)
+
+
+def _keep_stdout(ctx: click.Context, _param: click.Parameter, as_json: bool) -> bool:
+    if as_json:
+        ctx.meta[output.STDOUT] = ctx.with_resource(output.reserved())
+    return as_json
+
+
+json = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    callback=_keep_stdout,
+    help="Print one JSON document on standard output.",
+)
+
+optimize = click.option(
+    "--optimize", is_flag=True, help="Fold batch norm into the convolutions: the same model, in fewer operations."
+)
+
+
+def _register_files(_ctx: click.Context, _param: click.Parameter, files: tuple[str, ...]) -> None:
+    for file in files:
+        register_file(file)
+
+
+plugin = click.option(
+    "--plugin",
+    multiple=True,
+    metavar="FILE",
+    is_eager=True,  # before --json, so that nothing is left to print when it fails
+    expose_value=False,
+    callback=_register_files,
+    help="A .py file with a plugin's hook, used without installing it; repeat for several.",
+)
+
+
+sets = click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting, such as --set train.epochs=10."
+)
+
+
+config = click.option(
+    "-c",
+    "--config",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    help="TOML configuration; repeat to compose, later ones win.",
+)
+
+
+root = click.option("--root", metavar="DIR", help="The data set's folder: --set dataset.root=DIR.")
+
+
+def experiment(function: F) -> F:
+    """``-c``, one option a kind, and ``--set``: everything that says what to build."""
+    options = [
+        config,
+        *(click.option(f"--{kind}", metavar="NAME", help=f"The {kind} to use.") for kind in _KINDS),
+        click.option("--loss", multiple=True, metavar="NAME", help="A loss; repeat to add several up."),
+        sets,
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def dataset(function: F) -> F:
+    """NAME, ``--root``, ``-c`` and ``--set``: everything that says which data set, and how it is read."""
+    for option in (sets, config, root, click.argument("name", metavar="NAME")):
+        function = option(function)
+    return function
+
+
+def given(values: dict[str, Any]) -> list[str]:
+    """The names of the experiment's options that a user gave, as they are typed."""
+    names = {"files": "-c", "sets": "--set", "loss": "--loss", **{kind: f"--{kind}" for kind in _KINDS}}
+    return [names[key] for key, value in values.items() if value not in (None, ())]
+
+
+def compose(values: dict[str, Any]) -> ExperimentConfig:
+    """The configuration that the experiment's options describe."""
+    from scmrl_plugins.core.config.layers import compose as compose_layers
+
+    options: dict[str, Any] = {kind: {"name": values[kind]} for kind in _KINDS if values[kind] is not None}
+    if values["loss"]:
+        options["loss"] = [{"name": name} for name in values["loss"]]
+    return compose_layers(values["files"], options, values["sets"])
+
+
+def compose_dataset(name: str, root: str | None, files: Sequence[str], sets: Sequence[str]) -> ExperimentConfig:
+    """The configuration that the options of ``dataset`` describe."""
+    from scmrl_plugins.core.config.layers import compose as compose_layers
+
+    section = {"name": name}
+    if root is not None:
+        if "root" not in catalogue().get("dataset", name).load().Config.model_fields:
+            raise UserError(f"--root {root}: data set {name!r} reads no folder; leave --root out")
+        section["root"] = root
+    return compose_layers(files, {"dataset": section}, sets)

@@ -1,0 +1,1 @@
+"""Configurations: sections, the layers they are merged from, and messages about mistakes."""

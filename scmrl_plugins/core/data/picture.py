@@ -1,0 +1,263 @@
+"""Samples of a data set as a model gets them, and the count of every class, in one picture."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from scmrl_plugins.core.config.sections import ExperimentConfig
+from scmrl_plugins.core.data.prepare import SPLITS
+from scmrl_plugins.core.data.store import inputs_of, transform_rows
+from scmrl_plugins.core.interfaces import MODALITIES, Dataset
+from scmrl_plugins.core.system import files
+from scmrl_plugins.core.system.progress import Progress
+from scmrl_plugins.registry import UserError
+
+if TYPE_CHECKING:
+    import datasets
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".pdf", ".svg")
+STEPS = 4
+"""Time steps that are drawn of a sequence, spread over it."""
+NAMED = 40
+"""Classes that still fit below each other with their names; more are drawn by their numbers."""
+INCHES, SMALL = 1.45, 0.9
+"""Side of a picture, and where there are several time steps of each sample."""
+# Okabe and Ito's colours, told apart by every kind of eye; events in the ends of ColorBrewer's RdBu.
+COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
+RED, BLUE = np.array([178, 24, 43]) / 255.0, np.array([33, 102, 172]) / 255.0
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sample's class and id, and what a model gets of it in evaluation and as training draws it."""
+
+    label: int
+    id: str
+    evaluation: Mapping[str, np.ndarray]
+    training: Mapping[str, np.ndarray]
+
+
+def check_name(path: Path) -> None:
+    """``UserError`` for a file name that says no format a picture can be written in."""
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"{path}: a picture's name ends with {', '.join(FORMATS)}; write -o samples.png")
+
+
+def show(
+    dataset: Dataset, config: ExperimentConfig, split: str, count: int, path: Path, progress: Progress
+) -> list[tuple[str, str]]:
+    """Draw ``count`` samples of a split, of one class after the other, and return the bad files met on the way.
+
+    Which samples, and what training draws of them, follows from ``train.seed``. Only these are decoded.
+    """
+    import datasets
+
+    raw = dataset.splits()
+    if split not in raw:
+        raise UserError(f"data set {config.dataset.name!r} has no {split} samples")
+    rows: Any = raw[split]
+    if isinstance(rows, datasets.IterableDataset):
+        rows = _Taken(rows.take(count))
+    bad: list[tuple[str, str]] = []
+    progress.stage(f"decoding {split} samples", count)
+    examples = []
+    for example in itertools.islice(_examples(dataset, split, rows, config.train.seed, bad), count):
+        examples.append(example)
+        progress.advance()
+    if not examples:
+        reason = f"; the first of {len(bad)} bad files is {': '.join(bad[0])}" if bad else ""
+        raise UserError(f"data set {config.dataset.name!r} has no {split} sample to show{reason}")
+    counts = {
+        name: np.bincount(raw[name]["label"], minlength=len(dataset.classes))
+        for name in SPLITS
+        if name in raw and not isinstance(raw[name], datasets.IterableDataset)
+    }
+    picture = figure(f"{config.dataset.name}, {split} split", dataset.classes, examples, counts)
+    with files.replacing(path) as temporary:
+        picture.savefig(temporary, format=path.suffix[1:].lower(), dpi=120)
+    return bad
+
+
+class _Taken:
+    """Rows of a stream, looked at as those of a table."""
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        self.rows = list(rows)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return [row[key] for row in self.rows]
+        taken = self.rows[key]
+        return {name: [row[name] for row in taken] for name in taken[0]}
+
+
+def _examples(
+    dataset: Dataset, split: str, rows: datasets.Dataset | _Taken, seed: int, bad: list[tuple[str, str]]
+) -> Iterator[Example]:
+    """Good samples, at first one of each class, in an order drawn from the seed."""
+    for place in _by_turns(np.asarray(rows["label"]), np.random.default_rng(seed)):
+        outcome, arrays, kept = transform_rows(dataset, split, rows[place : place + 1])
+        bad += outcome.bad
+        if not kept:
+            continue
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed + place)
+            drawn = inputs_of(dataset, arrays[0], True)
+        yield Example(kept[0]["label"], kept[0]["id"], inputs_of(dataset, arrays[0], False), drawn)
+
+
+def _by_turns(labels: np.ndarray, rng: np.random.Generator) -> list[int]:
+    """Every place once: the first of each class, then the second of each, and so on; shuffled within a class."""
+    order = rng.permutation(len(labels))
+    turns = np.zeros(len(labels), dtype=int)
+    for label in np.unique(labels):
+        turns[labels[order] == label] = np.arange(np.sum(labels == label))
+    return [int(order[place]) for place in np.lexsort((labels[order], turns))]
+
+
+def figure(
+    title: str, classes: Sequence[str], examples: Sequence[Example], counts: Mapping[str, np.ndarray]
+) -> Figure:
+    """Bars of the classes on the left, one row a sample on the right."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    fonts, absent = _fonts("".join([title, *map(str, classes), *(example.id for example in examples)]))
+    names = [_written(str(name), absent) for name in classes]
+    modalities = [name for name in MODALITIES if name in examples[0].evaluation]
+    columns = [(name, training) for name in modalities for training in (False, True)]
+    widths = [_steps(examples[0].evaluation[name]) for name, _ in columns]
+    bars = 0.22 * min(len(names), NAMED) + 1.1 if counts else 0.8
+    side = INCHES if sum(widths) == len(widths) else SMALL
+    rows = side * len(examples) + 1.0
+    height = max(rows, bars + 0.8) + 0.4
+    with rc_context({"font.family": fonts, "font.size": 9}):
+        fig = Figure(figsize=(5.2 + side * sum(widths), height), layout="constrained")
+        fig.suptitle(_written(title, absent, 80), fontsize=12)
+        panels: Any = fig.subfigures(1, 2, width_ratios=[3.4, 1.8 + side * sum(widths)])
+        left, right = panels
+        upper, below = left.subfigures(2, 1, height_ratios=[bars, height - bars])
+        axes = upper.subplots()
+        _draw_counts(axes, names, counts)
+        below.legend(*axes.get_legend_handles_labels(), loc="upper center", frameon=False)
+        samples, _ = right.subfigures(2, 1, height_ratios=[rows, height - rows])
+        grid = samples.subplots(len(examples), len(columns), width_ratios=widths, squeeze=False)
+        for row, example in zip(grid, examples, strict=True):
+            for axes, (name, training) in zip(row, columns, strict=True):
+                both = (example.evaluation[name], example.training[name])
+                _draw(
+                    axes, both[training], min(x.min() for x in both), max(x.max() for x in both), name == "audio"
+                )
+            told = f"{names[example.label]}\n{_written(example.id, absent)}"
+            row[0].set_ylabel(told, rotation=0, ha="right", va="center", labelpad=6, fontsize=8)
+        for axes, (name, training) in zip(grid[0], columns, strict=True):
+            axes.set_title(f"{name}\n{'training' if training else 'evaluation'}", fontsize=9)
+        samples.supxlabel(_legend(examples[0].evaluation), fontsize=8, color="0.3")
+        FigureCanvasAgg(fig).draw()  # labels of axes are made when they are drawn, with the fonts of then
+    return fig
+
+
+def _draw_counts(axes: Axes, names: Sequence[str], counts: Mapping[str, np.ndarray]) -> None:
+    axes.set_title("samples by class", fontsize=9)
+    if not counts:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "a stream: its samples are not counted", ha="center", va="center", fontsize=8)
+        return
+    start = np.zeros(len(names))
+    for split, count in counts.items():
+        axes.barh(
+            np.arange(len(names)), count, left=start, color=COLOURS[split], label=f"{split}: {count.sum():,}"
+        )
+        start = start + count
+    if len(names) <= NAMED:
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+    else:
+        axes.set_ylabel("number of the class")
+    axes.set(ylim=(len(names) - 0.4, -0.6), xlabel="samples")
+    axes.locator_params(axis="x", nbins=5, integer=True)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(inputs: Mapping[str, np.ndarray]) -> str:
+    """What the axes and the colours are, in words."""
+    told = []
+    for name, array in inputs.items():
+        channels, steps = array.shape[-3], len(array) if array.ndim == 4 else 1
+        what = "channel 0 in red, channel 1 in blue" if channels == 2 else "from the least value to the greatest"
+        axes = "frequency over time, " if name == "audio" and array.ndim == 3 else ""
+        mean = f"mean of {channels} channels, " if channels > 3 else ""
+        shown = f", {_steps(array)} of {steps} time steps" if steps > 1 else ""
+        told.append(f"{name}: {axes}{mean}{what}{shown}")
+    return "\n".join(told)
+
+
+def _draw(axes: Axes, array: np.ndarray, low: float, high: float, sound: bool) -> None:
+    pictures = [_picture(step, low, high) for step in _chosen(array)]
+    gap = np.full((pictures[0].shape[0], max(1, pictures[0].shape[1] // 16), 3), 0.8)
+    strip = list(itertools.chain.from_iterable((gap, picture) for picture in pictures))[1:]
+    spectrogram = sound and array.ndim == 3
+    axes.imshow(np.concatenate(strip, axis=1), origin="lower" if spectrogram else "upper", interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color("0.8")
+
+
+def _chosen(array: np.ndarray) -> list[np.ndarray]:
+    """A static input, or up to ``STEPS`` time steps of ``[T, C, H, W]``, spread over it."""
+    if array.ndim == 3:
+        return [array]
+    return [array[(2 * place + 1) * len(array) // (2 * _steps(array))] for place in range(_steps(array))]
+
+
+def _steps(array: np.ndarray) -> int:
+    return 1 if array.ndim == 3 else min(STEPS, len(array))
+
+
+def _picture(array: np.ndarray, low: float, high: float) -> np.ndarray:
+    """``[C, H, W]`` as RGB ``[H, W, 3]`` in [0, 1]: colours, two kinds of events in red and blue, else a map."""
+    from matplotlib import colormaps
+
+    values = array.astype(np.float64)
+    if len(array) == 2:
+        # By the root of their number, so that single ones are seen beside many.
+        red, blue = np.sqrt(np.clip(values / (high or 1.0), 0.0, 1.0))[..., None]
+        return np.clip(1.0 - red * (1.0 - RED) - blue * (1.0 - BLUE), 0.0, 1.0)
+    scaled = np.clip((values - low) / ((high - low) or 1.0), 0.0, 1.0)
+    if len(array) == 3:
+        return scaled.transpose(1, 2, 0)
+    return colormaps["viridis"](scaled.mean(axis=0))[..., :3]
+
+
+def _written(text: str, absent: frozenset[int], length: int = 28) -> str:
+    """A name as it is drawn: not too long, no formula, and what no font here has by its number."""
+    if len(text) > length:
+        text = f"{text[: length // 2 - 1]}…{text[-length // 2 :]}"
+    drawn = (char.encode("ascii", "backslashreplace").decode() if ord(char) in absent else char for char in text)
+    return "".join(drawn).replace("$", r"\$")
+
+
+def _fonts(text: str) -> tuple[list[str], frozenset[int]]:
+    """Installed fonts that have a text's characters between them, and those that none of them has."""
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    chosen = ["DejaVu Sans"]
+    absent = set(map(ord, text)) - set(FT2Font(font_manager.findfont("DejaVu Sans")).get_charmap())
+    for font in sorted(font_manager.fontManager.ttflist, key=lambda font: (font.name, font.fname)):
+        if font.name.startswith("Last Resort"):  # which has a box for every character
+            continue
+        if absent and (covered := absent & set(FT2Font(font.fname).get_charmap())):
+            chosen.append(font.name)
+            absent -= covered
+    return chosen, frozenset(absent)

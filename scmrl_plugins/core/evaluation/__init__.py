@@ -1,0 +1,1 @@
+"""Trained models evaluated: metrics, disturbed inputs, predictions."""

@@ -1,0 +1,40 @@
+"""What a trained model says of a user's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from scmrl_plugins.core.data.store import inputs_of
+from scmrl_plugins.core.interfaces import MODALITIES
+from scmrl_plugins.core.model.assembly import Assembly
+from scmrl_plugins.registry import UserError
+
+
+@torch.no_grad()
+def predict(
+    parts: Assembly, audio: Path | None, visual: Path | None, device: torch.device, *, convert: bool = False
+) -> list[dict[str, Any]]:
+    """``[{"label", "probability"}, ...]``, the softmax of the logits, best first.
+
+    Raises ``UserError`` for a missing modality, an unreadable file, or one that is not as the model was
+    trained on (with ``convert`` it is resampled or resized).
+    """
+    model = parts.model.to(device).eval()
+    given = {"audio": audio, "visual": visual}
+    for name in model.modalities:
+        if given[name] is None:
+            raise UserError(f"fusion {model.config.fusion.name!r} needs {name}: give --{name} FILE")
+    row = parts.dataset.read(
+        *(given[name] if name in model.modalities else None for name in MODALITIES), convert=convert
+    )
+    features = parts.dataset.transform({name: [value] for name, value in row.items()})
+    stored = {name: np.asarray(column[0]) for name, column in features.items()}
+    sample = inputs_of(parts.dataset, stored, training=False)
+    inputs = {name: torch.from_numpy(sample[name])[None].to(device) for name in model.modalities}
+    probabilities = model(**inputs).logits[0].softmax(0).tolist()
+    ranked = sorted(zip(model.classes, probabilities, strict=True), key=lambda pair: -pair[1])
+    return [{"label": label, "probability": probability} for label, probability in ranked]

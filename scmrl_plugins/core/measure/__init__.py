@@ -1,0 +1,1 @@
+"""What a model costs and does: operations, energy, firing rates."""

@@ -1,0 +1,1 @@
+"""The model and how a configuration becomes one."""

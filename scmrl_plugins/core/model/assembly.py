@@ -1,0 +1,185 @@
+"""From a configuration to its parts: data set, model and loss, each looked up in the registry."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from scmrl_plugins.core.config.layers import explain
+from scmrl_plugins.core.config.sections import ComponentSection, ExperimentConfig, LossSection, TrainConfig
+from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Context, Dataset, ModelOutput
+from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+from scmrl_plugins.registry import UserError, catalogue
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The parts of an experiment, and its configuration with every default filled in."""
+
+    config: ExperimentConfig
+    dataset: Dataset
+    model: AudioVisualModel
+    loss: Objective
+
+
+class Objective(nn.Module):
+    """sum_i weight_i loss_i: ``(ModelOutput, target [B]) -> (total, {name: term before its weight})``."""
+
+    def __init__(self, names: list[str], terms: list[nn.Module], weights: list[float]) -> None:
+        super().__init__()
+        self.names = names
+        self.terms = nn.ModuleList(terms)
+        self.weights = weights
+
+    def forward(self, output: ModelOutput, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        values = [term(output, target) for term in self.terms]
+        for name, value in zip(self.names, values, strict=True):
+            if not isinstance(value, Tensor) or value.dim():
+                shown = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                entry = catalogue().get("loss", name)
+                raise UserError(f"{entry} returned {shown}, and a scalar is asked for; {entry.plugin.remedy}")
+        total = torch.stack([w * v for w, v in zip(self.weights, values, strict=True)]).sum()
+        return total, {name: value.detach() for name, value in zip(self.names, values, strict=True)}
+
+
+class _NeuronFactory:
+    """Makes neurons of the configured kind; a component may override settings of its own layers."""
+
+    def __init__(self, cls: Any, config: ExperimentConfig) -> None:
+        self.cls, self.config = cls, config
+        self.context: Context | None = None
+
+    def __call__(self, **overrides: Any) -> nn.Module:
+        section = self.config.neuron
+        if unknown := overrides.keys() - self.cls.Config.model_fields.keys():
+            raise UserError(
+                f"neuron {section.name!r} has no {min(unknown)!r}, which another component wants to set: "
+                f"leave that setting out or choose another neuron"
+            )
+        return self.cls(_checked(self.cls, section.options | overrides, "neuron", self.config), self.context)
+
+
+def assemble(config: ExperimentConfig) -> Assembly:
+    """Build everything a configuration names; the weights follow from ``train.seed`` alone.
+
+    Touches no data, but for classes that only the files can tell. Raises ``UserError`` for unknown components
+    and options.
+    """
+    dataset, config = build_dataset(config)
+    config = config.model_copy(update={"train": _resolve_recipe(config.train)})
+    model, loss = assemble_model(config, dataset.classes, dataset.channels)
+    return Assembly(model.config, dataset, model, loss)
+
+
+def build_dataset(config: ExperimentConfig) -> tuple[Dataset, ExperimentConfig]:
+    """The data set alone, and the configuration with every default of it filled in; raises as ``assemble``."""
+    cls: Any
+    cls, checked, _ = _load("dataset", config.dataset, config)
+    checked = settled(cls, checked)
+    section = config.dataset.model_copy(update=checked.model_dump())
+    return cls(checked, config.model), config.model_copy(update={"dataset": section})
+
+
+def settled(cls: Any, config: ComponentConfig) -> ComponentConfig:
+    """A data set's configuration with what only its files can tell, where it has such."""
+    settle = getattr(cls, "settle", None)
+    return settle(config) if settle else config
+
+
+def assemble_model(
+    config: ExperimentConfig, classes: Sequence[str], channels: Mapping[str, int]
+) -> tuple[AudioVisualModel, Objective]:
+    """The model and the loss alone, for given classes and input channels ``{"audio": 1, "visual": 3}``."""
+    resolved: dict[str, Any] = {}
+
+    def load(kind: str, key: str | None = None, section: ComponentSection | None = None) -> tuple[type, Any]:
+        chosen = section or getattr(config, kind)
+        cls, checked, resolved[key or kind] = _load(kind, chosen, config, key)
+        return cls, checked
+
+    neuron_class, _ = load("neuron")
+    fusion_class, fusion_config = load("fusion")
+    factory = _NeuronFactory(neuron_class, config)
+    context = Context(
+        **config.model.model_dump(exclude={"layout"}),
+        num_classes=len(classes),
+        channels=channels,
+        neuron=factory,
+        modalities=getattr(fusion_class, "modalities", MODALITIES),
+        joint=getattr(fusion_class, "joint", False),
+        heads=getattr(fusion_class, "heads", ()),
+    )
+    factory.context = context
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.train.seed)  # the CPU's alone: weights are made there
+        encoder_class, encoder_config = load("encoder")
+        of = {modality: dataclasses.replace(context, modality=modality) for modality in context.modalities}
+        encoders: dict[str, nn.Module] = {name: encoder_class(encoder_config, own) for name, own in of.items()}
+        backbone_class, backbone_config = load("backbone")
+        backbones: dict[str, nn.Module] = {name: backbone_class(backbone_config, own) for name, own in of.items()}
+        widths = getattr(next(iter(backbones.values())), "widths", ())
+        fusion = fusion_class(fusion_config, dataclasses.replace(context, widths=widths))
+        readout_class, readout_config = load("readout")
+        if (context.joint or context.heads) and not getattr(readout_class, "further_heads", False):
+            raise UserError(
+                f"fusion {config.fusion.name!r} asks for a joint stream or further heads, which readout "
+                f"{config.readout.name!r} does not give: choose another, such as 'add'"
+            )
+        readout = readout_class(readout_config, context)
+        losses = config.loss or [_as_section(loss) for loss in getattr(fusion, "default_losses", ("ce",))]
+        terms = []
+        for place, section in enumerate(losses):
+            loss_class, loss_config = load("loss", f"loss.{place}", section)
+            terms.append(loss_class(loss_config, context))
+
+    resolved["loss"] = [resolved.pop(f"loss.{place}") for place in range(len(losses))]
+    model = AudioVisualModel(
+        config.model_copy(update=resolved),
+        classes,
+        channels,
+        neuron_class,
+        encoders,
+        backbones,
+        fusion,
+        readout,
+    )
+    if config.model.layout == "channels-last":
+        model.to(memory_format=torch.channels_last)
+    model.record_firing_rates(any(getattr(term, "needs_firing_rates", False) for term in terms))
+    return model, Objective([s.name for s in losses], terms, [s.weight for s in losses])
+
+
+def _as_section(loss: str | Mapping[str, Any]) -> LossSection:
+    return LossSection(name=loss) if isinstance(loss, str) else LossSection(**loss)
+
+
+def _resolve_recipe(train: TrainConfig) -> TrainConfig:
+    lr = train.lr if train.lr is not None else 5e-3 * train.batch_size / 1024
+    warmup = train.warmup_epochs if train.warmup_epochs is not None else min(5, train.epochs // 4)
+    return train.model_copy(update={"lr": lr, "warmup_epochs": warmup})
+
+
+def _load(
+    kind: str, section: ComponentSection, config: ExperimentConfig, key: str | None = None
+) -> tuple[type, ComponentConfig, ComponentSection]:
+    """A component's class, its checked options, and its section with every default filled in."""
+    try:
+        cls = catalogue().get(kind, section.name).load()
+    except UserError as error:
+        raise UserError(f"{error}{config.source(f'{key or kind}.name')}") from error.__cause__
+    checked = _checked(cls, section.options, key or kind, config)
+    return cls, checked, section.model_copy(update=checked.model_dump())
+
+
+def _checked(cls: Any, options: Mapping[str, Any], key: str, config: ExperimentConfig) -> ComponentConfig:
+    try:
+        return cls.Config.model_validate(options)
+    except ValidationError as error:
+        raise explain(error, cls.Config, key, config._sources) from None

@@ -1,0 +1,164 @@
+"""The model: one encoder and one backbone a modality, fusion, feed-forward, read-out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from scmrl_plugins.core.interfaces import MODALITIES, Fused, ModelOutput
+from scmrl_plugins.registry import UserError, catalogue
+
+if TYPE_CHECKING:
+    from scmrl_plugins.core.config.sections import ExperimentConfig
+
+
+class AudioVisualModel(nn.Module):
+    """``model(audio, visual) -> ModelOutput``.
+
+    ``audio``, ``visual``: ``[B, C, H, W]``, or ``[B, T, C, H, W]`` for events. A modality that the fusion
+    does not use may be none and is ignored. Raises ``UserError`` for a missing modality or a wrong shape.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        classes: Sequence[str],
+        channels: Mapping[str, int],
+        neuron: type[nn.Module],
+        encoders: Mapping[str, nn.Module],
+        backbones: Mapping[str, nn.Module],
+        fusion: nn.Module,
+        readout: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.classes = tuple(classes)
+        self.channels = dict(channels)
+        self.neuron_type = neuron
+        self.encoders = nn.ModuleDict(encoders)
+        self.backbones = nn.ModuleDict(backbones)
+        self.fusion = fusion
+        self.readout = readout
+        self._recording: list[RemovableHandle] = []
+        self._rates: list[Tensor] = []
+
+    def record_firing_rates(self, wanted: bool) -> None:
+        """Whether each output holds the firing rate of every neuron layer, as part of the graph."""
+        for handle in self._recording:
+            handle.remove()
+        layers = [module for module in self.modules() if isinstance(module, self.neuron_type)] if wanted else []
+        self._recording = [layer.register_forward_hook(self._record) for layer in layers]
+
+    def _record(self, _layer: nn.Module, _inputs: object, spikes: Tensor) -> None:
+        self._rates.append(spikes.abs().mean())  # spikes may have a sign
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that the fusion uses."""
+        return tuple(self.backbones)
+
+    def forward(self, audio: Tensor | None = None, visual: Tensor | None = None) -> ModelOutput:
+        given = {"audio": audio, "visual": visual}
+        batch = self._check(given)
+        self._rates.clear()
+        encoded = {name: self._encode(name, given[name], batch) for name in self.backbones}
+        tokens = self._tokens(encoded)
+        for name, stream in tokens.items():
+            shape = (self.config.model.steps, batch, self.config.model.embed_dims, None)
+            self._expect("backbone", f"for {name} ", stream, shape)
+        fused = self.fusion(tokens.get("audio"), tokens.get("visual"))
+        self._check_fused(fused, batch)
+        fused.audio = self._feed_forward("audio", fused.audio)
+        fused.visual = self._feed_forward("visual", fused.visual)
+        output = self.readout(fused)
+        if not isinstance(output, ModelOutput):
+            self._reject("readout", f"returned {_shown(output)}, and a ModelOutput is asked for")
+        self._expect("readout", "as logits ", output.logits, (batch, len(self.classes)))
+        if self._rates:
+            output.firing_rates = torch.stack(self._rates)
+            self._rates.clear()
+        return output
+
+    def _encode(self, modality: str, x: Tensor | None, batch: int) -> Tensor:
+        steps, size = self.config.model.steps, self.config.model.image_size
+        encoded: Tensor = self.encoders[modality](x)
+        self._expect("encoder", f"for {modality} ", encoded, (steps, batch, self.channels[modality], size, size))
+        return encoded
+
+    def _tokens(self, encoded: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Each backbone's tokens; for a fusion of several scales they go stage by stage, it between."""
+        between = list(getattr(self.fusion, "between", ()))
+        if not between:
+            return {name: backbone(encoded[name]) for name, backbone in self.backbones.items()}
+        maps = dict(encoded)
+        every: list[Any] = [backbone.stages for backbone in self.backbones.values()]
+        stages = list(zip(*every, strict=True))
+        for place, both in enumerate(stages):
+            maps = {name: stage(maps[name]) for name, stage in zip(maps, both, strict=True)}
+            left = len(stages) - 1 - place
+            if 0 < left <= len(between):
+                audio, visual = maps["audio"], maps["visual"]
+                fused = between[-left](audio.flatten(3), visual.flatten(3))
+                maps = {
+                    "audio": fused.audio.unflatten(3, audio.shape[3:]),
+                    "visual": fused.visual.unflatten(3, visual.shape[3:]),
+                }
+        return {name: x.flatten(3) for name, x in maps.items()}
+
+    def _check_fused(self, fused: Fused, batch: int) -> None:
+        if not isinstance(fused, Fused):
+            self._reject("fusion", f"returned {_shown(fused)}, and a Fused is asked for")
+        streams = {"audio": fused.audio, "visual": fused.visual, "joint": fused.joint}
+        if all(stream is None for stream in streams.values()):
+            self._reject("fusion", "returned a Fused without a stream")
+        shape = (self.config.model.steps, batch, self.config.model.embed_dims, None)
+        for name, stream in streams.items():
+            if stream is not None:
+                self._expect("fusion", f"as {name} ", stream, shape)
+        for name, residual in fused.residuals.items():
+            self._expect("fusion", f"as the residual of {name} ", residual, shape)
+
+    def _expect(self, kind: str, role: str, value: Tensor, shape: tuple[int | None, ...]) -> None:
+        """A component's own mistake, told where it is made; none in ``shape`` stands for any size."""
+        fits = isinstance(value, Tensor) and value.dim() == len(shape)
+        if not fits or any(want not in (None, have) for want, have in zip(shape, value.shape, strict=True)):
+            wanted = ", ".join("N" if want is None else str(want) for want in shape)
+            self._reject(kind, f"returned {role}{_shown(value)}, and [{wanted}] is asked for")
+
+    def _reject(self, kind: str, complaint: str) -> NoReturn:
+        entry = catalogue().get(kind, getattr(self.config, kind).name)
+        raise UserError(f"{entry} {complaint}; {entry.plugin.remedy}")
+
+    def _feed_forward(self, modality: str, stream: Tensor | None) -> Tensor | None:
+        if stream is None or not hasattr(self.backbones[modality], "feed_forward"):
+            return stream
+        feed_forward: Callable[[Tensor], Tensor] = self.backbones[modality].feed_forward  # type: ignore[assignment]
+        return feed_forward(stream)
+
+    def _check(self, given: Mapping[str, Tensor | None]) -> int:
+        """The batch size, where the inputs are what the model takes."""
+        size = self.config.model.image_size
+        batch = set()
+        for name in self.modalities:
+            x = given[name]
+            if x is None:
+                raise UserError(f"fusion {self.config.fusion.name!r} needs {name}, and none was given")
+            expected = (self.channels[name], size, size)
+            if x.dim() not in (4, 5) or tuple(x.shape[-3:]) != expected:
+                c, h, w = expected
+                raise UserError(
+                    f"{name} has shape {list(x.shape)}, this model takes [B, {c}, {h}, {w}] "
+                    f"or [B, T, {c}, {h}, {w}]"
+                )
+            batch.add(x.shape[0])
+        if len(batch) > 1:
+            raise UserError(f"{' and '.join(MODALITIES)} have different batch sizes: {sorted(batch)}")
+        return batch.pop()
+
+
+def _shown(value: object) -> str:
+    return str(list(value.shape)) if isinstance(value, Tensor) else type(value).__name__

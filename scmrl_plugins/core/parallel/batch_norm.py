@@ -1,0 +1,105 @@
+"""Batch norm over the batch of all processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from scmrl_plugins.core.parallel.processes import ALONE, Processes
+
+
+class SynchronousBatchNorm(_BatchNorm):
+    """(x - m) / sqrt(v + eps) w + b, with the mean m and the variance v of all processes' samples in training.
+
+    ``x [B, C, *] -> [B, C, *]``, on every device, where torch's own is for GPUs. Running statistics as those of
+    ``nn.BatchNorm2d``. With ``repeats`` the batch stands for so many copies of it, which the unbiased running
+    variance counts.
+    """
+
+    processes = ALONE
+    counts_repeats = True
+    """That ``forward`` takes them, for layers which know that a batch is repeated."""
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        """Any number of dimensions."""
+
+    def forward(self, x: Tensor, repeats: int = 1) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        y, mean, var, n = _Normalize.apply(x, self.weight, self.bias, self.eps, self.processes)
+        if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked += 1
+            momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+            values = repeats * int(n)
+            with torch.no_grad():
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+                unbiased = var * (values / max(1, values - 1))
+                self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
+        return y
+
+
+class _Normalize(torch.autograd.Function):
+    """Batch norm, and the mean, the biased variance and the number of values it was done with."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, processes: Processes
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        dims = [0, *range(2, x.dim())]
+        values = x if x.dtype == torch.float64 else x.float()
+        # In double precision, so that m^2 may be taken off again without loss.
+        var, mean = (stat.double() for stat in torch.var_mean(values, dims, correction=0))
+        n = torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64, device=x.device)
+        sums = processes.total(torch.cat([n, n * mean, n * (var + mean.square())]))
+        n = sums[:1]
+        mean, square = (sums[1:] / n).chunk(2)
+        var = square - mean.square()
+        kind = values.dtype
+        y = F.batch_norm(values, mean.to(kind), var.to(kind), weight, bias, training=False, eps=eps)
+        ctx.save_for_backward(x, weight, mean, (var + eps).rsqrt(), n)
+        ctx.processes, ctx.dims, ctx.bias_kind = processes, dims, None if bias is None else bias.dtype
+        ctx.mark_non_differentiable(mean, var, n)
+        return y.to(x.dtype), mean, var, n
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        x, weight, mean, rate, n = ctx.saved_tensors
+        kind = torch.float64 if x.dtype == torch.float64 else torch.float32
+        shape = [1, -1, *[1] * (x.dim() - 2)]
+        mean, rate = (stat.to(kind).view(shape) for stat in (mean, rate))
+        g = grads[0].to(kind)
+        hat = (x.to(kind) - mean) * rate
+        along_bias, along_weight = g.sum(ctx.dims), (g * hat).sum(ctx.dims)
+        sums = ctx.processes.total(torch.cat([along_bias, along_weight]))
+        of_mean, of_rate = ((s / n.to(kind)).view(shape) for s in sums.chunk(2))
+        scale = rate if weight is None else rate * weight.to(kind).view(shape)
+        of_x = scale * (g - of_mean - hat * of_rate)
+        return (
+            of_x.to(x.dtype),
+            None if weight is None else along_weight.to(weight.dtype),
+            None if ctx.bias_kind is None else along_bias.to(ctx.bias_kind),
+            None,
+            None,
+        )
+
+
+def synchronize(model: nn.Module, processes: Processes) -> None:
+    """Make every batch norm of a model one over all processes; weights and names stay as they are."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, _BatchNorm):
+                setattr(module, name, _of(child, processes))
+
+
+def _of(norm: _BatchNorm, processes: Processes) -> SynchronousBatchNorm:
+    own = SynchronousBatchNorm(
+        norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, device="meta"
+    )
+    own._parameters, own._buffers, own.processes = norm._parameters, norm._buffers, processes
+    own.train(norm.training)
+    return own

@@ -1,0 +1,1 @@
+"""Run directories: configuration, environment, weights, metrics."""

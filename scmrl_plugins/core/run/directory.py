@@ -1,0 +1,160 @@
+"""A run directory: everything that a result depends on, and the result."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scmrl_plugins.core.config import layers
+from scmrl_plugins.core.config.sections import ExperimentConfig
+from scmrl_plugins.core.model import assembly
+from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+from scmrl_plugins.core.run import environment, weights
+from scmrl_plugins.core.system import files, jsonable
+from scmrl_plugins.registry import UserError, catalogue
+
+_POSITION = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A directory with ``config.toml``, ``environment.json``, ``model.safetensors``, ``metrics.jsonl``,
+    ``checkpoints/`` and, once trained, ``report.html``; ``skipped.json`` where bad files were left out.
+    """
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def weights_file(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def report_file(self) -> Path:
+        return self.path / "report.html"
+
+    def config(self) -> ExperimentConfig:
+        """The configuration of the run, every default written out."""
+        return layers.compose([self.config_file])
+
+    def assemble(self) -> assembly.Assembly:
+        """The parts of the run with the saved weights."""
+        try:
+            parts = assembly.assemble(self.config())
+        except UserError as error:
+            raise UserError(f"{error}{self._absent_plugins()}") from error.__cause__
+        weights.load_weights(self.weights_file, parts.model)
+        return parts
+
+    def load_model(self) -> AudioVisualModel:
+        """The model with the saved weights, in evaluation mode."""
+        return self.assemble().model.eval()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``."""
+        try:
+            lines = [json.loads(line) for line in files.read_lines(self.metrics_file)]
+        except ValueError as error:
+            raise UserError(f"{self.metrics_file}: not JSON lines ({error}); restore or remove it") from None
+        if not all(isinstance(line, dict) for line in lines):
+            raise UserError(f"{self.metrics_file}: a line is no JSON object; restore or remove it")
+        return lines
+
+    def _absent_plugins(self) -> str:
+        """What the run was made with and is not here, as the end of a message; empty where nothing is missing."""
+        try:
+            made_with = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))["plugins"]
+            here = {plugin.name for plugin in catalogue().plugins}
+            absent = [plugin for plugin in made_with if plugin["name"] not in here]
+            remedies = [
+                f"--plugin {plugin['file']}" if "file" in plugin else f"pip install {plugin['distribution']}"
+                for plugin in absent
+            ]
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+        return f"; the run was made with more plugins: {', '.join(remedies)}" if remedies else ""
+
+    def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Replace ``metrics.jsonl``."""
+        files.write_text(self.metrics_file, "".join(jsonable.dumps(line) + "\n" for line in lines))
+
+    def add_metrics(self, line: Mapping[str, Any]) -> None:
+        """Add a line to ``metrics.jsonl``."""
+        files.append_line(self.metrics_file, jsonable.dumps(line))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else trains this run meanwhile; ``UserError`` where somebody does, or nothing can be written."""
+        with files.locked(self.path, self.path / "checkpoints" / ".lock", "trains this run", "copy it"):
+            files.sweep(self.path)
+            files.sweep(self.path / "checkpoints")
+            yield
+
+    def write_skipped(self, bad: Sequence[tuple[str, str]]) -> None:
+        """List the files that were left out, with the reasons, in ``skipped.json``; none where there are none."""
+        listed = [{"path": path, "reason": reason} for path, reason in bad]
+        if listed:
+            files.write_text(self.path / "skipped.json", jsonable.dumps(listed, indent=1) + "\n")
+
+    def checkpoints(self) -> list[Path]:
+        """Saved training states, oldest first."""
+        found = [(_POSITION.fullmatch(path.name), path) for path in (self.path / "checkpoints").glob("epoch-*")]
+        placed = [((int(match[1]), int(match[2] or 0)), path) for match, path in found if match]
+        return [path for _, path in sorted(placed)]
+
+    def checkpoint_file(self, epoch: int, step: int = 0) -> Path:
+        """Where the training state is saved after so many epochs, and steps of the next one."""
+        steps = f"-step-{step:07d}" if step else ""
+        return self.path / "checkpoints" / f"epoch-{epoch:05d}{steps}.safetensors"
+
+
+def check_free(path: str | Path) -> Path:
+    """The path, if a run can be made there; ``UserError`` where there is something already."""
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path}: there is something already; choose another directory with -o")
+    return path
+
+
+def create_run(path: str | Path, parts: assembly.Assembly) -> Run:
+    """A new run directory with configuration, environment and the initial weights.
+
+    Raises ``UserError`` where there is something already.
+    """
+    run = Run(check_free(path))
+    path = run.path
+    (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+    files.write_text(path / "environment.json", json.dumps(environment.describe(parts.config), indent=2) + "\n")
+    run.write_metrics([])
+    weights.save_weights(run.weights_file, parts.model)
+    # Last, because it is what makes the directory a run.
+    files.write_text(run.config_file, layers.to_toml(parts.config))
+    return run
+
+
+def open_run(path: str | Path) -> Run:
+    """An existing run; ``UserError`` where there is none."""
+    run = Run(Path(path))
+    if not run.config_file.is_file():
+        raise UserError(f"{path}: no run there (no config.toml); train one with scmrl train -o {path}")
+    return run
+
+
+def next_directory(root: Path, stem: str) -> Path:
+    """The first of ``root/stem-001``, ``root/stem-002``, ... that does not exist."""
+    number = 1
+    while (path := root / f"{stem}-{number:03d}").exists():
+        number += 1
+    return path

@@ -1,0 +1,169 @@
+"""Weights and training state on disk, all in safetensors: nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from scmrl_plugins.core.system import files
+from scmrl_plugins.registry import UserError
+
+PACKED = "scmrl"
+"""The one key of the metadata, as safetensors writes several in any order; its value is JSON."""
+
+
+class DamagedFileError(UserError):
+    """A file that is not what was written."""
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands: epochs done, steps done of the next one and what they summed up to, and the best epoch
+    so far by the split that chooses.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    best_epoch: int = 0
+    best_accuracy: float = -1.0
+    best_loss: float = float("inf")
+
+
+def save_weights(path: Path, module: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a module's ``state_dict``, whole or not at all."""
+    _write(path, dict(module.state_dict()), dict(metadata or {}))
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Read a module's ``state_dict``; ``UserError`` for a damaged file or one of another model."""
+    tensors, _ = _read(path)
+    _fill(path, module, tensors)
+
+
+def save_training(
+    path: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: TrainingState,
+    scaler: torch.amp.GradScaler | None = None,
+) -> None:
+    """Write weights, optimiser and position of a run, and in half precision what scales its loss."""
+    tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+    scalars: dict[str, Any] = {}
+    for index, values in optimizer.state_dict()["state"].items():
+        for key, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{key}"] = value
+            else:
+                scalars[f"{index}.{key}"] = value
+    _write(
+        path,
+        tensors,
+        {
+            "state": json.dumps(asdict(state)),
+            "optimizer": json.dumps(scalars),
+            "optimizer_type": type(optimizer).__name__,
+            "scaler": json.dumps(scaler.state_dict() if scaler else {}),
+        },
+    )
+
+
+def load_training(
+    path: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None = None,
+) -> TrainingState:
+    """Read what ``save_training`` wrote into what is given; ``UserError`` as above."""
+    tensors, metadata = _read(path)
+    moments: dict[int, dict[str, Any]] = {}
+    flat = {name.removeprefix("optimizer."): t for name, t in tensors.items() if name.startswith("optimizer.")}
+    try:
+        state = TrainingState(**json.loads(metadata["state"]))
+        scaling = json.loads(metadata.get("scaler", "{}"))
+        for name, value in {**flat, **json.loads(metadata["optimizer"])}.items():
+            index, _, key = name.partition(".")
+            moments.setdefault(int(index), {})[key] = value
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: not a checkpoint of a training run") from None
+    if (saved := metadata.get("optimizer_type")) != type(optimizer).__name__:
+        raise UserError(
+            f"{path}: the state of {saved}, and train.optimizer asks for {type(optimizer).__name__}: set it back"
+        )
+    weights = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
+    _fill(path, module, weights)
+    try:
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{path}: the state of another optimiser ({error!r}): was train.optimizer changed?"
+        ) from None
+    if scaler and scaling:
+        scaler.load_state_dict(scaling)
+    return state
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        with files.replacing(path) as temporary:
+            packed = json.dumps({**metadata, "sha256": _digest(whole, metadata)}, sort_keys=True)
+            save_file(whole, temporary, metadata={PACKED: packed})
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UserError(f"{path}: cannot be saved ({reason}); free space or make the folder writable") from error
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of all that a file holds, as safetensors itself has no check of its content."""
+    digest = hashlib.sha256(json.dumps({**metadata}, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        if tensor.numel():
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise DamagedFileError(f"{path}: damaged or not a safetensors file ({error})") from None
+    if PACKED not in metadata:
+        return tensors, metadata  # of an earlier version, or of somebody else
+    try:
+        metadata = dict(json.loads(metadata[PACKED]))
+        whole = metadata.pop("sha256", "") == _digest(tensors, metadata)
+    except (ValueError, TypeError):
+        whole = False
+    if not whole:
+        raise DamagedFileError(f"{path}: damaged: its content is not what was written; restore it or train again")
+    return tensors, metadata
+
+
+def _fill(path: Path, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    own = module.state_dict()
+    wrong = sorted(own.keys() ^ tensors.keys()) or [
+        name for name, tensor in tensors.items() if tensor.shape != own[name].shape
+    ]
+    if wrong:
+        raise UserError(
+            f"{path}: the weights are of another model (they differ at {wrong[0]!r}): "
+            f"was config.toml changed, or a plugin updated?"
+        )
+    module.load_state_dict(tensors)

@@ -1,0 +1,1 @@
+"""Files, memory, devices, signals, progress: what depends on the machine."""

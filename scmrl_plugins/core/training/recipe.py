@@ -1,0 +1,82 @@
+"""What a recipe makes of a model: which weights learn, at which rates, by which optimiser and schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2, param_groups_weight_decay
+from timm.scheduler import create_scheduler_v2
+from torch import nn
+
+from scmrl_plugins.core.config.sections import ExperimentConfig, TrainConfig
+from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry.errors import near
+
+
+def optimizer(module: nn.Module, config: ExperimentConfig) -> torch.optim.Optimizer:
+    """timm's optimiser of that name; ``UserError`` for one that it does not have, or a part the model lacks."""
+    recipe = config.train
+    try:
+        groups: Any = _scaled_groups(module, config) if recipe.lr_scale else module
+        return create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    except (ValueError, AssertionError, ImportError) as error:
+        raise UserError(f"train.optimizer = {recipe.optimizer!r}: timm cannot make it: {error}") from None
+
+
+def _scaled_groups(module: nn.Module, config: ExperimentConfig) -> list[dict[str, Any]]:
+    """timm's groups of parameters, divided by the factor of their learning rate, which its schedules know."""
+    scales = config.train.lr_scale
+    names = {id(parameter): name.removeprefix("model.") for name, parameter in module.named_parameters()}
+    for part in scales:
+        if not any(_is_in(name, part) for name in names.values()):
+            parts = sorted({prefix for name in names.values() for prefix in _prefixes(name)})
+            where = near(part, parts) + config.source("train.lr_scale")
+            raise UserError(f"train.lr_scale: the model has no part {part!r}{where}; name one that it has")
+
+    def scale(name: str) -> float:
+        return scales[max((part for part in scales if _is_in(name, part)), key=len, default="")]
+
+    scales = {**scales, "": 1.0}
+    groups = []
+    for group in param_groups_weight_decay(module, config.train.weight_decay):
+        by_scale: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            by_scale.setdefault(scale(names[id(parameter)]), []).append(parameter)
+        groups += [{**group, "params": members, "lr_scale": factor} for factor, members in by_scale.items()]
+    return groups
+
+
+def _is_in(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}.")
+
+
+def _prefixes(name: str) -> list[str]:
+    words = name.split(".")
+    return [".".join(words[: count + 1]) for count in range(len(words))]
+
+
+def schedule(made: torch.optim.Optimizer, recipe: TrainConfig) -> Any:
+    """timm's: a linear warm-up, then a cosine, by epochs."""
+    scheduler, _ = create_scheduler_v2(
+        made,
+        sched="cosine",
+        num_epochs=recipe.epochs,
+        warmup_epochs=recipe.warmup_epochs or 0,
+        warmup_lr=recipe.warmup_lr,
+        min_lr=recipe.min_lr,
+    )
+    return scheduler
+
+
+def freeze(model: AudioVisualModel, recipe: TrainConfig) -> list[nn.Module]:
+    """Fix the modules that keep their weights and statistics, and name them."""
+    frozen = []
+    for modality in recipe.freeze:
+        if modality not in model.modalities:
+            raise UserError(f"train.freeze: the fusion does not use {modality}; leave it out")
+        frozen += [model.encoders[modality], model.backbones[modality]]
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen

@@ -1,0 +1,251 @@
+"""CREMA-D: actors who say twelve sentences in six emotions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.plugins.datasets.files.folders import (
+    PICTURES,
+    SOUNDS,
+    VIDEOS,
+    Listing,
+    Sample,
+    at_home,
+    files_in,
+    folders_in,
+    is_folder,
+    pair_by_stem,
+    unreadable,
+    whole_listing,
+)
+from scmrl_plugins.plugins.datasets.files.recordings import Clips, ClipsConfig
+from scmrl_plugins.plugins.datasets.files.splits import grouped
+from scmrl_plugins.plugins.datasets.miniatures.crema_d import write_official
+from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry.errors import near
+
+CLASSES = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+OFFICIAL = ("AudioWAV", "VideoFlash")
+PREPARED = ("audio", "visual")
+PARTS = ("train", "test")
+PUBLISHED_TEST = 744 / 7442
+_CLIP = re.compile(r"(?<![A-Za-z0-9_])(\d{4})_([A-Z]{3})_([A-Z]{3})_[A-Z]{1,2}(?![A-Za-z0-9_])")
+
+Divided = tuple[list[Sample], list[Sample]]
+
+
+class CremaD(Clips):
+    """CREMA-D (Cao et al. 2014, ODbL): 7,442 clips of 91 actors; anger, disgust, fear, happy, neutral, sad.
+
+    Official folders ``AudioWAV/1001_DFA_ANG_XX.wav`` and ``VideoFlash/1001_DFA_ANG_XX.flv``, named after actor,
+    sentence, emotion and level; or prepared ones, ``{train,test}/{audio,visual}/<CLASS>/<clip>``, with one frame a
+    clip. The published protocol tests 744 clips drawn at random, of actors who are trained on too, so the faces
+    and voices of the test are known; by default whole actors are kept for validation and test.
+    """
+
+    class Config(ClipsConfig):
+        """Settings of ``crema-d``."""
+
+        root: str | None = Field(
+            None, description="folder with AudioWAV and VideoFlash, or with the prepared train and test"
+        )
+        split: Literal["by-actor", "random", "lists", "folders"] = Field(
+            "by-actor",
+            description="by-actor: no actor in two splits; random (published): 744 of 7,442 clips by chance; "
+            "lists (published): those of train_list and test_list; folders: as prepared",
+        )
+        test: float = Field(
+            0.2, gt=0, lt=1, description="share of the clips to test on, as near as whole actors allow (by-actor)"
+        )
+        train_list: str | None = Field(
+            None, description="text file that names a clip a line, in any column of a CSV file (lists)"
+        )
+        test_list: str | None = Field(None, description="the same for the test (lists)")
+
+        @model_validator(mode="after")
+        def _lists_are_given(self) -> CremaD.Config:
+            given = [bool(self.train_list), bool(self.test_list)]
+            if given != [self.split == "lists"] * 2:
+                raise ValueError("train_list, test_list and split 'lists' go together: set all three or none")
+            return self
+
+    classes = CLASSES
+
+    @staticmethod
+    def fixture(folder: Path) -> Mapping[str, Any]:
+        """Five actors in the official folders, two clips of each emotion each."""
+        write_official(folder, CLASSES)
+        return {"root": str(folder), "validation": 0.25}
+
+    def listing(self) -> Listing:
+        """The samples of each split; ``UserError`` where there are no such folders or a split would be empty."""
+        root = self.root()
+        bad: list[BadFileError] = []
+        if self.config.split != "folders" and any(is_folder(root / name) for name in OFFICIAL):
+            samples = self._official(root, bad)
+        elif any(is_folder(root / part) for part in PARTS):
+            samples = self._prepared(root, bad)
+        else:
+            looked = "train/audio, train/visual, test/audio and test/visual"
+            if self.config.split != "folders":
+                looked = f"{' and '.join(OFFICIAL)}, nor {looked}"
+            raise UserError(f"{root}: holds no {looked}; set dataset.root to the folder that does")
+        self._refuse_pictures(samples)
+        rest, test = self._held_out(samples, bad)
+        train, validation = self._divide(rest, self.config.validation, draw=1)
+        splits = {"train": train, "validation": validation, "test": test}
+        return whole_listing(root, splits, bad, f"{len(samples)} clips")
+
+    def _official(self, root: Path, bad: list[BadFileError]) -> list[Sample]:
+        places = (root / OFFICIAL[0], root / OFFICIAL[1])
+        for place in places:
+            if not is_folder(place):
+                raise UserError(f"{place}: no such folder; copy it beside the other, or set dataset.root")
+        sounds = _named(files_in(places[0], SOUNDS, bad), bad)
+        videos = _named(files_in(places[1], VIDEOS | PICTURES, bad), bad)
+        return [_sample(*pair) for pair in pair_by_stem(sounds, videos, bad, places, _mended)]
+
+    def _prepared(self, root: Path, bad: list[BadFileError]) -> list[Sample]:
+        known: dict[str, Sample] = {}
+        for part in PARTS:
+            places = (root / part / PREPARED[0], root / part / PREPARED[1])
+            for place in places:
+                if not is_folder(place):
+                    raise UserError(f"{place}: no such folder; copy it, or set dataset.root")
+            sounds, pictures = (
+                [path for folder in (place, *folders_in(place, bad)) for path in files_in(folder, endings, bad)]
+                for place, endings in zip(places, (SOUNDS, PICTURES | VIDEOS), strict=True)
+            )
+            for stem, sound, picture in pair_by_stem(
+                _named(sounds, bad), _named(pictures, bad), bad, places, _mended
+            ):
+                sample = _sample(stem, sound, picture)
+                if misplaced := _misplaced(sample):
+                    bad.append(misplaced)
+                elif stem in known:
+                    bad.append(BadFileError(sound, f"the clip is in {known[stem].audio.parent} too; remove one"))
+                else:
+                    known[stem] = sample
+        return list(known.values())
+
+    def _refuse_pictures(self, samples: list[Sample]) -> None:
+        if self.config.frames > 1:
+            for sample in samples:
+                if sample.visual.suffix.lower() in PICTURES:
+                    raise UserError(
+                        f"dataset.frames = {self.config.frames}: {sample.visual} is one frame; set it to 1, or "
+                        f"set dataset.root to the videos"
+                    )
+
+    def _held_out(self, samples: list[Sample], bad: list[BadFileError]) -> Divided:
+        """The clips for training and validation, and those for the test."""
+        if self.config.split == "by-actor":
+            return self._divide(samples, self.config.test, draw=0)
+        if self.config.split == "random":
+            return self._divide(samples, PUBLISHED_TEST, draw=0)
+        if self.config.split == "lists":
+            return self._listed(samples, bad)
+        train, test = ([one for one in samples if one.audio.parents[2].name == part] for part in PARTS)
+        return train, test
+
+    def _divide(self, samples: list[Sample], share: float, draw: int) -> Divided:
+        """All but near a share of every class, and that share, with no actor in both if actors are kept apart.
+
+        ``draw`` numbers what is drawn, so that the share for validation leaves the test as it is.
+        """
+        rng = np.random.default_rng([self.config.seed, draw])
+        labels = np.array([sample.label for sample in samples], dtype=int)
+        apart = self.config.split == "by-actor"
+        groups = [sample.id[:4] if apart else sample.id for sample in samples]
+        rest, taken = grouped(labels, np.array(groups), share, rng)
+        return [samples[place] for place in rest], [samples[place] for place in taken]
+
+    def _listed(self, samples: list[Sample], bad: list[BadFileError]) -> Divided:
+        """The clips of ``train_list`` and of ``test_list``, in their order, but for those that are bad."""
+        known = {sample.id: sample for sample in samples}
+        damaged = {_mended(Path(error.path).stem) for error in bad}
+        taken: dict[str, str] = {}
+        lists = []
+        for path in (self.config.train_list, self.config.test_list):
+            found = []
+            for place, clip in _read_list(at_home(path)):
+                if clip in taken:
+                    raise UserError(f"{place}: {clip} is in {taken[clip]} too; remove one")
+                if clip not in known and clip not in damaged:
+                    raise UserError(
+                        f"{place}: there is no clip {clip}{near(clip, known)} in dataset.root; copy it there or "
+                        f"mend the list"
+                    )
+                taken[clip] = place
+                found += [known[clip]] if clip in known else []
+            lists.append(found)
+        return lists[0], lists[1]
+
+
+def _mended(stem: str) -> str:
+    """The name of a clip. Older copies have a file ``1040_ITH_SAD_X``, beside the video ``1040_ITH_SAD_XX``."""
+    return re.sub(r"_X$", "_XX", stem)
+
+
+def _named(paths: list[Path], bad: list[BadFileError]) -> list[Path]:
+    """The files whose names tell an actor and an emotion; the others go to ``bad``."""
+    good = []
+    for path in paths:
+        match = _CLIP.fullmatch(path.stem)
+        if not match:
+            bad.append(BadFileError(path, "not named actor_sentence_emotion_level, as 1001_DFA_ANG_XX; rename it"))
+        elif match[3] not in CLASSES:
+            known = f"{near(match[3], CLASSES)}; CREMA-D has {', '.join(CLASSES)}"
+            bad.append(BadFileError(path, f"{match[3]!r} is no emotion{known}; rename it"))
+        else:
+            good.append(path)
+    return good
+
+
+def _sample(stem: str, sound: Path, picture: Path) -> Sample:
+    return Sample(sound, picture, CLASSES.index(stem.split("_")[2]), stem)
+
+
+def _misplaced(sample: Sample) -> BadFileError | None:
+    """What is wrong where a file's folder is not that of the emotion in its name."""
+    emotion = CLASSES[sample.label]
+    for path in (sample.audio, sample.visual):
+        folder = path.parent.name
+        if folder != emotion:
+            unknown = "" if folder in CLASSES else f", which is no class{near(folder, CLASSES)}"
+            return BadFileError(path, f"its name says {emotion}, its folder {folder!r}{unknown}; move it")
+    return None
+
+
+def _read_list(path: Path) -> Iterator[tuple[str, str]]:
+    """``(place, clip)`` of every line: the one clip it names, whatever folders, ending and columns are beside.
+
+    A heading and empty lines are passed over. Raises ``UserError`` for a line that names no clip or two, or with a
+    column that is another emotion than the name's.
+    """
+    if reason := unreadable(path):
+        raise UserError(f"{path}: {reason}")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as a list of clips ({error}); save it as UTF-8 text") from error
+    for number, line in enumerate(lines, 1):
+        place = f"{path}, line {number}"
+        clips = {_mended(match[0]) for match in _CLIP.finditer(line)}
+        if not clips and (not line.strip() or (number == 1 and not re.search(r"\d{4}_", line))):
+            continue
+        if len(clips) != 1:
+            raise UserError(f"{place}: names {len(clips)} clips; name one, as 1001_DFA_ANG_XX")
+        (clip,) = clips
+        emotion = clip.split("_")[2]
+        columns = {cell.strip("\"'").upper() for cell in re.split(r"[,;\s]+", line)}
+        if others := sorted((columns & {*CLASSES}) - {emotion}):
+            raise UserError(f"{place}: labels {clip} as {others[0]}; its name says {emotion}: mend the list")
+        yield place, clip

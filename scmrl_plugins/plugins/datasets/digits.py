@@ -1,0 +1,172 @@
+"""What the two digit data sets share: their rows, and the way from rows and files to arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Handled, ModelConfig
+from scmrl_plugins.plugins.datasets.files.folders import table
+from scmrl_plugins.plugins.datasets.media import audio as sound
+from scmrl_plugins.plugins.datasets.media import images
+from scmrl_plugins.plugins.datasets.media.read import source_of
+from scmrl_plugins.plugins.datasets.media.resize import resize
+from scmrl_plugins.registry import UserError
+
+if TYPE_CHECKING:
+    import datasets
+
+CLASSES = tuple("0123456789")
+VERSION = 1
+"""Counts up with every change of what ``transform`` makes of a row."""
+
+
+class DigitsConfig(ComponentConfig):
+    """Settings that every digit data set has."""
+
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits and of the pairing")
+    sample_rate: int = Field(
+        8000, ge=sound.RATES[0], le=192_000, description="sample rate of the recordings in Hz"
+    )
+    n_fft: int = Field(256, ge=16, le=8192, description="samples in a window of the spectrogram")
+    hop: int = Field(80, ge=1, le=8192, description="samples from one window to the next")
+
+    @model_validator(mode="after")
+    def _windows_cover_the_sound(self) -> DigitsConfig:
+        if self.hop > self.n_fft:
+            raise ValueError(f"hop {self.hop} is larger than n_fft {self.n_fft}: sound between windows is lost")
+        return self
+
+
+class Row(NamedTuple):
+    """One pair: a wav file or its bytes, the bytes of a PNG file, the digit, and an id unique in its split."""
+
+    audio: Path | bytes
+    visual: bytes
+    label: int
+    id: str
+
+
+class Digits:
+    """Recordings and images of the ten digits: ``log(|STFT| + 1e-7)`` and gray values, each ``[1, S, S]``.
+
+    S is the model's ``image_size``. The spectrogram is computed as S-CMRL does (arXiv 2502.12488): clamped to
+    [-1, 1], periodic Hann window, centred with zeros, resized bilinearly as a whole, whatever its duration.
+    Images are gray values in [0, 1], light strokes on dark, resized bilinearly. Nothing is read on building.
+    """
+
+    Config: ClassVar[type[DigitsConfig]] = DigitsConfig
+    # Digits need neither the published model's size nor a hundred epochs.
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "model": {"steps": 4, "embed_dims": 32, "num_heads": 4, "image_size": 28},
+        "train": {"epochs": 8, "batch_size": 32, "lr": 4e-3, "warmup_epochs": 0},
+    }
+    classes: ClassVar[tuple[str, ...]] = CLASSES
+    channels: ClassVar[Mapping[str, int]] = {"audio": 1, "visual": 1}
+    native_size: ClassVar[int]
+    """Height and width of the data set's own images."""
+
+    def __init__(self, config: Any, model: ModelConfig) -> None:
+        self.config: Any = config
+        self.image_size = model.image_size
+
+    def transform_key(self) -> Mapping[str, Any]:
+        """What the arrays depend on."""
+        settings = self.config.model_dump(include={"sample_rate", "n_fft", "hop"})
+        return {"version": VERSION, **settings, "image_size": self.image_size}
+
+    def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
+        """Rows to ``audio`` and ``visual``, float32 ``[B, 1, S, S]``; a modality that is absent is left out.
+
+        Raises ``BadFileError`` for a file that cannot be decoded or is silent, and ``UserError`` for a column that
+        only some rows have.
+        """
+        decoders = {"audio": self._spectrogram, "visual": self._image}
+        result: dict[str, np.ndarray] = {}
+        for modality in MODALITIES:
+            cells = rows.get(modality) or []
+            empty = [cell is None for cell in cells]
+            if all(empty):  # and where there are no cells
+                continue
+            if any(empty):
+                place = empty.index(True)
+                raise UserError(f"row {place} of the batch has no {modality}, others have; leave it out")
+            result[modality] = np.stack([decoders[modality](cell) for cell in cells])[:, None]
+        return result
+
+    def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
+        """One row from the user's files, ``{"audio": {"bytes", "path"}, "visual": ...}``; none if not given.
+
+        The recording must have ``config.sample_rate`` and the image the data set's own size; with ``convert``
+        they are resampled and resized. The image is taken as it is: light strokes on a dark ground. Raises
+        ``UserError`` for files that are missing, unreadable or of another rate or size.
+        """
+        return {
+            "audio": self._read_audio(Path(audio), convert) if audio is not None else None,
+            "visual": self._read_visual(Path(visual), convert) if visual is not None else None,
+        }
+
+    def _read_audio(self, path: Path, convert: bool) -> dict[str, Any]:
+        samples, rate = sound.decode(path, path)
+        expected = self.config.sample_rate
+        if rate != expected:
+            if not convert:
+                raise UserError(
+                    f"{path}: sample rate {rate} Hz, this model expects {expected} Hz; "
+                    f"convert it or pass --convert"
+                )
+            samples = sound.resample(samples, rate, expected)
+        return {"bytes": sound.encode_wav(samples, expected), "path": str(path)}
+
+    def _read_visual(self, path: Path, convert: bool) -> dict[str, Any]:
+        gray = images.decode(path, path)
+        expected = self.native_size
+        if gray.shape != (expected, expected):
+            if not convert:
+                raise UserError(
+                    f"{path}: image of {gray.shape[1]}x{gray.shape[0]} pixels, this model expects "
+                    f"{expected}x{expected}; resize it or pass --convert"
+                )
+            gray = resize(gray, expected)
+        return {"bytes": images.encode_png(gray), "path": str(path)}
+
+    def _spectrogram(self, cell: Mapping[str, Any]) -> np.ndarray:
+        source, name = source_of(cell, "audio")
+        samples, rate = sound.decode(source, name)
+        sound.refuse_silence(samples, name)
+        if rate != self.config.sample_rate:
+            warnings.warn(Handled(name, f"{rate} Hz, resampled to {self.config.sample_rate} Hz"), stacklevel=2)
+            samples = sound.resample(samples, rate, self.config.sample_rate)
+        return resize(sound.log_spectrogram(samples, self.config.n_fft, self.config.hop), self.image_size)
+
+    def _image(self, cell: Mapping[str, Any]) -> np.ndarray:
+        return resize(images.decode(*source_of(cell, "visual")), self.image_size)
+
+
+def to_dataset(rows: Iterable[Row], split: str) -> datasets.Dataset:
+    """Rows as a Hugging Face data set in memory with ``audio``, ``visual``, ``label`` and ``id``."""
+    kept = list(rows)
+    # datasets would pickle the whole table to find a fingerprint, three times its size in memory.
+    digest = hashlib.sha256(split.encode())
+    for row in kept:
+        audio = row.audio if isinstance(row.audio, bytes) else str(row.audio).encode()
+        for part in (audio, row.visual, str(row.label).encode(), row.id.encode()):
+            digest.update(hashlib.sha256(part).digest())
+    return table(
+        [
+            {"bytes": row.audio, "path": None} if isinstance(row.audio, bytes) else {"path": str(row.audio)}
+            for row in kept
+        ],
+        [{"bytes": row.visual, "path": None} for row in kept],
+        [row.label for row in kept],
+        [row.id for row in kept],
+        CLASSES,
+        split,
+        digest.hexdigest()[:16],
+    )

@@ -1,0 +1,241 @@
+"""What data sets of real recordings share: sounds beside pictures or videos, and S-CMRL's transforms of them."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, ComponentConfig, Handled, ModelConfig
+from scmrl_plugins.plugins.datasets.files.folders import VIDEOS, Listing, at_home, is_folder, to_rows
+from scmrl_plugins.plugins.datasets.media import audio as sound
+from scmrl_plugins.plugins.datasets.media import images, video
+from scmrl_plugins.plugins.datasets.media.read import read_bytes, source_of
+from scmrl_plugins.plugins.datasets.media.resize import resize
+from scmrl_plugins.registry import UserError
+
+if TYPE_CHECKING:
+    import datasets
+    from torch import Tensor
+
+VERSION = 2
+"""Counts up with every change of what ``transform`` makes of a row."""
+
+
+class RecordingsConfig(ComponentConfig):
+    """Settings that every data set of recordings has; the defaults are S-CMRL's."""
+
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits")
+    validation: float = Field(0.1, gt=0, lt=1, description="share of the training samples kept for validation")
+    sample_rate: int = Field(
+        22_050, ge=sound.RATES[0], le=192_000, description="sample rate in Hz that recordings are brought to"
+    )
+    n_fft: int = Field(512, ge=16, le=8192, description="samples in a window of the spectrogram")
+    hop: int = Field(353, ge=1, le=8192, description="samples from one window to the next")
+    frames: int = Field(1, ge=1, le=64, description="frames of a video, spread over the time steps")
+    resize: int | None = Field(
+        None, ge=4, le=4096, description="shorter side of a stored picture; none: twice model.image_size"
+    )
+    crop_scale: tuple[float, float] = Field(
+        (0.08, 1.0), strict=False, description="share of the picture that a training crop has, from and to"
+    )
+    flip: float = Field(0.5, ge=0, le=1, description="probability that a training picture is mirrored")
+    freq_mask: float = Field(0.0, ge=0, lt=1, description="largest share of the frequencies hidden in training")
+    time_mask: float = Field(0.0, ge=0, lt=1, description="largest share of the time hidden in training")
+    normalize: Literal["imagenet", "none"] = Field(
+        "imagenet", description="imagenet: less ImageNet's mean, over its deviation; none: values in [0, 1]"
+    )
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> RecordingsConfig:
+        if self.hop > self.n_fft:
+            raise ValueError(f"hop {self.hop} is larger than n_fft {self.n_fft}: sound between windows is lost")
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"crop_scale {low} to {high}: write two shares of the picture, the smaller one first")
+        return self
+
+
+class ClipsConfig(RecordingsConfig):
+    """Settings that every data set of files has, which lie in a folder."""
+
+    root: str | None = Field(None, description="folder that holds the data set")
+
+
+class Recordings:
+    """Sounds and pictures: ``log(|STFT| + 1e-7)`` ``[1, S, S]``, RGB ``[3, S, S]`` or ``[T, 3, S, S]``.
+
+    S is the model's ``image_size``. Stored once: the spectrogram, brought to S x S as a whole, and the picture (or
+    ``frames`` of a video) with its shorter side ``resize``. Drawn anew each time a training sample is asked for: a
+    random part of the picture of ``crop_scale`` and aspect 3/4 to 4/3, its mirror image, a hidden band of
+    frequencies and of time (SpecAugment, arXiv 1904.08779, filled with the spectrogram's mean). Otherwise the
+    middle of the picture. Source of the transforms: S-CMRL, arXiv 2502.12488, which takes the training crop out of
+    the original picture and not out of one of side ``resize``.
+
+    A data set of this kind says its ``classes`` and ``splits``.
+    """
+
+    Config: ClassVar[type[RecordingsConfig]] = RecordingsConfig
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    classes: tuple[str, ...]
+    channels: ClassVar[Mapping[str, int]] = {"audio": 1, "visual": 3}
+
+    def __init__(self, config: Any, model: ModelConfig) -> None:
+        self.config: Any = config
+        self.image_size, self.steps = model.image_size, model.steps
+        if config.frames > model.steps:
+            raise UserError(
+                f"dataset.frames = {config.frames}: there are {model.steps} time steps to show them in; "
+                f"set model.steps to at least as many"
+            )
+        if config.resize is not None and config.resize < model.image_size:
+            raise UserError(
+                f"dataset.resize = {config.resize}: smaller than model.image_size {model.image_size}, which is "
+                f"cut out of it; make it at least as large"
+            )
+        self.side = config.resize or 2 * model.image_size
+
+    def transform_key(self) -> Mapping[str, Any]:
+        """What the stored arrays depend on."""
+        settings = self.config.model_dump(include={"sample_rate", "n_fft", "hop", "frames"})
+        return {"version": VERSION, **settings, "side": self.side, "image_size": self.image_size}
+
+    def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, list[np.ndarray]]:
+        """Rows to ``audio``, float32 ``[1, S, S]``, and ``visual``, uint8 ``[frames, H, W, 3]``, as stored.
+
+        A modality that is absent from all rows is left out. Raises ``BadFileError`` for a file that cannot be
+        decoded, holds nothing, or is silent.
+        """
+        decoders = {"audio": self._spectrogram, "visual": self._pictures}
+        return {
+            name: [decoders[name](*source_of(cell, name)) for cell in rows[name]]
+            for name in MODALITIES
+            if any(cell is not None for cell in rows.get(name) or [])
+        }
+
+    def _spectrogram(self, source: bytes | Path, name: str) -> np.ndarray:
+        samples, rate = sound.decode(source, name)
+        sound.refuse_silence(samples, name)
+        if rate != self.config.sample_rate:
+            warnings.warn(Handled(name, f"{rate} Hz, resampled to {self.config.sample_rate} Hz"), stacklevel=2)
+        samples = sound.resample(samples, rate, self.config.sample_rate)
+        return resize(sound.log_spectrogram(samples, self.config.n_fft, self.config.hop), self.image_size)[None]
+
+    def _pictures(self, source: bytes | Path, name: str) -> np.ndarray:
+        from PIL import Image
+        from torchvision.transforms.v2 import functional as tv
+
+        if Path(name).suffix.lower() in VIDEOS:
+            pictures = video.decode(source, name, self.config.frames)
+        else:
+            pictures = [images.decode_colour(source, name)]
+        return np.stack([np.asarray(tv.resize(Image.fromarray(picture), [self.side])) for picture in pictures])
+
+    def inputs(self, stored: Mapping[str, np.ndarray], training: bool) -> dict[str, np.ndarray]:
+        """The stored arrays of a sample to ``audio [1, S, S]`` and ``visual [3, S, S]`` or ``[T, 3, S, S]``."""
+        result = {}
+        if "audio" in stored:
+            result["audio"] = self._masked(stored["audio"]) if training else stored["audio"]
+        if "visual" in stored:
+            result["visual"] = self._picture(stored["visual"], training)
+        return result
+
+    def _picture(self, pictures: np.ndarray, training: bool) -> np.ndarray:
+        import torch
+        from torchvision.transforms.v2.functional import center_crop
+
+        # Frames of one video are cut alike: they go through the crop as one batch. Colours lie side by side in
+        # the store, as the resizing kernel reads them.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            stored = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+        cut = self._random_part(stored) if training else center_crop(stored, [self.image_size]).numpy()
+        # In numpy: so small a picture costs torch more for waking its threads than for the arithmetic.
+        x = cut.astype(np.float32, order="C")
+        x /= np.float32(255.0)
+        if self.config.normalize == "imagenet":
+            x -= _MEAN
+            x /= _DEVIATION
+        if len(x) == 1:
+            return x[0]
+        return x[np.arange(self.steps) * len(x) // self.steps]
+
+    def _random_part(self, pictures: Tensor) -> np.ndarray:
+        """torchvision's random resized crop and flip, without the search for pictures in nested containers that
+        its classes make of every call, which takes almost as long as the resizing."""
+        import torch
+        from torch.nn import functional as F
+        from torchvision.transforms import RandomResizedCrop
+
+        top, left, height, width = RandomResizedCrop.get_params(pictures, list(self.config.crop_scale), _ASPECT)
+        part = pictures[..., top : top + height, left : left + width]
+        size = (self.image_size, self.image_size)
+        drawn = F.interpolate(part, size=size, mode="bilinear", align_corners=False, antialias=True).numpy()
+        return drawn[..., ::-1] if torch.rand(1).item() < self.config.flip else drawn
+
+    def _masked(self, spectrogram: np.ndarray) -> np.ndarray:
+        import torch
+
+        shares = (self.config.freq_mask, self.config.time_mask)
+        if not any(shares):
+            return spectrogram
+        masked = spectrogram.copy()
+        for axis, share in zip((1, 2), shares, strict=True):
+            length = masked.shape[axis]
+            width, place = torch.rand(2).tolist()
+            hidden = round(width * share * length)
+            start = round(place * (length - hidden))
+            masked[(slice(None),) * axis + (slice(start, start + hidden),)] = spectrogram.mean()
+        return masked
+
+    def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
+        """One row from the user's files, ``{"audio": {"bytes", "path"}, "visual": ...}``; none if not given.
+
+        Recordings of any sample rate and pictures or videos of any size are taken, as they are in training.
+        Raises ``UserError`` for files that are missing or hold nothing.
+        """
+        return {
+            name: {"bytes": read_bytes(Path(path), path), "path": str(path)} if path is not None else None
+            for name, path in (("audio", audio), ("visual", visual))
+        }
+
+
+class Clips(Recordings):
+    """Recordings in files of a folder. A data set of this kind says its ``classes`` and ``listing``."""
+
+    Config: ClassVar[type[ClipsConfig]] = ClipsConfig
+
+    def listing(self) -> Listing:
+        """The samples of ``train``, ``validation`` and ``test``, and the files that are in none."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _listing(self) -> Listing:
+        return self.listing()
+
+    def root(self) -> Path:
+        """The data set's folder; ``UserError`` where it is not set or not there."""
+        if not self.config.root:
+            raise UserError("dataset.root is not set: set it to the folder that holds a copy of the data set")
+        root = at_home(self.config.root)
+        if not is_folder(root):
+            raise UserError(f"{root}: not a folder; set dataset.root to the one that holds the data set")
+        return root
+
+    def splits(self) -> datasets.DatasetDict:
+        """``train``, ``validation`` and ``test``, whose rows name the files; see ``listing``."""
+        return to_rows(self._listing.splits, self.classes)
+
+    def bad_files(self) -> list[BadFileError]:
+        """Files that are in no split: without a partner, of no class, of a stem that is there twice."""
+        return self._listing.bad
+
+
+_ASPECT = [3.0 / 4.0, 4.0 / 3.0]
+_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)[:, None, None]
+_DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)[:, None, None]

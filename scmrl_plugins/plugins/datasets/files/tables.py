@@ -1,0 +1,144 @@
+"""Tables of samples on disk: CSV, JSON lines and Parquet, each row with the place where it is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.plugins.datasets.files.folders import unreadable
+from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry.errors import near
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a table says of one sample, by column, and where: ``line 5`` or ``row 4``, counted from 1."""
+
+    table: Path
+    place: str
+    cells: Mapping[str, Any]
+
+    def bad(self, column: str, reason: str) -> BadFileError:
+        """What is wrong with a cell, and the remedy, as an error of the table."""
+        return BadFileError(self.table, f"{self.place}, column {column!r}: {reason}")
+
+    def text(self, column: str, *, number: bool = False) -> str:
+        """A cell's text; with ``number`` a whole number is one too. Raises ``BadFileError`` for anything else."""
+        value = self.cells.get(column)
+        if number and isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        wanted = "text or a whole number" if number else "text"
+        if value is None or value == "":
+            raise self.bad(column, f"is empty; write {wanted}")
+        if not isinstance(value, str):
+            raise self.bad(column, f"{str(value)[:40]} is {type(value).__name__}; write {wanted}")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise self.bad(column, f"{value!r} cannot be written in UTF-8; rename it") from None
+        return value
+
+
+def read_table(path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[BadFileError]) -> list[Row]:
+    """The rows of a table by its ending: ``.csv`` (commas, a header), ``.jsonl`` (an object a line), ``.parquet``.
+
+    Text is UTF-8, with or without a byte order mark; empty lines are passed over. ``Row.cells`` has the columns
+    that are there; a row that cannot be taken apart goes to ``bad``. Raises ``UserError`` for a table that is not
+    there, cannot be read, or has no such column.
+    """
+    readers = {".csv": _csv, ".jsonl": _json_lines, ".parquet": _parquet}
+    if not (read := readers.get(path.suffix.lower())):
+        raise UserError(f"{path}: a table of samples ends in {', '.join(readers)}; convert it to one of them")
+    if reason := unreadable(path):
+        raise BadFileError(path, reason)
+    return list(read(path, columns, optional, bad))
+
+
+def _csv(path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[BadFileError]) -> Iterator[Row]:
+    header: list[str] = []
+    end = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True, skipinitialspace=True)
+            for cells in reader:
+                line, end = end + 1, reader.line_num
+                if not any(cell.strip() for cell in cells):
+                    continue
+                if not header:
+                    header = [cell.strip() for cell in cells]
+                    _require(path, f"line {line}", header, columns, optional)
+                elif len(cells) == len(header):
+                    yield Row(path, f"line {line}", dict(zip(header, cells, strict=True)))
+                else:
+                    bad.append(
+                        BadFileError(
+                            path,
+                            f"line {line}: {len(cells)} cells under {len(header)} columns; write one a column, "
+                            f"with quotes around a comma",
+                        )
+                    )
+    except (OSError, ValueError, csv.Error) as error:  # a ValueError is not UTF-8
+        raise UserError(
+            f"{path}: after line {end}: cannot be read as CSV ({error}); save it as CSV in UTF-8"
+        ) from error
+    if not header:
+        raise UserError(f"{path}: is empty; write a line with {', '.join(columns)} and a line a sample")
+
+
+def _json_lines(
+    path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[BadFileError]
+) -> Iterator[Row]:
+    place = "line 1"
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, text in enumerate(file, 1):
+                place = f"line {number}"
+                if not text.strip():
+                    continue
+                try:
+                    cells = json.loads(text)
+                except (ValueError, RecursionError) as error:
+                    bad.append(BadFileError(path, f"{place}: not JSON ({error}); write one object a line"))
+                    continue
+                if isinstance(cells, dict):
+                    yield Row(path, place, cells)
+                else:
+                    bad.append(BadFileError(path, f"{place}: not a JSON object; write one, with {columns[0]!r}"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: after {place}: cannot be read as text ({error}); save it in UTF-8") from error
+
+
+def _parquet(
+    path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[BadFileError]
+) -> Iterator[Row]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            header = file.schema_arrow.names
+            _require(path, "its schema", header, columns, optional)
+            table = file.read([name for name in (*columns, *optional) if name in header])
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read as Parquet ({error}); write it again") from error
+    for number, cells in enumerate(table.to_pylist(), 1):
+        yield Row(path, f"row {number}", cells)
+
+
+def _require(
+    path: Path, place: str, header: Sequence[str], columns: Sequence[str], optional: Sequence[str]
+) -> None:
+    for name in columns:
+        if name not in header:
+            shown = ", ".join(map(repr, header))[:200]
+            raise UserError(
+                f"{path}: {place}: no column {name!r}{near(name, header)}; there are {shown}, separated by commas"
+            )
+    for name in (*columns, *optional):
+        if header.count(name) > 1:
+            raise UserError(f"{path}: {place}: two columns {name!r}; remove or rename one")

@@ -1,0 +1,287 @@
+"""MNIST-DVS beside N-TIDIGITS: digits as a silicon retina saw them and as a silicon cochlea heard them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, ComponentConfig, ModelConfig
+from scmrl_plugins.plugins.datasets.digits import CLASSES
+from scmrl_plugins.plugins.datasets.files.folders import (
+    Listing,
+    Sample,
+    at_home,
+    files_in,
+    first_of,
+    folders_in,
+    is_folder,
+    to_rows,
+)
+from scmrl_plugins.plugins.datasets.files.splits import Dealer, grouped
+from scmrl_plugins.plugins.datasets.media import aedat
+from scmrl_plugins.plugins.datasets.media.events import Bins, Events, to_frames
+from scmrl_plugins.plugins.datasets.media.read import read_bytes, source_of
+from scmrl_plugins.plugins.datasets.media.resize import resize
+from scmrl_plugins.plugins.datasets.miniatures.mnistdvs_ntidigits import write_mnist_dvs, write_ntidigits
+from scmrl_plugins.plugins.datasets.sources import ntidigits
+from scmrl_plugins.registry import UserError
+
+if TYPE_CHECKING:
+    import datasets
+
+VERSION = 1
+"""Counts up with every change of what ``transform`` makes of a row."""
+# A digit takes about 7 pixels a unit of scale, and its middle moves by up to 10 (the data set's process_mnist.m).
+WINDOWS = {4: 40, 8: 72, 16: 128}
+"""Pixels in the middle of the sensor that show a digit of each scale, wherever it moves."""
+NTIDIGITS = "n-tidigits.hdf5"
+_NAME = re.compile(r"mnist_([0-9])_scale(04|08|16)_([0-9]+)")
+
+
+class MNISTDVSNTIDIGITS:
+    """MNIST-DVS's AEDAT files with recordings of the same digit from N-TIDIGITS, binned into T frames each.
+
+    Visual: the middle of the 128 x 128 sensor, ``[T, 2, S, S]``, less light and more light; audio: 64 cochlea
+    channels as 8 x 8 points, ``[T, 1, S, S]``; both brought bilinearly to the model's ``image_size`` S. MNIST-DVS
+    has a thousand recordings of each digit and scale, half of them trained on and half tested on, each in one
+    pair. N-TIDIGITS has its own test, of other speakers; it has fewer recordings, so they come in several pairs
+    of a split, never of two splits. For validation, some of the training recordings are kept, and of N-TIDIGITS
+    some of the training's speakers.
+
+    S-CMRL (arXiv 2502.12488) splits and pairs so, without a validation split, and reports the best epoch on the
+    test, in which most sounds come twice or more. Sources: MNIST-DVS (Serrano-Gotarredona and Linares-Barranco
+    2015), 30,000 files ``mnist_<digit>_scale<04|08|16>_<number>.aedat`` in folders that may lie anywhere below
+    the root; N-TIDIGITS18 (Anumula et al. 2018), ``n-tidigits.hdf5``.
+    """
+
+    class Config(ComponentConfig):
+        """Settings of ``mnistdvs-ntidigits``."""
+
+        root: str | None = Field(
+            None, description="folder with MNIST-DVS (grabbed_data0 to 9) and n-tidigits.hdf5, at any depth"
+        )
+        seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits and of the pairing")
+        validation: float = Field(
+            0.1, gt=0, lt=1, description="share of the training recordings and speakers kept for validation"
+        )
+        train_per_class: int = Field(
+            500, ge=2, le=10_000, description="pairs of each digit to train on, those of validation among them"
+        )
+        test_per_class: int = Field(500, ge=1, le=10_000, description="pairs of each digit to test on")
+        scale: Literal[4, 8, 16] = Field(4, description="how large MNIST-DVS shows the digits")
+        window: int | None = Field(
+            None, ge=4, le=aedat.SIDE, description="pixels cut out of the sensor; none: 40, 72 or 128, by scale"
+        )
+        bins: Bins = Field(
+            "time", description="frames of equal duration (time), or of equally many events (count)"
+        )
+        values: Literal["count", "binary"] = Field(
+            "count", description="count: events at each point and step; binary: 1 where there are any"
+        )
+        shift: int = Field(
+            0, ge=0, le=64, description="pixels that a training picture is moved by, at most; S-CMRL's code has 4"
+        )
+
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"model": {"steps": 16, "image_size": 28}}
+    classes: ClassVar[tuple[str, ...]] = CLASSES
+    channels: ClassVar[Mapping[str, int]] = {"audio": 1, "visual": 2}
+
+    def __init__(self, config: Config, model: ModelConfig) -> None:
+        self.config = config
+        self.steps, self.image_size = model.steps, model.image_size
+        self.window = config.window or WINDOWS[config.scale]
+
+    @staticmethod
+    def fixture(folder: Path) -> Mapping[str, Any]:
+        """Each digit seen five times and heard from six speakers, a few hundred events each."""
+        write_mnist_dvs(folder / "MNIST_DVS", 5)
+        write_ntidigits(folder / NTIDIGITS)
+        return {"root": str(folder), "train_per_class": 3, "test_per_class": 2, "validation": 0.3}
+
+    def splits(self) -> datasets.DatasetDict:
+        """``train``, ``validation`` and ``test``, whose rows name the files; see ``listing``."""
+        return to_rows(self._listing.splits, self.classes)
+
+    def bad_files(self) -> list[BadFileError]:
+        """Recordings of no digit, that are there twice, or without the arrays of their events."""
+        return self._listing.bad
+
+    @functools.cached_property
+    def _listing(self) -> Listing:
+        return self.listing()
+
+    def listing(self) -> Listing:
+        """The samples of each split, digit after digit, and the files that are in none."""
+        if not self.config.root:
+            raise UserError(
+                f"data set 'mnistdvs-ntidigits' needs copies of MNIST-DVS and N-TIDIGITS: set dataset.root to the "
+                f"folder that holds grabbed_data0 to grabbed_data9 and {NTIDIGITS}"
+            )
+        root = at_home(self.config.root)
+        if not is_folder(root):
+            raise UserError(f"{root}: not a folder; set dataset.root to the one with MNIST-DVS and N-TIDIGITS")
+        bad: list[BadFileError] = []
+        files = _below(root, bad)
+        rng = np.random.default_rng(self.config.seed)
+        seen = self._seen(root, files, bad, rng)
+        heard = self._heard(root, files, bad, rng)
+        splits: dict[str, list[Sample]] = {}
+        for name, recordings in heard.items():
+            digits = np.array([recording.digit for recording in recordings], dtype=int)
+            dealer = Dealer(digits, np.arange(len(recordings)), rng)
+            splits[name] = []
+            for digit, paths in enumerate(seen[name]):
+                dealt = dealer.deal(digit, len(paths))
+                if not dealt:
+                    raise UserError(
+                        f"{root}: {NTIDIGITS} has no recording of {digit} for the {name} split; use the whole "
+                        f"file, or change dataset.validation or dataset.seed{first_of(bad)}"
+                    )
+                for path, place in zip(paths, dealt, strict=True):
+                    sound = recordings[place].path
+                    splits[name].append(Sample(sound, path, digit, f"{path.stem}/{sound.name}"))
+        return Listing(splits, bad)
+
+    def _seen(
+        self, root: Path, files: list[Path], bad: list[BadFileError], rng: np.random.Generator
+    ) -> dict[str, list[list[Path]]]:
+        """MNIST-DVS's files of each split and digit; those that are bad are missing from the training."""
+        found = self._recordings(files, bad)
+        trained, tested = self.config.train_per_class, self.config.test_per_class
+        held = min(max(round(self.config.validation * trained), 1), trained - 1)
+        parts: dict[str, list[list[Path]]] = {"train": [], "validation": [], "test": []}
+        for digit, paths in enumerate(found):
+            if trained + tested - len(paths) > min(len(bad), trained - held - 1):
+                raise UserError(
+                    f"{root}: {len(paths)} files mnist_{digit}_scale{self.config.scale:02}_*.aedat, where "
+                    f"{trained} to train and {tested} to test on are asked for; add some, or lower "
+                    f"dataset.train_per_class and dataset.test_per_class{first_of(bad)}"
+                )
+            drawn = [paths[place] for place in rng.permutation(len(paths))]
+            parts["test"].append(drawn[:tested])
+            parts["validation"].append(drawn[tested : tested + held])
+            parts["train"].append(drawn[tested + held : tested + trained])
+        return parts
+
+    def _recordings(self, files: list[Path], bad: list[BadFileError]) -> list[list[Path]]:
+        """MNIST-DVS's files of the scale, by digit."""
+        found: dict[tuple[int, int], list[Path]] = {}
+        for path in files:
+            if path.suffix.lower() != ".aedat":
+                continue
+            match = _NAME.fullmatch(path.stem)
+            if match is None:
+                reason = "not named mnist_<digit>_scale<04|08|16>_<number>.aedat; rename it or move it elsewhere"
+                bad.append(BadFileError(path, reason))
+            elif int(match[2]) == self.config.scale:
+                found.setdefault((int(match[1]), int(match[3])), []).append(path)
+        digits: list[list[Path]] = [[] for _ in CLASSES]
+        for (digit, _), paths in sorted(found.items()):
+            if len(paths) > 1:
+                bad.append(BadFileError(paths[1], f"is the same recording as {paths[0]}; remove one of them"))
+            else:
+                digits[digit] += paths
+        return digits
+
+    def _heard(
+        self, root: Path, files: list[Path], bad: list[BadFileError], rng: np.random.Generator
+    ) -> dict[str, list[ntidigits.Recording]]:
+        """N-TIDIGITS's recordings of each split."""
+        copies = [path for path in files if path.name.lower() == NTIDIGITS]
+        if len(copies) != 1:
+            which = f"{len(copies)} copies, {copies[0]} and {copies[1]}" if copies else "none in any folder"
+            raise UserError(f"{root}: one {NTIDIGITS} is looked for and there are {which}; put one there")
+        found = ntidigits.find_recordings(copies[0], bad)
+        trained = found["train"]
+        labels = np.array([recording.digit for recording in trained], dtype=int)
+        speakers = np.array([recording.speaker for recording in trained])
+        kept, held = grouped(labels, speakers, self.config.validation, rng)
+        return {
+            "train": [trained[place] for place in kept],
+            "validation": [trained[place] for place in held],
+            "test": found["test"],
+        }
+
+    def transform_key(self) -> Mapping[str, Any]:
+        """What the stored arrays depend on."""
+        settings = self.config.model_dump(include={"bins", "values"})
+        sizes = {"window": self.window, "steps": self.steps, "image_size": self.image_size}
+        return {"version": VERSION, **settings, **sizes}
+
+    def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, list[np.ndarray]]:
+        """Rows to ``audio [T, 1, S, S]`` and ``visual [T, 2, S, S]``, float32.
+
+        A modality that is absent from all rows is left out. Raises ``BadFileError`` for a recording that cannot
+        be decoded, or that has no events in the window.
+        """
+        decoders = {"audio": self._sound, "visual": self._picture}
+        return {
+            name: [decoders[name](*source_of(cell, name)) for cell in rows[name]]
+            for name in MODALITIES
+            if any(cell is not None for cell in rows.get(name) or [])
+        }
+
+    def _sound(self, source: bytes | Path, name: str) -> np.ndarray:
+        return self._frames(ntidigits.decode(source, name), (1, ntidigits.SIDE, ntidigits.SIDE))
+
+    def _picture(self, source: bytes | Path, name: str) -> np.ndarray:
+        events = aedat.decode(source, name).middle(aedat.SIDE, self.window)
+        if len(events.time) == 0:
+            raise BadFileError(
+                name,
+                f"has no events in the middle {self.window}x{self.window} pixels; set dataset.window to more, or "
+                f"leave it out",
+            )
+        return self._frames(events, (2, self.window, self.window))
+
+    def _frames(self, events: Events, shape: tuple[int, int, int]) -> np.ndarray:
+        frames = to_frames(events, self.steps, self.config.bins, shape)
+        if self.config.values == "binary":
+            frames = np.minimum(frames, 1.0)
+        return resize(frames, self.image_size)
+
+    def inputs(self, stored: Mapping[str, np.ndarray], training: bool) -> dict[str, np.ndarray]:
+        """The stored arrays of a sample; in training the picture moved by up to ``shift`` pixels each way."""
+        import torch
+
+        inputs = dict(stored)
+        margin, size = self.config.shift, self.image_size
+        if training and margin and "visual" in inputs:
+            row, column = torch.randint(2 * margin + 1, (2,)).tolist()
+            wide = np.pad(inputs["visual"], ((0, 0), (0, 0), (margin, margin), (margin, margin)))
+            inputs["visual"] = wide[..., row : row + size, column : column + size]
+        return inputs
+
+    def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
+        """One row from the user's files: ``n-tidigits.hdf5#test/<name>`` and an AEDAT file of a DVS128.
+
+        Raises ``UserError`` for files that are missing or hold nothing.
+        """
+        row: dict[str, Any] = {"audio": None, "visual": None}
+        if audio is not None:
+            ntidigits.decode(Path(audio), audio)
+            row["audio"] = {"bytes": None, "path": str(audio)}
+        if visual is not None:
+            row["visual"] = {"bytes": read_bytes(Path(visual), visual), "path": str(visual)}
+        return row
+
+
+def _below(root: Path, bad: list[BadFileError]) -> list[Path]:
+    """The event files in a folder and all folders in it, each folder once, though links may lead there again."""
+    found: list[Path] = []
+    seen: set[Path] = set()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        if folder.resolve() in seen:
+            continue
+        seen.add(folder.resolve())
+        found += files_in(folder, frozenset({".aedat", ".hdf5"}), bad)
+        waiting += folders_in(folder, bad)
+    return sorted(found)

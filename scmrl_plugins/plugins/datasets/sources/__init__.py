@@ -1,0 +1,1 @@
+"""Collections of one modality that data sets pair up."""

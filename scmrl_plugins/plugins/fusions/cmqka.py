@@ -1,0 +1,83 @@
+"""Cross-modal query-key attention: a mask of one modality's queries on the other's keys."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused
+from scmrl_plugins.plugins.layers.attention import QueryKeyAttention
+from scmrl_plugins.registry import UserError
+
+
+class CMQKA(nn.Module):
+    """a' = a + w_a r_a, v' = v + w_v r_v, r = P_s(m_s(q_s) k_s) + P_t(m_t(q_t) k_t), w learned.
+
+    ``audio, visual [T, B, D, N] -> Fused`` with the same shapes and the residuals r. Queries q are the modality's
+    own, keys k the other's. In space m_s = LIF(sum of a head's channels of q) keeps or drops a token, in time
+    m_t = LIF(sum over tokens of q) a step of a channel; P is LIF(BN(Conv)). No product of tokens with tokens: the
+    cost is linear in N. With ``scales`` > 1 the same runs between the last stages of a hierarchical backbone too.
+    Raises ``UserError`` where the numbers of tokens differ. After SNNergy (arXiv 2602.00701), of which the
+    abstract was at hand, and QKFormer (arXiv 2403.16552): the masks in time and the sum are chosen here.
+    """
+
+    class Config(ComponentConfig):
+        start: float = Field(1.0, description="the weight of the residual to start from")
+        scales: int = Field(1, ge=1, le=8, description="how many of the backbone's last stages are fused")
+
+    tags = frozenset({"equal-tokens"})
+
+    def __init__(self, config: Config, context: Context) -> None:
+        super().__init__()
+        widths = context.widths or (context.embed_dims,)
+        if config.scales > len(widths):
+            raise UserError(
+                f"fusion.scales = {config.scales}, but the backbone has {len(widths)}: "
+                f"lower it, or choose a hierarchical backbone such as 'qkformer'"
+            )
+        contexts = [dataclasses.replace(context, embed_dims=width) for width in widths[-config.scales :]]
+        self.between = nn.ModuleList(BidirectionalQueryKey(one, config.start) for one in contexts[:-1])
+        self.last = BidirectionalQueryKey(contexts[-1], config.start)
+
+    def forward(self, audio: Tensor, visual: Tensor) -> Fused:
+        return self.last(audio, visual)
+
+
+class BidirectionalQueryKey(nn.Module):
+    """Both directions at one scale: ``audio, visual [T, B, D, N] -> Fused``."""
+
+    def __init__(self, context: Context, start: float) -> None:
+        super().__init__()
+        self.audio_from_visual = QueryKeyResidual(context)
+        self.visual_from_audio = QueryKeyResidual(context)
+        self.audio_weight = nn.Parameter(torch.tensor(start))
+        self.visual_weight = nn.Parameter(torch.tensor(start))
+
+    def forward(self, audio: Tensor, visual: Tensor) -> Fused:
+        if audio.shape[-1] != visual.shape[-1]:
+            raise UserError(
+                f"fusion 'cmqka' masks tokens one by one, but one modality has {audio.shape[-1]} and the other "
+                f"{visual.shape[-1]}: give both inputs one size, or choose another fusion"
+            )
+        r_audio = self.audio_from_visual(audio, visual)
+        r_visual = self.visual_from_audio(visual, audio)
+        return Fused(
+            audio + self.audio_weight * r_audio,
+            visual + self.visual_weight * r_visual,
+            residuals={"audio": r_audio, "visual": r_visual},
+        )
+
+
+class QueryKeyResidual(nn.Module):
+    """r of one direction: ``own, other [T, B, D, N] -> [T, B, D, N]``."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self.space = QueryKeyAttention(context, "tokens")
+        self.time = QueryKeyAttention(context, "channels")
+
+    def forward(self, own: Tensor, other: Tensor) -> Tensor:
+        return self.space(own, other) + self.time(own, other)

@@ -1,0 +1,37 @@
+"""One modality alone, in a model as deep as the others: self-attention stands where fusion would."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Modality
+from scmrl_plugins.plugins.layers.attention import SpikingAttention
+
+
+class Audio(nn.Module):
+    """a' = a + SSA(a), SSA spiking self-attention: ``audio [T, B, D, N] -> Fused``, vision unused."""
+
+    class Config(ComponentConfig):
+        pass
+
+    modalities: ClassVar[tuple[Modality, ...]] = ("audio",)
+
+    def __init__(self, config: Config, context: Context) -> None:
+        super().__init__()
+        self.attention = SpikingAttention(context)
+
+    def forward(self, audio: Tensor | None, visual: Tensor | None) -> Fused:
+        assert audio is not None
+        return Fused(audio=audio + self.attention(audio, audio), visual=None)
+
+
+class Visual(Audio):
+    """v' = v + SSA(v), SSA spiking self-attention: ``visual [T, B, D, N] -> Fused``, audio unused."""
+
+    modalities = ("visual",)
+
+    def forward(self, audio: Tensor | None, visual: Tensor | None) -> Fused:
+        assert visual is not None
+        return Fused(audio=None, visual=visual + self.attention(visual, visual))

@@ -1,0 +1,46 @@
+"""Weight attention: each modality scaled by one number a step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused
+from scmrl_plugins.plugins.layers.spiking_conv import linear
+
+
+class WeightAttention(nn.Module):
+    """a' = w_a a with w_a = W2 (W1 [mean_N a; mean_N v] + b1) + b2, and v' = w_v v with weights of its own.
+
+    ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes; w is one number a sample and
+    step, with no nonlinearity and of either sign. The weighed streams are also what a loss may align. A baseline
+    of the table in arXiv 2502.12488, as in its code.
+    """
+
+    class Config(ComponentConfig):
+        pass
+
+    def __init__(self, config: Config, context: Context) -> None:
+        super().__init__()
+        self.audio_weight = StepWeight(context.embed_dims)
+        self.visual_weight = StepWeight(context.embed_dims)
+
+    def forward(self, audio: Tensor, visual: Tensor) -> Fused:
+        weighed = {
+            "audio": self.audio_weight(audio, visual) * audio,
+            "visual": self.visual_weight(visual, audio) * visual,
+        }
+        return Fused(**weighed, residuals=weighed)
+
+
+class StepWeight(nn.Module):
+    """w of one modality: ``own [T, B, D, N], other [T, B, D, M] -> [T, B, 1, 1]``."""
+
+    def __init__(self, dims: int) -> None:
+        super().__init__()
+        self.reduce = linear(2 * dims, dims)
+        self.weigh = linear(dims, 1)
+
+    def forward(self, own: Tensor, other: Tensor) -> Tensor:
+        both = torch.cat([own.mean(3), other.mean(3)], dim=-1)
+        return self.weigh(self.reduce(both)).unsqueeze(-1)

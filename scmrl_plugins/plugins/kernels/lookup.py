@@ -1,0 +1,140 @@
+"""Convolutions of spikes by looking up sums of weights, on the CPU: a spike multiplies nothing.
+
+In ``y[n] = sum_c W[n, c] s[c]`` four spikes choose one of the 16 sums that four weights can make. Made once for
+all pixels and looked up, they take a quarter of the additions and no multiplication; so does the gradient of W,
+the sum over pixels of ``s[c] g[n]``. This is the method of the four Russians (Arlazarov, Dinic, Kronrod and
+Faradzhev, 1970), by which matrices of bits are multiplied. The sums round as those of any other order do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_input
+
+from scmrl_plugins.plugins.kernels import compiled
+
+# As in lookup.cpp: the channels of a block, in 8 bytes, and the pixels that a row may have.
+BLOCK, BYTES, PIXELS = 32, 8, 1024
+# The gradient of W is summed in so many parts, however many threads there are, so that they change no bit.
+SHARES = 4
+
+_source = Path(__file__).with_suffix(".cpp")
+
+
+class Packed(NamedTuple):
+    """Images of spikes ``[B, C, H, W]``, four a byte, for a square ``kernel`` of odd size."""
+
+    bits: Tensor
+    shape: torch.Size
+    kernel: int
+
+    def call(self, name: str, *args: Tensor | int | None) -> Any:
+        """A function of the library, for numbers of the type of its first argument."""
+        library = compiled.library(_source)
+        assert library is not None
+        assert isinstance(args[0], Tensor)
+        function = library[f"{name}_{str(args[0].dtype).removeprefix('torch.')}"]
+        function.restype = ctypes.c_bool if name == "pack" else None
+        spikes = _Spikes(self.bits.data_ptr(), *self.shape, self.kernel, torch.get_num_threads())
+        with torch.profiler.record_function(f"scmrl::{name}"):
+            return function(ctypes.byref(spikes), *map(_argument, args))
+
+
+class _Spikes(ctypes.Structure):
+    """As in lookup.cpp."""
+
+    _fields_ = (
+        ("bytes", ctypes.c_void_p),
+        *((name, ctypes.c_long) for name in ("images", "channels", "height", "width", "kernel", "threads")),
+    )
+
+
+def _argument(value: Tensor | int | None) -> Any:
+    if isinstance(value, Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    return None if value is None else ctypes.c_long(value)
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
+    """``W * x + b``, for spikes ``x [B, C, H, W]`` and ``W [N, C, k, k]``: ``[B, N, H, W]``.
+
+    k is odd, with zeros around the images and a stride of 1. None where x has other values or another layout than
+    channels last, where an ordinary convolution is as fast, and where there is no compiler.
+    """
+    packed = _packed(x, weight)
+    return None if packed is None else _Convolution.apply(x, weight, bias, packed)
+
+
+def _packed(x: Tensor, weight: Tensor) -> Packed | None:
+    last = x.permute(0, 2, 3, 1)
+    if not (
+        x.device.type == "cpu"
+        and last.is_contiguous()
+        and x.shape[3] <= PIXELS
+        and x.dtype == weight.dtype
+        and not torch.is_autocast_enabled("cpu")
+        and compiled.worth(x, min(weight.shape[:2]) >= BLOCK)
+        and compiled.library(_source) is not None
+    ):
+        return None
+    batch, channels, height, width = x.shape
+    kernel = weight.shape[2]
+    tall, wide = height + kernel - 1, 4 * math.ceil(width / 4) + kernel - 1
+    bits = torch.zeros((math.ceil(channels / BLOCK), batch, tall, wide, BYTES), dtype=torch.uint8)
+    packed = Packed(bits, x.shape, kernel)
+    return packed if packed.call("pack", last) else None
+
+
+class _Convolution(torch.autograd.Function):
+    """Of the input nothing is kept but the bits; its own gradient is that of any convolution."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, packed: Packed) -> Tensor:
+        ctx.save_for_backward(weight, packed.bits)
+        ctx.sizes = packed[1:]
+        batch, _, height, width = packed.shape
+        out = x.new_empty((batch, height, width, len(weight)))
+        packed.call("convolve", weight.permute(2, 3, 1, 0).contiguous(), bias, out, len(weight))
+        return out.permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        weight, bits = ctx.saved_tensors
+        packed = Packed(bits, *ctx.sizes)
+        last = grads[0].permute(0, 2, 3, 1).contiguous()
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_x = _of_input(packed.shape, weight, last)
+        if ctx.needs_input_grad[1]:
+            of_weight = _of_weight(packed, weight, last)
+        if ctx.needs_input_grad[2]:
+            of_bias = last.sum((0, 1, 2))
+        return of_x, of_weight, of_bias, None
+
+
+def _of_input(shape: torch.Size, weight: Tensor, last: Tensor) -> Tensor:
+    kernel = weight.shape[2]
+    if kernel == 1:
+        return (last @ weight.flatten(1)).permute(0, 3, 1, 2)
+    return conv2d_input(shape, weight, last.permute(0, 3, 1, 2), padding=kernel // 2)
+
+
+def _of_weight(packed: Packed, weight: Tensor, last: Tensor) -> Tensor:
+    out, channels, kernel, _ = weight.shape
+    batch, _, height, width = packed.shape
+    pieces = math.ceil(batch * height * math.ceil(width / 4) / BYTES)
+    inputs = kernel**2 * len(packed.bits) * BLOCK
+    # Taken here, where a want of memory is an error like any other.
+    chosen = packed.bits.new_empty((pieces, inputs, BYTES))
+    sums = weight.new_empty((SHARES, math.ceil(out / BLOCK), inputs, BLOCK))
+    by_input = weight.new_empty((kernel, kernel, channels, out))
+    packed.call("correlate", last, by_input, out, chosen, sums, SHARES)
+    return by_input.permute(3, 2, 0, 1)

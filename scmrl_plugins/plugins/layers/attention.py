@@ -1,0 +1,165 @@
+"""Spiking attention without softmax, over tokens or over time steps, within or across modalities."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from scmrl_plugins.core.interfaces import Context
+from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv, token_by_token
+from scmrl_plugins.registry import UserError
+
+# The published factor, whatever the size of a head.
+SCALE = 0.25
+
+TemporalOrder = Literal["corrected", "published"]
+
+
+def mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """(q k^T) v or q (k^T v), whichever takes fewer operations: ``[*, N, d], [*, M, d], [*, M, d] -> [*, N, d]``.
+
+    Without a softmax the two are one. Of spikes both are sums of ones and so exact in single precision, which half
+    precision is widened to for them.
+    """
+    given, n, m, d = q.dtype, q.shape[-2], k.shape[-2], q.shape[-1]
+    with torch.autocast(q.device.type, enabled=False):
+        if given in (torch.float16, torch.bfloat16):
+            q, k, v = q.float(), k.float(), v.float()
+        if 2 * n * m > (n + m) * d:
+            mixed = q @ (k.transpose(-2, -1) @ v)
+        else:
+            mixed = (q @ k.transpose(-2, -1)) @ v
+        return mixed.to(given)
+
+
+def laid_out_as(x: Tensor, heads: Tensor) -> Tensor:
+    """``[T, B, h, d, N] -> [T, B, D, N]``, the tokens in memory as those of x are."""
+    if token_by_token(x):
+        return rearrange(heads, "t b h d n -> t b n (h d)").mT
+    return rearrange(heads, "t b h d n -> t b (h d) n")
+
+
+class SpikingAttention(nn.Module):
+    """LIF(BN(Conv(LIF((q k^T) v 0.25)))) with q = LIF(BN(Conv(x))) and k, v likewise from y.
+
+    ``x [T, B, D, N], y [T, B, D, M] -> [T, B, D, N]``; y = x is self-attention, y of the other modality
+    cross-attention. Heads are contiguous groups of channels. Attention is over the tokens of each step.
+    ``threshold`` is that of the neuron on the attention's result, none for the neuron's own. Source:
+    Spikformer, arXiv 2209.15425; arXiv 2502.12488.
+    """
+
+    def __init__(self, context: Context, threshold: float | None = None) -> None:
+        super().__init__()
+        dims, self.heads = context.embed_dims, context.num_heads
+        if dims % self.heads:
+            raise UserError(f"model.num_heads = {self.heads} does not divide model.embed_dims = {dims}")
+        self.query = SpikingConv(dims, dims, context.neuron)
+        self.key = SpikingConv(dims, dims, context.neuron)
+        self.value = SpikingConv(dims, dims, context.neuron)
+        self.neuron = context.neuron() if threshold is None else context.neuron(threshold=threshold)
+        self.projection = SpikingConv(dims, dims, context.neuron)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        attended = self.attend(self.query(x), self.key(y), self.value(y))
+        return self.projection(self.neuron(attended))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(q k^T) v 0.25, head by head: ``[T, B, D, N], [T, B, D, M], [T, B, D, M] -> [T, B, D, N]``."""
+        by_head = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
+        return laid_out_as(q, rearrange(mix(*by_head) * SCALE, "t b h n d -> t b h d n"))
+
+
+class TemporalAttention(SpikingAttention):
+    """The same over the T steps of each token: ``x, y [T, B, D, N] -> [T, B, D, N]``.
+
+    x and y need equally many tokens. ``order`` is ``"corrected"`` for the paper's equation, or
+    ``"published"`` for its code, which reads the result ``[N, B, heads, T, D/heads]`` as ``[N, B, T, D]`` as it
+    lies in memory: flat index h T + t is taken for t' heads + h', so channels and steps are mixed.
+    """
+
+    def __init__(
+        self, context: Context, threshold: float | None = None, order: TemporalOrder = "corrected"
+    ) -> None:
+        super().__init__(context, threshold)
+        self.order = order
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if q.shape[-1] != k.shape[-1]:
+            raise UserError(
+                f"temporal attention pairs tokens one by one, but one modality has {q.shape[-1]} and the other "
+                f"{k.shape[-1]}: set fusion.attention = 'spatial' or give both inputs one size"
+            )
+        by_token = (rearrange(z, "t b (h d) n -> n b h t d", h=self.heads) for z in (q, k, v))
+        mixed = mix(*by_token) * SCALE
+        if self.order == "published":
+            mixed = rearrange(
+                rearrange(mixed, "n b h t d -> n b (h t) d"), "n b (t h) d -> n b h t d", h=self.heads
+            )
+        return laid_out_as(q, rearrange(mixed, "n b h t d -> t b h d n"))
+
+
+class PositionedAttention(SpikingAttention):
+    """LIF(BN(Conv(LIF(LIF(q k^T + B) v 0.25)))): a bias by relative position, and a neuron on the scores.
+
+    ``x [T, B, D, N], y [T, B, D, M] -> [T, B, D, N]``. Tokens are taken as rows of a square; B holds one learned
+    number a head for each offset in rows and columns, offsets beyond ``reach`` counting as ``reach``.
+    """
+
+    def __init__(self, context: Context, threshold: float | None = None, *, reach: int = 7) -> None:
+        super().__init__(context, threshold)
+        self.reach = reach
+        self.bias = nn.Parameter(torch.empty(self.heads, 2 * reach + 1, 2 * reach + 1))
+        nn.init.trunc_normal_(self.bias, std=0.02)
+        self.score_neuron = context.neuron()
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        own, k, v = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
+        scores = self.score_neuron(own @ k.transpose(-2, -1) + self._bias(own.shape[3], k.shape[3]))
+        return laid_out_as(q, rearrange(scores @ v * SCALE, "t b h n d -> t b h d n"))
+
+    def _bias(self, n: int, m: int) -> Tensor:
+        """``[heads, N, M]``."""
+        own, other = (_places(count, self.bias.device) for count in (n, m))
+        offsets = (own.unsqueeze(1) - other.unsqueeze(0)).clamp(-self.reach, self.reach) + self.reach
+        return self.bias[:, offsets[..., 0], offsets[..., 1]]
+
+
+def _places(count: int, device: torch.device) -> Tensor:
+    """Row and column of each token, ``[N, 2]``, as they lie in a square of ceil(sqrt(N)) columns."""
+    columns = math.isqrt(count - 1) + 1
+    index = torch.arange(count, device=device)
+    return torch.stack([index // columns, index % columns], dim=1)
+
+
+class QueryKeyAttention(nn.Module):
+    """LIF(BN(Conv(m k))) with q = LIF(BN(Conv(x))), k = LIF(BN(Conv(y))): a mask of queries on keys, no values.
+
+    ``x, y [T, B, D, N] -> [T, B, D, N]``. Over tokens m = LIF(sum of a head's channels of q), ``[T, B, h, N]`` for
+    h heads; over channels m = LIF(sum over tokens of q), ``[T, B, D]``. Cost linear in N. Source: QKFormer, arXiv
+    2403.16552.
+    """
+
+    def __init__(self, context: Context, over: Literal["tokens", "channels"]) -> None:
+        super().__init__()
+        dims, self.heads, self.over = context.embed_dims, context.num_heads, over
+        if dims % self.heads:
+            raise UserError(f"model.num_heads = {self.heads} does not divide the {dims} channels of a stage")
+        self.query = SpikingConv(dims, dims, context.neuron)
+        self.key = SpikingConv(dims, dims, context.neuron)
+        self.mask_neuron = context.neuron()
+        self.projection = SpikingConv(dims, dims, context.neuron)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        q, k = self.query(x), self.key(y)
+        if self.over == "channels":
+            masked = self.mask_neuron(q.sum(3, keepdim=True)) * k
+        else:
+            mask = self.mask_neuron(rearrange(q, "t b (h d) n -> t b h d n", h=self.heads).sum(3, keepdim=True))
+            masked = rearrange(
+                mask * rearrange(k, "t b (h d) n -> t b h d n", h=self.heads), "t b h d n -> t b (h d) n"
+            )
+        return self.projection(masked)

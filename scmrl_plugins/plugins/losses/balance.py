@@ -1,0 +1,40 @@
+"""Modalities that learn at the pace of the weaker one."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from scmrl_plugins.core.interfaces import ModelOutput
+from scmrl_plugins.plugins.losses.cross_entropy import Smoothed, SmoothedConfig
+from scmrl_plugins.plugins.losses.precision import full
+from scmrl_plugins.registry import UserError
+
+
+class Balance(Smoothed):
+    """mean_i sum_m (1 - share_m,i) ( -log softmax(head_m,i)[y_i] ), m audio and visual.
+
+    The modality that has more of the fused stream learns less. Shares are constants, no gradient flows through
+    them. ``(ModelOutput, target [B]) -> scalar``, 0 for B = 0. Targets are smoothed in training mode only. Raises
+    ``UserError`` where the fusion gives no shares or the read-out no head of each modality. After arXiv
+    2505.14535, whose abstract tells of a loss that modulates the learning rate of each modality by its attention
+    scores; the form is chosen here, not a reproduction.
+    """
+
+    Config = SmoothedConfig
+    example: ClassVar[dict[str, Any]] = {"fusion": {"name": "taaf"}}
+
+    def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
+        for what, given in (("shares", output.shares), ("heads", output.aux_logits)):
+            if not {"audio", "visual"} <= given.keys():
+                raise UserError(
+                    f"loss 'balance' needs {what} of both modalities, and this model gives none: "
+                    f"choose the fusion 'taaf', or leave the loss out"
+                )
+        weighed = [
+            (1 - full(output.shares[name]).detach()) * self.each(output.aux_logits[name], target)
+            for name in ("audio", "visual")
+        ]
+        return torch.stack(weighed).sum() / max(1, len(target))

@@ -1,0 +1,31 @@
+"""The semantic alignment optimisation of S-CMRL."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, ModelOutput
+from scmrl_plugins.plugins.losses.similarity import features, log_matches, same_class
+
+
+class SemanticAlignment(nn.Module):
+    """-mean_{i,j}( 1[y_i = y_j] log softmax_j(a_i . v_j / temperature) ), a and v the residuals' means [B, D].
+
+    ``(ModelOutput, target [B]) -> scalar``, 0 for B = 0. The mean runs over all B^2 pairs, audio looks for
+    vision only and the features are not normalised, as published. Raises ``UserError`` where the fusion leaves
+    no residuals. Source: arXiv 2502.12488.
+    """
+
+    class Config(ComponentConfig):
+        temperature: float = Field(0.07, gt=0, description="temperature of the softmax")
+
+    def __init__(self, config: Config, context: Context) -> None:
+        super().__init__()
+        self.temperature = config.temperature
+
+    def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
+        similarity = log_matches(*features(output, "sao"), self.temperature)
+        same = same_class(target)
+        return -torch.where(same, similarity, torch.zeros_like(similarity)).sum() / max(1, same.numel())

@@ -1,0 +1,17 @@
+"""Spiking neurons that compute all time steps in one pass, and the surrogates of their gradients."""
+
+from __future__ import annotations
+
+from scmrl_plugins.registry import hookimpl
+from scmrl_plugins.registry.hookspecs import Register
+
+_HERE = "scmrl_plugins.plugins.neurons"
+
+
+@hookimpl
+def scmrl_register(register: Register) -> None:
+    register("neuron", "lif", f"{_HERE}.lif:LIF", "leaky integrate and fire, all time steps in one pass")
+    register("neuron", "if", f"{_HERE}.integrate_and_fire:IF", "integrate and fire, all time steps in one pass")
+    register("neuron", "plif", f"{_HERE}.plif:PLIF", "lif with a learned time constant")
+    register("neuron", "alif", f"{_HERE}.alif:ALIF", "lif whose threshold rises with each spike and falls back")
+    register("neuron", "ternary", f"{_HERE}.ternary:Ternary", "lif with spikes of both signs, -1, 0 and 1")

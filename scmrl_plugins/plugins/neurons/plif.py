@@ -1,0 +1,68 @@
+"""The leaky integrate-and-fire neuron with a learned time constant, all time steps in one call."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from scmrl_plugins.core.interfaces import Context
+from scmrl_plugins.plugins.braincog.upstream import node
+from scmrl_plugins.plugins.neurons import fused
+
+
+class PLIF(node.PLIFNode):  # type: ignore[name-defined]
+    """Leaky integrate and fire whose time constant 1 / k is learned, one for the layer, through w:
+
+        k = 1 / (1 + e^-w), at first 1 / tau
+        v[t] = v[t-1] + (x[t] - v[t-1]) k
+        s[t] = H(v[t] - threshold)
+        v[t] = v[t] (1 - s[t])
+
+    ``x [T, B, *] -> s [T, B, *]`` in {0, 1}, from a state of zero on every call. In the backward pass H' is the
+    surrogate and the reset factor is a constant. With ``detach_membrane`` v[t-1] is one too, for w as for x:
+    ds[t]/dx[t] = H'(v[t] - threshold) k and ds[t]/dk = H'(v[t] - threshold) (x[t] - v[t-1]), summed over steps.
+
+    A subclass of BrainCog's ``PLIFNode`` that agrees with it step by step, to the bit; there some surrogates
+    learn their slope too, here it is fixed. Source: Fang et al. 2021, arXiv 2007.05785; BrainCog 0.2.7.
+    """
+
+    class Config(fused.Settings, fused.Leak):
+        # At 1 there is no leak and w would be infinite.
+        tau: float = Field(2.0, gt=1, description="membrane time constant at the start, in time steps")
+
+    def __init__(self, config: Config, context: Context | None = None) -> None:
+        super().__init__(tau=config.tau, **fused.of_the_node(config))
+        fused.equip(self, config, Learned)
+
+    forward = fused.forward
+    pooled = fused.pooled
+    extra_repr = fused.extra_repr
+
+    def rate(self) -> fused.Rate:
+        return self.w.sigmoid()
+
+    def single_step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The equation for one step: ``x [B, *], v [B, *] -> s [B, *], v [B, *]``; no v is a v of zero."""
+        v = torch.zeros_like(x) if state is None else state
+        v = v + (x - v) * self.rate()
+        s = fused.fire(self, v - self.threshold)
+        return s, v * (1 - s.detach())
+
+
+class Learned(fused.Dynamics):
+    """The rate is k: dv/dx = k, and dv/dk is the drive x - v."""
+
+    def charge(self, x: Tensor, v: Tensor, rate: fused.Rate) -> tuple[Tensor, Tensor]:
+        drive = torch.sub(x, v)
+        return (drive * rate).add_(v), drive
+
+    def backward(
+        self, grad: Tensor, u: Tensor, threshold: Tensor, rate: fused.Rate, drive: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        slope = self.slope(grad, u, threshold)
+        learned = None
+        if drive is not None and isinstance(rate, Tensor):
+            # In half precision the parameter has the wider type.
+            learned = (drive * slope).sum(dtype=torch.promote_types(slope.dtype, rate.dtype))
+        return slope.mul_(rate), learned

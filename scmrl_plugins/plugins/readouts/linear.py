@@ -1,0 +1,75 @@
+"""Read-outs: from the fused streams to logits."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, ModelOutput
+from scmrl_plugins.plugins.layers.spiking_conv import linear
+
+
+class MeanReadout(nn.Module):
+    """logits = mean_T(Linear(combine(mean_N(a'), mean_N(v')))).
+
+    ``Fused -> ModelOutput`` with ``logits [B, K]``, ``step_logits [T, B, K]`` and, where the fusion has
+    residuals, their means over tokens ``[T, B, D]`` to align. A joint stream j stands in place of both:
+    logits = mean_T(Linear(mean_N(j))). Where the fusion asks for heads, each modality's stream has one of its own.
+    """
+
+    class Config(ComponentConfig):
+        pass
+
+    further_heads: ClassVar[bool] = True
+
+    def __init__(self, config: Config, context: Context) -> None:
+        super().__init__()
+        width = context.embed_dims if context.joint else self.width(context)
+        self.head = linear(width, context.num_classes)
+        self.heads = nn.ModuleDict(
+            {name: linear(context.embed_dims, context.num_classes) for name in context.heads}
+        )
+
+    def width(self, context: Context) -> int:
+        """Features that the head sees."""
+        raise NotImplementedError
+
+    def combine(self, features: list[Tensor]) -> Tensor:
+        """One feature per present modality, each ``[T, B, D]``, audio first."""
+        raise NotImplementedError
+
+    def forward(self, fused: Fused) -> ModelOutput:
+        if fused.joint is None:
+            features = self.combine([stream.mean(3) for stream in fused.streams()])
+        else:
+            features = fused.joint.mean(3)
+        step_logits = self.head(features)
+        return ModelOutput(
+            logits=step_logits.mean(0),
+            aux_logits={name: head(getattr(fused, name).mean((0, 3))) for name, head in self.heads.items()},
+            aligned={name: residual.mean(3) for name, residual in fused.residuals.items()} or None,
+            step_logits=step_logits,
+            shares=fused.shares,
+        )
+
+
+class Add(MeanReadout):
+    """logits = mean_T(Linear(mean_N(a') + mean_N(v'))): ``Fused -> ModelOutput``, ``logits [B, K]``."""
+
+    def width(self, context: Context) -> int:
+        return context.embed_dims
+
+    def combine(self, features: list[Tensor]) -> Tensor:
+        return torch.stack(features).sum(0)
+
+
+class Concat(MeanReadout):
+    """logits = mean_T(Linear([mean_N(a'); mean_N(v')])), audio first: ``Fused -> ModelOutput``."""
+
+    def width(self, context: Context) -> int:
+        return context.embed_dims * len(context.modalities)
+
+    def combine(self, features: list[Tensor]) -> Tensor:
+        return torch.cat(features, dim=-1)

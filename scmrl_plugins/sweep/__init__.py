@@ -1,0 +1,1 @@
+"""Sweeps: many settings of one configuration, trained and ranked."""

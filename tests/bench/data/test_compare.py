@@ -1,0 +1,122 @@
+"""``scmrl bench data``: both sides give the same batches, and a loader's memory does not follow the data set."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from scmrl_plugins.bench.data import compare
+from scmrl_plugins.cli import main
+from scmrl_plugins.core.config import layers
+from scmrl_plugins.core.data.prepare import prepare
+from scmrl_plugins.core.model.assembly import build_dataset
+from scmrl_plugins.registry import catalogue
+
+SAMPLES = 64
+
+
+def run(*args: str) -> Any:
+    result = CliRunner().invoke(main, ["bench", "data", *args], prog_name="scmrl")
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command left, measured on clips of its own."""
+    folder = tmp_path_factory.mktemp("bench") / "out"
+    done = run("--samples", str(SAMPLES), "--repeats", "2", "--json", "-o", str(folder))
+    assert done.exit_code == 0, done.stderr
+    (folder.parent / "stdout").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def said(out: Path) -> dict[str, Any]:
+    return json.loads((out.parent / "stdout").read_text())
+
+
+def test_the_ratio_is_that_of_the_least_times(said: dict[str, Any]) -> None:
+    epochs = said["epochs"]
+    assert said["ratio"] == min(epochs["decoded"]["seconds"]) / min(epochs["stored"]["seconds"])
+    for side, rate in said["samples_per_second"].items():
+        assert rate["best"] == pytest.approx(SAMPLES / min(epochs[side]["seconds"]))
+        assert len(epochs[side]["seconds"]) == said["settings"]["repeats"] == 2
+    # Ten times is what a quiet machine shows; a busy one still shows that nothing is decoded.
+    assert said["ratio"] > 3
+    assert said["same_batches"]
+    assert said["samples"] == SAMPLES
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell it")
+def test_memory_does_not_follow_the_data_set(said: dict[str, Any]) -> None:
+    small, large = said["memory"]["small"], said["memory"]["large"]
+    assert (small["samples"], large["samples"]) == (SAMPLES // 8, SAMPLES)
+    assert large["stored"] == pytest.approx(8 * small["stored"], rel=0.02)
+    assert said["memory"]["grows"] == large["private"] - small["private"]
+    assert said["memory"]["grows"] < (large["stored"] - small["stored"]) / 3
+    assert small["before"] < small["private"]
+
+
+def test_the_results_are_written_and_name_no_place_of_this_machine(out: Path, said: dict[str, Any]) -> None:
+    assert sorted(file.name for file in out.iterdir()) == ["data.json", "data.md"]
+    assert json.loads((out / "data.json").read_text()) == said
+    page = (out / "data.md").read_text()
+    assert "| ratio |" in page
+    assert f"`scmrl bench data --samples {SAMPLES} --repeats 2`" in page
+    for text in (page, (out / "data.json").read_text()):
+        assert str(out.parent) not in text
+        assert "scmrl-clips" not in text
+
+
+def test_bad_files_are_measured_on_neither_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = dict(catalogue().get("dataset", "av-folder").load().fixture(tmp_path / "data"))
+    sorted((tmp_path / "data" / "train").glob("*/*.wav"))[-1].write_bytes(b"")
+    sections = {
+        "dataset": {"name": "av-folder", **options},
+        "data": {"on_bad": "skip"},
+        "model": {"image_size": 16},
+    }
+    config = layers.compose(options=sections)
+    monkeypatch.setattr(compare, "_in_a_process", lambda *_, **__: {"private": None})
+    from scmrl_plugins.core.system.progress import Progress
+
+    found = compare.run(config, 100, 1, Progress())
+    dataset, config = build_dataset(config)
+    assert found["samples"] == len(prepare(dataset, config).splits["train"]) == len(dataset.splits()["train"]) - 1
+    assert found["same_batches"]
+    assert found["memory"]["grows"] is None
+
+
+def test_other_batches_are_noticed() -> None:
+    one = {"audio": torch.ones(2), "label": torch.zeros(2)}
+    assert compare._equal(one, {name: column.clone() for name, column in one.items()})
+    assert not compare._equal(one, {**one, "audio": torch.zeros(2)})
+    assert not compare._equal(one, {"audio": one["audio"]})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--root", "x"], ["--root x", "NAME"]),
+        (["--samples", "7"], ["--samples"]),
+        (["--repeats", "0"], ["--repeats"]),
+        (["-o", __file__], ["is a file"]),
+        (["av-folder"], ["dataset.root"]),
+        (["av-foldre"], ["av-foldre", "did you mean 'av-folder'"]),
+    ],
+    ids=lambda value: " ".join(map(str, value))[:30],
+)
+def test_what_cannot_be_is_one_line(given: list[str], words: list[str]) -> None:
+    done = run(*given)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    for word in words:
+        assert word in done.stderr

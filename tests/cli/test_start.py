@@ -1,0 +1,136 @@
+"""Help and the list of plugins come at once; the heavy libraries are for those who build something."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+
+import pytest
+from cli_runs import invoke, run_python, run_scmrl
+
+from scmrl_plugins import __version__
+from scmrl_plugins.cli import COMMANDS
+from scmrl_plugins.registry import KINDS, discover
+
+HEAVY = {"torch", "torchvision", "numpy", "pydantic", "rich", "timm", "braincog", "datasets", "matplotlib"}
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["--help"], ["--version"], ["plugins"], ["plugins", "--json"], *([name, "--help"] for name in COMMANDS)],
+    ids=" ".join,
+)
+def test_it_starts_without_the_heavy_libraries(args: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from scmrl_plugins.cli import main\n"
+        "try:\n"
+        f"    main({args})\n"
+        "except SystemExit as end:\n"
+        "    print(end.code, *sys.modules, file=sys.stderr)\n"
+    )
+    done = run_python("-c", program)
+    code, *modules = done.err.split()
+    assert code == "0"
+    assert "click" in modules
+    assert HEAVY & set(modules) == set()
+    assert done.out
+
+
+def test_huge_pages_are_asked_for_before_torch_is_imported() -> None:
+    program = (
+        "import os, sys\n"
+        "from scmrl_plugins.cli import main\n"
+        "try:\n"
+        "    main(['plugins'])\n"
+        "except SystemExit:\n"
+        "    print(os.environ['THP_MEM_ALLOC_ENABLE'], 'torch' in sys.modules, file=sys.stderr)\n"
+    )
+    assert run_python("-c", program).err.split() == ["1", "False"]
+
+
+def test_a_model_is_built_without_what_data_training_and_reports_need() -> None:
+    program = (
+        "import sys\n"
+        "from scmrl_plugins.cli import main\n"
+        "try:\n"
+        "    main(['build'])\n"
+        "except SystemExit as end:\n"
+        "    print(end.code, *sys.modules, file=sys.stderr)\n"
+    )
+    code, *modules = run_python("-c", program).err.splitlines()[-1].split()
+    assert code == "0"
+    assert {"torch", "braincog", "scmrl_plugins.plugins.fusions.cmrl"} <= set(modules)
+    unused = {
+        "accelerate",
+        "braincog.base",
+        "datasets",
+        "matplotlib",
+        "PIL",
+        "scipy",
+        "sklearn",
+        "soundfile",
+        "timm",
+    }
+    assert {*unused, "torchvision", "pandas", "pyarrow"} & set(modules) == set()
+
+
+def test_the_list_of_plugins_starts_about_as_fast_as_click_and_pluggy() -> None:
+    def seconds(*args: str) -> float:
+        start = time.perf_counter()
+        assert run_python(*args).code == 0
+        return time.perf_counter() - start
+
+    # In turns and pair by pair, so that what else the machine does hits both.
+    ratios = [seconds("-m", "scmrl_plugins", "plugins") / seconds("-c", "import click, pluggy") for _ in range(9)]
+    assert statistics.median(ratios) <= 2.5, ratios
+
+
+def test_plugins_json_is_the_catalogue() -> None:
+    done = run_scmrl("plugins", "--json")
+    assert done.code == 0
+    said = json.loads(done.out)
+    found = discover()
+    assert said["components"] == [
+        {"kind": e.kind, "name": e.name, "plugin": e.plugin.name, "summary": e.summary} for e in found.entries
+    ]
+    assert said["plugins"] == [
+        {"name": p.name, "distribution": p.distribution, "version": p.version, "file": p.file}
+        for p in found.plugins
+    ]
+    assert said["broken"] == [
+        {"name": b.name, "distribution": b.distribution, "error": b.error} for b in found.broken
+    ]
+    assert {"kind": "fusion", "name": "cmrl", "plugin": "fusion"}.items() <= max(
+        said["components"], key=lambda component: component["name"] == "cmrl"
+    ).items()
+
+
+def test_plugins_lists_every_kind_component_and_plugin() -> None:
+    done = invoke("plugins")
+    lines = [line.strip() for line in done.out.splitlines()]
+    found = discover()
+    assert done.code == 0
+    assert [line[:-1] for line in lines if line[:-1] in KINDS] == list(KINDS)
+    for entry in found.entries:
+        assert any(line.startswith(f"{entry.name} ") and entry.summary in line for line in lines)
+    for plugin in found.plugins:
+        assert any(line.startswith(f"{plugin.name} ") and plugin.distribution in line for line in lines)
+
+
+def test_help_names_every_command_with_its_purpose() -> None:
+    done = invoke("--help")
+    assert done.code == 0
+    assert done.err == ""
+    lines = [line.split() for line in done.out.splitlines()]
+    for name in COMMANDS:
+        assert any(line[:1] == [name] and len(line) > 3 for line in lines), name
+
+
+def test_without_a_command_it_shows_the_help() -> None:
+    assert invoke() == invoke("--help")
+
+
+def test_version() -> None:
+    assert invoke("--version").out == f"scmrl, version {__version__}\n"

@@ -1,0 +1,145 @@
+"""``scmrl sweep``: what it prints and leaves, Ctrl-C, bad input, nothing without Ray.
+
+Trials run in this process here; tests/core/test_core_sweep.py has them on Ray, and killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_runs import SMALL_DATA, SMALL_MODEL, Outcome, assert_refused, contents, invoke, sets
+
+from scmrl_plugins.sweep import ray_tune, worker
+from scmrl_plugins.sweep.sweep import Place, SweepSection, Trial
+
+FILE = """
+dataset.name = "av-digits"
+
+[space]
+train.lr = [0.01, 1e20, 0.02]
+"""
+SMALL = sets({key: value for key, value in {**SMALL_MODEL, **SMALL_DATA}.items() if key != "train.lr"})
+
+
+def write(text: str = FILE) -> Path:
+    path = Path("sweep.toml")
+    path.write_text(text)
+    return path
+
+
+def sweep(*args: str, text: str = FILE) -> Outcome:
+    return invoke("sweep", write(text), "-o", "out", *SMALL, "--device", "cpu", *args)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials are trained here, one after the other; Ctrl-C comes after so many as ``stop_after`` says."""
+
+    def run(
+        section: SweepSection,
+        trials: Sequence[Trial],
+        place: Place,
+        device: str,
+        progress: Any,
+        address: str | None,
+    ) -> None:
+        for trial in trials:
+            worker.work(worker.task_of(trial, place, device, 1, True), lambda _: None)
+            if os.environ.pop("STOP", None):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(ray_tune, "run", run)
+
+
+def test_a_sweep_is_stopped_and_goes_on(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C after the first of three trials; the same command trains the others, of which one fails."""
+    out = Path("out")
+    monkeypatch.setenv("STOP", "1")
+    stopped = sweep()
+    assert stopped.code == 130
+    first, second = [line for line in stopped.err.splitlines() if line][-2:]
+    assert first.startswith("what is through is in out/results.md; go on with scmrl sweep sweep.toml -o out --set")
+    assert first.endswith("--device cpu")
+    assert second == "Error: interrupted"
+    table = (out / "results.md").read_text()
+    assert "| trial-001 | 0.01 | " in table
+    assert "| trial-003 | 0.02 |  |  |  | waiting |" in table
+    result = (out / "trials" / "trial-001.json").read_bytes()
+
+    done = sweep("--json")
+    assert done.code == 1, done.err
+    assert done.err.splitlines()[-1] == "1 of 3 trials failed; the same command tries them again"
+    told = json.loads(done.out)
+    assert told == json.loads((out / "results.json").read_text())
+    assert told["count"] == {"done": 2, "failed": 1, "stopped": 0, "waiting": 0}
+    assert "nan in epoch 1, step" in told["trials"][2]["reason"]
+    assert (out / "trials" / "trial-001.json").read_bytes() == result
+    table = (out / "results.md").read_text()
+    assert "| trial-002 | 1e+20 |  |  |  | failed: " in table
+    left = [".lock", "results.json", "results.md", "results.png", "runs", "sweep.json", "trials"]
+    assert sorted(path.name for path in out.iterdir()) == left
+
+    shown = sweep()
+    assert table in shown.out
+    assert shown.out.endswith("results: out/results.md\n")
+    # Each trial is an ordinary run.
+    evaluated = invoke("eval", "out/runs/trial-001", "--device", "cpu", "--json")
+    assert json.loads(evaluated.out)["accuracy"] == json.loads(result)["test_accuracy"]
+    assert invoke("report", "out/runs/trial-003").code == 0
+
+
+def refuse(text: str, *words: str, args: tuple[str, ...] = ()) -> None:
+    assert_refused(invoke("sweep", write(text), "-o", "out", *SMALL, *args), *words)
+    assert not Path("out", ".lock").exists()
+
+
+def test_bad_input_is_one_line() -> None:
+    assert_refused(invoke("sweep", "none.toml", "-o", "out"), "none.toml: no such configuration file")
+    assert_refused(invoke("sweep", write()), "Missing option '-o'")
+    refuse(
+        "[sweep]\nserch = 'grid'\n[space]\ntrain.lr = [1.0]", "sweep.toml: sweep.serch: unknown key", "'search'"
+    )
+    refuse("[space]\ntrain.lr = { unifrom = [0, 1] }", "space.train.lr.unifrom: unknown key", "'uniform'")
+    refuse("[space]\ntrain.lrr = [1.0]", "train.lrr: unknown key", "'lr'", "sweep.toml, [space]")
+    refuse("", "sweep.toml: [space] is empty")
+    refuse("[space]\ntrain.ema = { uniform = [0.1, 0.9] }", "sweep.toml: space.train.ema: a grid needs a list")
+    refuse("[sweep]\nsearch = 'random'\ntrials = 0\n[space]\ntrain.lr = [1.0]", "sweep.trials", "got 0")
+    good = "[space]\ntrain.weight_decay = [0.0, 0.1]"
+    refuse(good, "sweep.parallel", "got 0", args=("--set", "sweep.parallel=0"))
+    refuse(good, "varies train.weight_decay", args=("--set", "train.weight_decay=1"))
+    refuse("[space]\nfusion.name = ['cmrll']", "trial-001 (fusion.name = cmrll)", "unknown fusion", "'cmrl'")
+
+
+def test_a_directory_of_something_else_is_one_line() -> None:
+    good = "[space]\ntrain.weight_decay = [0.0, 0.1]"
+    Path("out").mkdir()
+    Path("out", "notes.txt").write_text("mine")
+    refuse(good, "out: there is something already", "-o")
+    assert contents(Path("out")).keys() == {"notes.txt"}
+    Path("file").write_text("")
+    assert_refused(invoke("sweep", write(good), "-o", "file", *SMALL), "file: there is something already")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("nowhere", "write HOST:PORT"),
+        ("ray://a:10001", "write HOST:PORT"),
+        ("127.0.0.1:99999", "write HOST:PORT"),
+        ("127.0.0.1:9", "no Ray cluster answers there"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_one_line(address: str, said: str) -> None:
+    refuse(FILE, f"Error: --address {address}: ", said, args=("--address", address))
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert_refused(invoke("sweep", write(), "-o", "out"), "pip install 'scmrl-plugins[sweep]'")

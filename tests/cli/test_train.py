@@ -1,0 +1,245 @@
+"""The main job on a tiny scale: train, eval, predict, report, and going on with a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from cli_runs import TINY, assert_refused, contents, invoke, run_scmrl
+
+from scmrl_plugins.core.run.directory import open_run
+
+
+def metrics(run: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def timeless(lines: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Metrics without what a clock decides."""
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many threads as the process that trained: sums are then added up in the same order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def copy(trained: Path, tmp_path: Path) -> Path:
+    """The trained run, to be changed."""
+    return Path(shutil.copytree(trained, tmp_path / "copy"))
+
+
+def test_training_leaves_a_whole_run(trained: Path) -> None:
+    assert {p.name for p in trained.iterdir()} == {
+        "config.toml",
+        "environment.json",
+        "model.safetensors",
+        "metrics.jsonl",
+        "checkpoints",
+        "report.html",
+        "tensorboard",
+    }
+    assert {p.name for p in (trained / "checkpoints").iterdir()} == {".lock", "epoch-00001.safetensors"}
+    epoch, test = metrics(trained)
+    assert epoch["epoch"] == 1
+    assert {
+        "lr",
+        "train_loss",
+        "train_accuracy",
+        "terms",
+        "validation_loss",
+        "validation_accuracy",
+    } <= epoch.keys()
+    assert epoch["terms"].keys() == {"ce", "sao"}  # type: ignore[attr-defined]
+    assert (test["split"], test["protocol"], test["best_epoch"]) == ("test", "honest", 1)
+
+
+def test_training_says_the_result_and_where_it_is(trained: Path) -> None:
+    said = (trained.parent / "stdout").read_text().splitlines()
+    test = metrics(trained)[-1]
+    assert said[0] == f"test accuracy {test['accuracy']:.2%} of {test['n']} samples (honest protocol)"
+    assert said[-1] == f"run: {trained}"
+
+
+def test_eval_agrees_exactly_with_the_result_of_the_training(trained: Path, small_cache: Path) -> None:
+    done = run_scmrl("eval", trained, "--device", "cpu", "--json", SCMRL_CACHE=str(small_cache))
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert {"accuracy", "n", "loss", "per_class"} <= said.keys()
+    expected = metrics(trained)[-1]
+    assert {key: said[key] for key in said if key in expected} == {
+        key: expected[key] for key in expected if key not in ("protocol", "best_epoch")
+    }
+    confusion = said["confusion"]
+    assert sum(map(sum, confusion)) == said["n"]
+    assert said["accuracy"] == sum(confusion[i][i] for i in range(10)) / said["n"]
+
+
+def test_eval_for_people_and_of_another_split(trained: Path) -> None:
+    done = invoke("eval", trained, "--split", "validation", "--device", "cpu")
+    assert done.code == 0
+    assert "validation split" in done.out
+    said = json.loads(invoke("eval", trained, "--split", "validation", "--device", "cpu", "--json").out)
+    assert f"{said['accuracy']:.2%}" in done.out
+    assert said["split"] == "validation"
+    assert said["accuracy"] == metrics(trained)[0]["validation_accuracy"]
+
+
+def test_eval_with_noise_is_reproducible_and_not_the_clean_result(trained: Path) -> None:
+    noisy = ["eval", trained, "--visual-snr", "0", "--audio-snr", "-3.5", "--device", "cpu", "--json"]
+    first = json.loads(invoke(*noisy).out)
+    assert first["noise"] == {"visual": 0.0, "audio": -3.5}
+    assert json.loads(invoke(*noisy).out) == first
+    assert json.loads(invoke(*noisy, "--seed", "1").out)["loss"] != first["loss"]
+    assert first["loss"] != metrics(trained)[-1]["loss"]
+
+
+def test_predict_agrees_with_eval_on_every_test_sample(trained: Path, tmp_path: Path, one_thread: None) -> None:
+    rows = open_run(trained).assemble().dataset.splits()["test"]
+    confusion = [[0] * 10 for _ in range(10)]
+    for row in rows:
+        audio, visual = tmp_path / "a.wav", tmp_path / "v.png"
+        audio.write_bytes(row["audio"]["bytes"])
+        visual.write_bytes(row["visual"]["bytes"])
+        done = invoke("predict", trained, "--audio", audio, "--visual", visual, "--device", "cpu", "--json")
+        assert done.code == 0, done.err
+        predictions = json.loads(done.out)["predictions"]
+        probabilities = [entry["probability"] for entry in predictions]
+        assert sorted(entry["label"] for entry in predictions) == list("0123456789")
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+        confusion[row["label"]][int(predictions[0]["label"])] += 1
+    assert len(rows) == metrics(trained)[-1]["n"]
+    assert confusion == metrics(trained)[-1]["confusion"]
+    assert sum(map(any, zip(*confusion, strict=True))) > 1  # else agreeing would mean nothing
+
+    for_people = invoke("predict", trained, "--audio", audio, "--visual", visual, "--device", "cpu").out
+    assert for_people.index(f"{probabilities[0]:.2%}") < for_people.index(f"{probabilities[-1]:.2%}")
+
+
+def test_report_is_written_again(copy: Path) -> None:
+    before = (copy / "report.html").read_bytes()
+    (copy / "report.html").unlink()
+    done = invoke("report", copy)
+    assert done.code == 0
+    assert done.out == f"{copy / 'report.html'}\n"
+    assert (copy / "report.html").read_bytes().startswith(b"<!doctype html>")
+    assert len((copy / "report.html").read_bytes()) == pytest.approx(len(before), rel=0.2)
+
+
+def test_a_finished_run_is_only_tested_again(copy: Path, one_thread: None) -> None:
+    before = contents(copy)
+    done = invoke("train", copy, "--device", "cpu")
+    assert done.code == 0, done.err
+    after = contents(copy)
+    assert after["metrics.jsonl"] == before["metrics.jsonl"]
+    assert after["model.safetensors"] == before["model.safetensors"]
+    assert after["checkpoints/epoch-00001.safetensors"] == before["checkpoints/epoch-00001.safetensors"]
+
+
+def test_a_run_that_was_built_trains_to_the_same_result(trained: Path, tmp_path: Path, one_thread: None) -> None:
+    run = tmp_path / "built"
+    assert invoke("build", *TINY, "--device", "cpu", "-o", run).code == 0
+    done = invoke("train", run, "--device", "cpu")
+    assert done.code == 0, done.err
+    assert timeless(metrics(run)) == timeless(metrics(trained))
+    assert (run / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
+
+
+def test_more_epochs_go_on_where_the_run_stopped(copy: Path) -> None:
+    config = copy / "config.toml"
+    config.write_text(config.read_text().replace("\nepochs = 1\n", "\nepochs = 2\n"))
+    first = metrics(copy)[0]
+    done = invoke("train", copy, "--device", "cpu")
+    assert done.code == 0, done.err
+    assert "after epoch 1 of 2" in done.err
+    lines = metrics(copy)
+    assert [line.get("epoch", "test") for line in lines] == [1, 2, "test"]
+    assert lines[0] == first
+
+
+def test_without_output_runs_are_numbered(tmp_path: Path) -> None:
+    for _ in range(2):
+        done = invoke("train", *TINY, "--fusion", "late", "--device", "cpu")
+        assert done.code == 0, done.err
+    assert [p.name for p in sorted((tmp_path / "work" / "runs").iterdir())] == [
+        "av-digits-late-001",
+        "av-digits-late-002",
+    ]
+    assert done.out.splitlines()[-1] == f"run: {Path('runs', 'av-digits-late-002')}"
+    first, second = (timeless(metrics(path)) for path in sorted((tmp_path / "work" / "runs").iterdir()))
+    assert first == second  # the same seed is the same training
+
+
+def test_an_interrupted_training_says_how_to_go_on(small_cache: Path, tmp_path: Path) -> None:
+    """Ctrl-C after the first epoch ends with one line, and the run goes on where it was."""
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "scmrl_plugins", "train", *TINY, "-o", str(run), "--device", "cpu"]
+    process = subprocess.Popen(
+        [*command, "--set", "train.epochs=500"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch 1/500"):
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert out == ""
+    said = [line for line in err.splitlines() if line]  # click ends the terminal's ^C with an empty line
+    assert said[-2:] == [f"go on with scmrl train {run}", "Error: interrupted"]
+    done = metrics(run)[-1]["epoch"]
+    config = run / "config.toml"
+    config.write_text(config.read_text().replace("epochs = 500", f"epochs = {done}"))
+    assert run_scmrl("train", run).code == 0
+    assert [line.get("epoch") for line in metrics(run)][:-1] == list(range(1, int(str(done)) + 1))
+
+
+def test_two_processes_train_as_one(trained: Path, small_cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = run_scmrl(
+        "train", *TINY, "--device", "cpu", "--processes", "2", "-o", run, SCMRL_CACHE=str(small_cache)
+    )
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[-1] == f"run: {run}"
+    assert len(done.err.splitlines()) == 1, done.err  # the epoch: one process speaks
+    one, two = (metrics(path)[0] for path in (trained, run))
+    assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-5)
+    assert two["train_accuracy"] == one["train_accuracy"]
+    assert {p.name for p in run.iterdir()} == {p.name for p in trained.iterdir()}
+
+
+def test_a_dry_run_leaves_nothing(small_cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = invoke("train", *TINY, "--device", "cpu", "--dry-run", "--processes", "2", "-o", run)
+    assert done.code == 0, done.err
+    assert "for 1 epochs of 9 steps" in done.out
+    assert "2 processes of 8 samples each" in done.out
+    assert not run.exists()
+
+
+def test_batches_that_fit_stay(small_cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = invoke("train", *TINY, "--fusion", "late", "--device", "cpu", "--auto-batch", "-o", run)
+    assert done.code == 0, done.err
+    assert open_run(run).config().train.batch_size == 16
+
+
+def test_what_does_not_go_together_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contents(copy)
+    assert_refused(invoke("train", copy, "--auto-batch"), "keeps its own configuration", "--auto-batch")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert_refused(invoke("train", copy, "--processes", "2"), "--processes 2: this is one of 4 already")
+    assert contents(copy) == before

@@ -1,0 +1,250 @@
+"""From a configuration to a model: determinism, the model's checks of its input, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from scmrl_plugins import build
+from scmrl_plugins.core.config import layers
+from scmrl_plugins.core.interfaces import ModelOutput
+from scmrl_plugins.core.measure import operations
+from scmrl_plugins.core.model import assembly
+from scmrl_plugins.core.model.assembly import Assembly, Objective
+from scmrl_plugins.registry import UserError
+
+Small = Callable[..., Assembly]
+
+
+def test_weights_follow_from_the_seed_alone(small: Small) -> None:
+    states = []
+    for global_seed, seed in ((0, 1), (1, 1), (1, 2)):
+        torch.manual_seed(global_seed)
+        states.append(small(sets=[f"train.seed={seed}"]).model.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+def test_torchs_generator_is_left_as_it_was(small: Small) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    small()
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_build_takes_what_as_config_takes() -> None:
+    model = build({"fusion": {"name": "late"}, "dataset": {"name": "blobs"}})
+    assert model.config.fusion.name == "late"
+    assert model(torch.randn(2, 1, 8, 8), torch.randn(2, 2, 8, 8)).logits.shape == (2, 3)
+    with pytest.raises(UserError, match="did you mean 'late'"):
+        build({"fusion": {"name": "lat"}})
+
+
+def test_the_neuron_reaches_every_layer(small: Small) -> None:
+    parts = small(neuron={"name": "PLIFNode"}, backbone={"depth": 1})
+    kinds = {type(module).__name__ for module in parts.model.modules() if "Node" in type(module).__name__}
+    assert kinds == {"PLIFNode"}
+    assert operations.FiringRates(parts.model).rates.keys() == {
+        name for name, module in parts.model.named_modules() if name.endswith("neuron")
+    }
+
+
+def test_the_resolved_configuration_names_every_default(small: Small) -> None:
+    config = small().config
+    assert config.neuron.options == {
+        "tau": 2.0,
+        "threshold": 0.3,
+        "surrogate": "sigmoid",
+        "alpha": 4.0,
+        "detach_membrane": True,
+    }
+    assert [section.name for section in config.loss] == ["ce", "sao"]
+    assert config.loss[1].options == {"temperature": 0.07}
+    assert config.dataset.options == {"seed": 0, "spread": 0.3}
+
+
+def test_unknown_components_and_options_name_their_place() -> None:
+    with pytest.raises(UserError, match=r"unknown readout 'ad' .*in --set readout\.name=ad"):
+        assembly.assemble(layers.compose(sets=["readout.name=ad"]))
+    with pytest.raises(UserError, match=r"loss\.0\.temperatur: unknown key"):
+        assembly.assemble(layers.compose(options={"loss": [{"name": "sao", "temperatur": 1.0}]}))
+
+
+def test_objective_is_the_weighted_sum() -> None:
+    class Term(nn.Module):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.value = nn.Parameter(torch.tensor(value))
+
+        def forward(self, output: ModelOutput, target: torch.Tensor) -> torch.Tensor:
+            return self.value * output.logits.sum()
+
+    objective = Objective(["a", "b"], [Term(2.0), Term(3.0)], [1.0, -0.5])
+    total, terms = objective(ModelOutput(torch.ones(2, 2)), torch.zeros(2))
+    assert total.item() == 4 * (2 - 1.5)
+    assert {name: value.item() for name, value in terms.items()} == {"a": 8.0, "b": 12.0}
+    total.backward()
+    assert [term.value.grad.item() for term in objective.terms] == [4.0, -2.0]
+
+
+# The model's input ------------------------------------------------------------------------------------
+
+
+def test_static_and_repeated_inputs_are_the_same(small: Small) -> None:
+    model = small().model.eval()
+    audio, visual = torch.randn(3, 1, 8, 8), torch.randn(3, 2, 8, 8)
+    repeated = [x.unsqueeze(1).repeat(1, 2, 1, 1, 1) for x in (audio, visual)]
+    assert torch.equal(model(audio, visual).logits, model(*repeated).logits)
+
+
+@pytest.mark.parametrize(
+    ("audio", "visual", "says"),
+    [
+        ((3, 2, 8, 8), (3, 2, 8, 8), r"audio has shape \[3, 2, 8, 8\], this model takes \[B, 1, 8, 8\]"),
+        ((3, 1, 8, 9), (3, 2, 8, 8), "audio has shape"),
+        ((3, 1, 8, 8), (3, 2, 16, 16), "visual has shape"),
+        ((1, 8, 8), (3, 2, 8, 8), "audio has shape"),
+        ((1, 1, 2, 1, 8, 8), (3, 2, 8, 8), "audio has shape"),
+        ((3, 5, 1, 8, 8), (3, 2, 8, 8), r"set model\.steps = 5"),
+        ((3, 1, 8, 8), (4, 2, 8, 8), r"different batch sizes: \[3, 4\]"),
+        (None, (3, 2, 8, 8), "'cmrl' needs audio"),
+        ((3, 1, 8, 8), None, "'cmrl' needs visual"),
+    ],
+)
+def test_wrong_inputs_are_named(
+    small: Small, audio: tuple[int, ...] | None, visual: tuple[int, ...] | None, says: str
+) -> None:
+    x, y = (None if shape is None else torch.randn(shape) for shape in (audio, visual))
+    with pytest.raises(UserError, match=says):
+        small().model(x, y)
+
+
+def test_no_state_is_left_between_calls(small: Small) -> None:
+    model = small(fusion={"name": "cmrl", "projection_threshold": 0.05}).model.eval()
+    generator = torch.Generator().manual_seed(0)
+    audio, visual = (torch.randn(3, c, 8, 8, generator=generator) for c in (1, 2))
+    first = model(audio, visual).logits
+    model(audio * 3, visual - 1)
+    assert torch.equal(model(audio, visual).logits, first)
+
+
+def test_gradients_reach_every_parameter(small: Small) -> None:
+    thresholds = {"attention_threshold": 0.2, "projection_threshold": 0.01}
+    parts = small(fusion={"name": "cmrl", **thresholds}, neuron={"threshold": 0.2})
+    inputs = operations.random_inputs(parts.model, torch.device("cpu"), batch=6)
+    loss, _ = parts.loss(parts.model(**inputs), torch.arange(6) % 3)
+    loss.backward()
+    for name, parameter in parts.model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+    assert parts.model.fusion.audio_from_visual.project.linear.weight.grad.abs().sum() > 0
+
+
+# What it costs ----------------------------------------------------------------------------------------
+
+LATE = {"fusion": {"name": "late"}, "backbone": {"mlp_ratio": 2.0}}
+
+
+def test_parameters_of_a_small_late_model_by_hand(small: Small) -> None:
+    def layer(inputs: int, outputs: int, kernel: int, bias: bool) -> int:
+        return outputs * inputs * kernel + (outputs if bias else 0) + 2 * outputs
+
+    def backbone(channels: int) -> int:
+        splitting = layer(channels, 4, 9, False) + layer(4, 8, 9, False) + layer(8, 8, 9, False)
+        return splitting + layer(8, 16, 1, True) + layer(16, 8, 1, True)
+
+    expected = backbone(1) + backbone(2) + (8 * 3 + 3)
+    assert operations.count_parameters(small(**LATE).model) == expected
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_operations_of_a_small_late_model_by_hand(small: Small, steps: int) -> None:
+    model = small(**LATE, sets=[f"model.steps={steps}"]).model
+
+    def backbone(channels: int) -> int:
+        # 8 x 8 pixels, then 4 x 4, then 2 x 2 = 4 tokens; the image is the same at each step, its convolution too.
+        return 64 * 9 * channels * 4 + steps * (16 * 9 * 4 * 8 + 4 * 9 * 8 * 8 + 4 * (8 * 16 + 16 * 8))
+
+    expected = backbone(1) + backbone(2) + steps * 8 * 3
+    for batch in (1, 4):
+        inputs = operations.random_inputs(model, torch.device("cpu"), batch=batch)
+        found, output = operations.measure(model, inputs)
+        assert found.operations == expected
+        assert found.tokens == {"audio": 4, "visual": 4}
+        assert found.parameters == operations.count_parameters(model)
+        assert output.logits.shape == (batch, 3)
+
+
+def test_attention_counts_its_matrix_products(small: Small) -> None:
+    def count(fusion: dict[str, Any]) -> int:
+        model = small(fusion=fusion).model
+        return operations.measure(model, operations.random_inputs(model, torch.device("cpu")))[0].operations
+
+    # Four tokens, eight channels, two steps: q, k, v and projection, and two products over 4 x 4 tokens.
+    one_way = 2 * (4 * 4 * 8 * 8 + 2 * 4 * 4 * 8)
+    spatial = {"name": "cmrl", "attention": "spatial", "align": False}
+    assert count(spatial) - count({"name": "late"}) == 2 * one_way
+
+
+def test_measuring_leaves_the_model_as_it_was(small: Small) -> None:
+    model = small().model
+    for training in (True, False):
+        model.train(training)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        operations.measure(model, operations.random_inputs(model, torch.device("cpu")))
+        assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+        assert model.training is training
+        assert not any(module._forward_hooks for module in model.modules())
+    with pytest.raises(UserError):
+        operations.measure(model, {"audio": torch.randn(2, 1, 8, 8)})
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_firing_rates_count_spikes(small: Small) -> None:
+    model = small(**LATE).model
+    inputs = operations.random_inputs(model, torch.device("cpu"), batch=4)
+    expected: dict[str, list[torch.Tensor]] = {}
+    for name, module in model.named_modules():
+        if name.endswith("neuron"):
+            module.register_forward_hook(
+                lambda _module, _args, out, name=name: expected.setdefault(name, []).append(out)
+            )
+    with torch.no_grad(), operations.FiringRates(model) as firing:
+        model(**inputs)
+        model(**{name: x * 0.5 for name, x in inputs.items()})
+    assert firing.rates.keys() == expected.keys()
+    for name, rate in firing.rates.items():
+        assert rate == pytest.approx(torch.stack(expected[name]).mean().item())
+        assert 0 <= rate <= 1
+    counted = dict(firing.rates)
+    model(**inputs)
+    assert firing.rates == counted
+    assert 0 < max(counted.values()) < 1
+
+
+def test_dead_layers_are_told(small: Small) -> None:
+    model = small(fusion={"name": "cmrl", "attention_threshold": 1e6}).model
+    found, _ = operations.measure(model, operations.random_inputs(model, torch.device("cpu")))
+    dead = {
+        f"fusion.{way}.{kind}.neuron"
+        for way in ("audio_from_visual", "visual_from_audio")
+        for kind in ("spatial", "temporal")
+    }
+    assert dead <= set(found.dead)
+    assert "backbones.audio.patches.stages.0.neuron" not in found.dead
+    assert all(found.firing_rates[name] == 0 for name in found.dead)
+
+
+def test_random_inputs_are_the_same_for_a_seed(small: Small) -> None:
+    model, device = small().model, torch.device("cpu")
+    first, same, other = (operations.random_inputs(model, device, seed=seed) for seed in (0, 0, 1))
+    assert {name: tuple(x.shape) for name, x in first.items()} == {"audio": (2, 1, 8, 8), "visual": (2, 2, 8, 8)}
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not torch.equal(first["audio"], other["audio"])

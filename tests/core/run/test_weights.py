@@ -1,0 +1,254 @@
+"""Files that are whole or not there, and weights and training state that come back to the bit."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from scmrl_plugins.core.run import weights
+from scmrl_plugins.core.run.weights import TrainingState
+from scmrl_plugins.core.system import files
+from scmrl_plugins.registry import UserError
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# Files ------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.txt"
+    files.write_text(path, "one")
+    files.write_text(path, "zwölf")
+    assert path.read_text(encoding="utf-8") == "zwölf"
+    assert leftovers(path.parent) == ["a.txt"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_the_old_file_stays_until_the_new_one_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+    with files.replacing(path) as temporary:
+        temporary.write_text("half")
+        assert path.read_text() == "old"
+        assert temporary.parent == path.parent
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+
+    def fail() -> None:
+        with files.replacing(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert path.read_text() == "old"
+    assert leftovers(tmp_path) == ["a.txt"]
+
+
+def test_an_error_leaves_no_new_file(tmp_path: Path) -> None:
+    def fail() -> None:
+        with files.replacing(tmp_path / "a.txt"):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert leftovers(tmp_path) == []
+
+
+def test_a_text_that_cannot_be_encoded_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        files.write_text(path, "\ud800")
+    assert path.read_text() == "old"
+    assert leftovers(tmp_path) == ["a.txt"]
+
+
+def test_of_several_writers_one_wins(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    texts = [str(i) * 100_000 for i in range(8)]
+    threads = [threading.Thread(target=files.write_text, args=(path, text)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_text() in texts
+    assert leftovers(tmp_path) == ["a.txt"]
+
+
+# Checkpoints ------------------------------------------------------------------------------------------
+
+
+def network(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv1d(3, 4, 1), nn.BatchNorm1d(4), nn.Linear(5, 2))
+
+
+def trained(steps: int = 3) -> tuple[nn.Module, torch.optim.Optimizer]:
+    module = network(0)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.1, weight_decay=0.01)
+    work(module, optimizer, steps)
+    return module, optimizer
+
+
+def work(module: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    generator = torch.Generator().manual_seed(7)
+    for _ in range(steps):
+        module(torch.randn(6, 3, 5, generator=generator)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_weights_come_back_to_the_bit(tmp_path: Path) -> None:
+    module, _ = trained()
+    other = network(1)
+    assert not same(module, other)
+    weights.save_weights(tmp_path / "m.safetensors", module, {"epoch": "3"})
+    weights.load_weights(tmp_path / "m.safetensors", other)
+    assert same(module, other)
+    assert leftovers(tmp_path) == ["m.safetensors"]
+
+
+def test_training_goes_on_to_the_bit(tmp_path: Path) -> None:
+    path = tmp_path / "e.safetensors"
+    module, optimizer = trained()
+    state = TrainingState(epoch=3, best_epoch=2, best_accuracy=0.1 + 0.2, best_loss=1 / 3)
+    weights.save_training(path, module, optimizer, state)
+
+    other = network(1)
+    resumed = torch.optim.AdamW(other.parameters(), lr=0.1, weight_decay=0.01)
+    assert weights.load_training(path, other, resumed) == state
+    assert same(module, other)
+    for ours, theirs in zip(optimizer.state.values(), resumed.state.values(), strict=True):
+        assert ours.keys() == theirs.keys() == {"step", "exp_avg", "exp_avg_sq"}
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    work(module, optimizer, 2)
+    work(other, resumed, 2)
+    assert same(module, other)
+
+
+def test_the_first_state_survives(tmp_path: Path) -> None:
+    module = network(0)
+    optimizer = torch.optim.AdamW(module.parameters())
+    weights.save_training(tmp_path / "e.safetensors", module, optimizer, TrainingState())
+    state = weights.load_training(tmp_path / "e.safetensors", module, optimizer)
+    assert state == TrainingState()
+    assert state.best_loss == float("inf")
+
+
+def test_loading_keeps_the_learning_rate_of_the_recipe(tmp_path: Path) -> None:
+    module, optimizer = trained()
+    weights.save_training(tmp_path / "e.safetensors", module, optimizer, TrainingState(1))
+    other = torch.optim.AdamW(module.parameters(), lr=0.5)
+    weights.load_training(tmp_path / "e.safetensors", module, other)
+    assert other.param_groups[0]["lr"] == 0.5
+
+
+def test_damaged_files_are_refused_and_change_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "e.safetensors"
+    module, optimizer = trained()
+    weights.save_training(path, module, optimizer, TrainingState(1))
+    whole = path.read_bytes()
+    broken = {
+        "truncated": whole[: len(whole) // 2],
+        "header only": whole[:20],
+        "empty": b"",
+        "text": b"not a checkpoint at all, but long enough to have a header",
+        "overlong header": b"\xff" * 64,
+        "pickle": b"\x80\x04}\x94.",
+    }
+    other = network(1)
+    kept = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    resumed = torch.optim.AdamW(other.parameters())
+    for name, content in broken.items():
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="damaged or not a safetensors file"):
+            weights.load_training(path, other, resumed)
+        with pytest.raises(UserError, match="damaged or not a safetensors file"):
+            weights.load_weights(path, other)
+        assert all(torch.equal(kept[key], tensor) for key, tensor in other.state_dict().items()), name
+    with pytest.raises(UserError, match="no such file"):
+        weights.load_weights(tmp_path / "nowhere.safetensors", other)
+    with pytest.raises(UserError, match="damaged or not"):
+        weights.load_weights(tmp_path, other)
+
+
+def test_files_of_another_model_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    module, optimizer = trained()
+    weights.save_weights(path, module)
+    with pytest.raises(UserError, match=r"another model \(they differ at '0\.bias'\)"):
+        weights.load_weights(
+            path, nn.Sequential(nn.Conv1d(3, 4, 1, bias=False), nn.BatchNorm1d(4), nn.Linear(5, 2))
+        )
+    with pytest.raises(UserError, match=r"another model \(they differ at '2\."):
+        weights.load_weights(path, nn.Sequential(nn.Conv1d(3, 4, 1), nn.BatchNorm1d(4), nn.Linear(5, 3)))
+    with pytest.raises(UserError, match="not a checkpoint of a training run"):
+        weights.load_training(path, module, optimizer)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"state": "{", "optimizer": "{}"},
+        {"state": '{"epochs": 3}', "optimizer": "{}"},
+        {"state": "[1]", "optimizer": "{}"},
+        {"state": "{}", "optimizer": "[1]"},
+        {"state": "{}", "optimizer": '{"x.step": 1}'},
+        {"state": "{}"},
+    ],
+)
+def test_foreign_metadata_is_refused(tmp_path: Path, metadata: dict[str, str]) -> None:
+    module, optimizer = trained()
+    tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+    save_file(tensors, tmp_path / "e.safetensors", metadata=metadata)
+    with pytest.raises(UserError, match="not a checkpoint of a training run"):
+        weights.load_training(tmp_path / "e.safetensors", module, optimizer)
+
+
+def test_state_of_another_optimiser_is_refused(tmp_path: Path) -> None:
+    """A run whose ``train.optimizer`` was changed must not go on with the moments of the old one."""
+    module = network(0)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+    work(module, optimizer, 2)
+    weights.save_training(tmp_path / "e.safetensors", module, optimizer, TrainingState(1))
+    with pytest.raises(UserError, match=r"the state of SGD, and train\.optimizer asks for AdamW"):
+        weights.load_training(tmp_path / "e.safetensors", module, torch.optim.AdamW(module.parameters()))
+
+
+def test_the_old_checkpoint_stays_when_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.safetensors"
+    module, _ = trained()
+    weights.save_weights(path, module)
+    before = path.read_bytes()
+
+    def full(tensors: object, temporary: Path, metadata: object) -> None:
+        Path(temporary).write_bytes(b"half a checkpoint")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(weights, "save_file", full)
+    with pytest.raises(
+        UserError, match=r"m\.safetensors: cannot be saved \(No space left on device\); free space"
+    ):
+        weights.save_weights(path, network(1))
+    assert path.read_bytes() == before
+    assert leftovers(tmp_path) == ["m.safetensors"]

@@ -1,0 +1,161 @@
+"""What a recipe may ask for: accumulated batches, scaled rates, frozen modalities, averages, patience."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from scmrl_plugins.core.evaluation.evaluate import Evaluation
+from scmrl_plugins.core.model.assembly import Assembly
+from scmrl_plugins.core.run.directory import Run, create_run
+from scmrl_plugins.core.system.progress import Progress
+from scmrl_plugins.core.training import loop
+from scmrl_plugins.core.training.loop import Training
+from scmrl_plugins.registry import UserError
+
+Small = Callable[..., Assembly]
+LATE = {"name": "late"}
+
+
+def trainer(parts: Assembly) -> Training:
+    return Training(parts, torch.device("cpu"), Progress(Console(file=io.StringIO())))
+
+
+def fit(parts: Assembly, path: Path) -> tuple[Run, Training]:
+    fitted = trainer(parts)
+    run = create_run(path, parts)
+    fitted.fit(run)
+    return run, fitted
+
+
+def weights(parts: Assembly) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    return {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+
+
+def test_accumulated_batches_are_one_large_one(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = []
+    for name, size, count in (("one", 24, 1), ("three", 8, 3)):
+        sets = ["train.epochs=1", f"train.batch_size={size}", f"train.accumulate={count}", "train.optimizer=sgd"]
+        parts = small(sets=sets, loss=[{"name": "ce"}], fusion=LATE)
+        parts.model.eval()  # batch norm would see other batches
+        monkeypatch.setattr(parts.model, "train", lambda mode=True, model=parts.model: model)
+        steps: list[int] = []
+        original = Training._step
+
+        def counted(self: Training, batches: Any, original: Any = original, steps: list[int] = steps) -> str:
+            steps.append(len(batches))
+            return original(self, batches)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Training, "_step", counted)
+            run, _ = fit(parts, tmp_path / name)
+        assert steps == [count, count]
+        ends.append((weights(parts), run.metrics()[0]))
+    for name, tensor in ends[0][0].items():
+        torch.testing.assert_close(ends[1][0][name], tensor, rtol=1e-4, atol=1e-6)
+    assert ends[1][1]["train_loss"] == pytest.approx(ends[0][1]["train_loss"], rel=1e-4)
+    assert ends[1][1]["train_accuracy"] == ends[0][1]["train_accuracy"]
+
+
+def test_a_frozen_modality_keeps_weights_and_statistics(small: Small, tmp_path: Path) -> None:
+    parts = small(sets=["train.epochs=1", 'train.freeze=["audio"]'], fusion=LATE)
+    before = weights(parts)
+    fit(parts, tmp_path / "run")
+    moved = changed(before, weights(parts))
+    assert not [name for name in moved if name.startswith(("backbones.audio", "encoders.audio"))]
+    assert any(name.startswith("backbones.visual") and name.endswith("running_mean") for name in moved)
+    assert any(name.startswith("backbones.visual") and name.endswith("weight") for name in moved)
+
+
+def test_a_modality_that_is_not_there_cannot_be_frozen(small: Small) -> None:
+    with pytest.raises(UserError, match=r"train\.freeze: the fusion does not use audio"):
+        trainer(small(sets=['train.freeze=["audio"]'], fusion={"name": "visual"}))
+
+
+def test_rates_are_scaled_by_part_whatever_the_schedule(small: Small, tmp_path: Path) -> None:
+    scales = {"backbones.audio": 0.0, "backbones": 0.5}
+    parts = small(sets=["train.epochs=2"], train={"lr_scale": scales}, fusion=LATE)
+    before = weights(parts)
+    _, fitted = fit(parts, tmp_path / "run")
+    moved = changed(before, dict(parts.model.named_parameters()))
+    assert not [name for name in moved if name.startswith("backbones.audio")]
+    assert any(name.startswith("backbones.visual") for name in moved)
+    names = {id(parameter): name for name, parameter in parts.model.named_parameters()}
+    seen = 0
+    for group in fitted.optimizer.param_groups:
+        whole = {group["lr"] / group["lr_scale"]} if group["lr_scale"] else set()
+        assert all(rate == pytest.approx(0.01 + 1e-5 / 2, rel=1e-3) for rate in whole)  # half the cosine is over
+        for parameter in group["params"]:
+            seen += 1
+            name = names[id(parameter)]
+            expected = 0.0 if name.startswith("backbones.audio") else 0.5 if name.startswith("backbones") else 1.0
+            assert group["lr_scale"] == expected
+            assert bool(group["weight_decay"]) == (parameter.ndim > 1)
+    assert seen == sum(parameter.requires_grad for parameter in parts.model.parameters())
+
+
+def test_a_part_that_is_not_there_is_named(small: Small) -> None:
+    with pytest.raises(UserError, match=r"has no part 'backbone\.audio' \(did you mean 'backbones\.audio'"):
+        trainer(small(train={"lr_scale": {"backbone.audio": 0.1}}))
+
+
+def test_the_average_is_what_is_judged_and_kept(small: Small, tmp_path: Path) -> None:
+    parts = small(sets=["train.epochs=1", "train.ema=0.5"], fusion=LATE)
+    start = weights(parts)
+    averages: list[dict[str, Tensor]] = []
+    expected = {name: tensor.clone() for name, tensor in start.items()}
+    fitted = trainer(parts)
+    original = fitted._step
+
+    def watched(batches: Any) -> str:
+        found = original(batches)
+        for name, tensor in parts.model.state_dict().items():
+            expected[name] = (
+                torch.lerp(expected[name], tensor, 0.5) if tensor.is_floating_point() else tensor.clone()
+            )
+        averages.append(expected)
+        return found
+
+    fitted._step = watched  # type: ignore[method-assign]
+    run = create_run(tmp_path / "run", parts)
+    fitted.fit(run)
+    assert len(averages) == 3
+    kept = run.load_model().state_dict()
+    for name, tensor in kept.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-5, atol=1e-7)
+    assert changed(start, kept)
+
+
+@pytest.mark.parametrize(("figures", "ends"), [([0.5, 0.4, 0.6, 0.5, 0.5, 0.9], 5), ([0.9, 0.1, 0.1, 1.0], 3)])
+def test_patience_ends_a_run(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures: list[float], ends: int
+) -> None:
+    told = iter(figures)
+    original = loop.Training._evaluate
+
+    def scripted(self: Training, model: Any, split: Any, name: str) -> Evaluation:
+        result = original(self, model, split, name)
+        if "/" in name:
+            result.accuracy = next(told)
+        return result
+
+    monkeypatch.setattr(loop.Training, "_evaluate", scripted)
+    run, fitted = fit(small(sets=["train.epochs=6", "train.patience=2"], fusion=LATE), tmp_path / "run")
+    assert [line["epoch"] for line in run.metrics() if "epoch" in line] == list(range(1, ends + 1))
+    assert fitted.state.best_epoch == ends - 2
+    fit_again = trainer(run.assemble())
+    fit_again.fit(run)
+    assert [line["epoch"] for line in run.metrics() if "epoch" in line] == list(range(1, ends + 1))

@@ -1,0 +1,306 @@
+"""What can happen to a run: kills, signals, a full disk, damage, another process. What was saved is never lost."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from scmrl_plugins.core.model.assembly import Assembly
+from scmrl_plugins.core.run.directory import Run, create_run
+from scmrl_plugins.core.system.interrupts import Interrupts
+from scmrl_plugins.core.system.progress import Progress
+from scmrl_plugins.core.training import loop
+from scmrl_plugins.registry import UserError
+
+Small = Callable[..., Assembly]
+SETS = [
+    "train.epochs=3",
+    "train.batch_size=4",
+    "train.checkpoint_steps=2",
+    "train.log_steps=3",
+    "encoder.name=rate",
+    "data.mixup=0.4",
+]
+"""An encoder and pairs that are drawn at random, so that a draw that was lost would show."""
+KILLS = int(os.environ.get("SCMRL_KILLS", "6"))
+
+
+def fit(run: Run, parts: Assembly | None = None) -> str:
+    """Train as the command does; what was said on the way."""
+    console = Console(file=io.StringIO(), width=500)
+    with Progress(console) as progress:
+        loop.train(run, parts or run.assemble(), torch.device("cpu"), progress)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def lines(run: Run) -> list[dict[str, Any]]:
+    """The metrics, without what a clock decides."""
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in run.metrics()]
+
+
+def epochs(run: Run) -> list[dict[str, Any]]:
+    return [line for line in lines(run) if "epoch" in line]
+
+
+def assert_same_run(one: Run, other: Run) -> None:
+    """To the bit in its weights, moments and metrics, and with nothing left over."""
+    assert one.weights_file.read_bytes() == other.weights_file.read_bytes()
+    ends = [load_file(run.checkpoints()[-1]) for run in (one, other)]
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    assert lines(one) == lines(other)
+    assert sorted(path.name for path in one.path.rglob("*")) == sorted(path.name for path in other.path.rglob("*"))
+
+
+@pytest.fixture(scope="module")
+def whole(forked: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, float]:
+    """The run that nothing stopped, and how long it took."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    forked(run=path.with_name("warm"), sets=SETS)  # stores the features
+    done = forked(run=path, sets=SETS)
+    assert done["code"] == 0, done
+    return Run(path), done["seconds"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+def test_kills_lose_nothing(
+    forked: Callable[..., dict[str, Any]], whole: tuple[Run, float], tmp_path: Path
+) -> None:
+    undisturbed, seconds = whole
+    rng = random.Random(0)
+    path, kills, done = tmp_path / "run", 0, {"code": -1}
+    while kills < KILLS:
+        slow = 0.05 if rng.random() < 0.6 else 0.0
+        done = forked(run=path, sets=SETS, kill_after=rng.uniform(0.05, 0.7 * seconds), slow_saves=slow)
+        assert done["code"] in (0, -9), done
+        if done["code"] == 0:  # through before the kill: the rest of the kills go to another run
+            assert_same_run(Run(path), undisturbed)
+            path = tmp_path / f"run{kills}"
+        else:
+            kills += 1
+            if path.exists() and not (path / "config.toml").exists():
+                path = tmp_path / f"run{kills}"  # killed before it was a run: there is nothing to go on with
+    if not (path / "config.toml").exists():
+        path = tmp_path / "last"
+    assert forked(run=path, sets=SETS)["code"] == 0
+    assert_same_run(Run(path), undisturbed)
+    assert [line["epoch"] for line in epochs(Run(path))] == [1, 2, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_finishes_the_step_and_saves(
+    forked: Callable[..., dict[str, Any]], whole: tuple[Run, float], tmp_path: Path, number: str
+) -> None:
+    undisturbed, seconds = whole
+    path = tmp_path / "run"
+    sets = [*SETS, "train.checkpoint_steps=1000"]
+    after = 0.5 * seconds
+    for _ in range(20):
+        done = forked(run=path, sets=sets, kill_after=after, signal=number)
+        if (path / "checkpoints").exists() and Run(path).checkpoints():
+            break
+        path, after = tmp_path / f"run{after}", after * 1.1
+    assert done["code"] in (130, 0), done
+    assert forked(run=path)["code"] == 0
+    final = Run(path)
+    assert final.weights_file.read_bytes() == undisturbed.weights_file.read_bytes()
+    assert epochs(final) == epochs(undisturbed)
+
+
+def test_a_second_signal_stops_at_once() -> None:
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), 2)
+        assert interrupts.asked
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), 15)
+
+
+def test_handlers_come_back() -> None:
+    import signal
+
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with Interrupts():
+        assert signal.getsignal(signal.SIGINT) != before[0]
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+RECIPE = [
+    "train.batch_size=2",
+    "train.accumulate=2",
+    "train.ema=0.9",
+    'train.freeze=["audio"]',
+    "train.patience=9",
+]
+
+
+@pytest.mark.parametrize(("stop", "recipe"), [(5, RECIPE), (12, []), (13, [])])
+def test_a_run_stopped_after_any_step_is_the_same_run(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, recipe: list[str]
+) -> None:
+    sets = [*SETS, *recipe]
+    undisturbed = create_run(tmp_path / "whole", small(sets=sets))
+    fit(undisturbed)
+    run = create_run(tmp_path / "run", small(sets=sets))
+    original, steps = loop.Training._step, []
+
+    def stopping(trainer: Any, batches: Any) -> str:
+        found = original(trainer, batches)
+        steps.append(trainer.state.step)
+        if len(steps) == stop:
+            signal_now()
+        return found
+
+    def signal_now() -> None:
+        os.kill(os.getpid(), 2)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Training, "_step", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            fit(run)
+    epoch, step = (stop - 1) // 12, (stop - 1) % 12 + 1
+    assert run.checkpoints()[-1] == run.checkpoint_file(epoch, step)
+    assert len(steps) == stop
+    said = fit(run)
+    assert f"going on after epoch {epoch}, step {step} of 3 epochs" in said
+    assert_same_run(run, undisturbed)
+
+
+def test_two_processes_do_not_train_one_run(small: Small, tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", small(sets=["train.epochs=1"]))
+    with run.locked(), pytest.raises(UserError, match=r"another process trains this run; wait for it or stop it"):
+        fit(run)
+    fit(run)
+
+
+@pytest.fixture
+def trained(small: Small, tmp_path: Path) -> Run:
+    run = create_run(tmp_path / "run", small(sets=["train.epochs=2"]))
+    fit(run)
+    return run
+
+
+def flip(path: Path, place: float = 0.5) -> None:
+    data = bytearray(path.read_bytes())
+    data[int(place * (len(data) - 1))] ^= 0x80  # no text any more, where it was one
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("place", [0.0, 0.01, 0.2, 0.5, 0.99, 1.0])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained: Run, tmp_path: Path, place: float) -> None:
+    weights, before = trained.weights_file.read_bytes(), epochs(trained)
+    flip(trained.checkpoint_file(2), place)
+    said = fit(trained)
+    assert f"warning: {trained.checkpoint_file(2)}: damaged" in said
+    assert "going on after epoch 1 of 2 epochs" in said
+    assert trained.weights_file.read_bytes() == weights
+    assert epochs(trained) == before
+
+
+def test_where_no_checkpoint_is_whole_that_is_said(trained: Run) -> None:
+    for path in trained.checkpoints():
+        flip(path)
+    weights = trained.weights_file.read_bytes()
+    with pytest.raises(UserError, match="no checkpoint before it is whole: train again with -c") as caught:
+        fit(trained)
+    assert "\n" not in str(caught.value)
+    assert trained.weights_file.read_bytes() == weights
+
+
+@pytest.mark.parametrize("name", ["config.toml", "metrics.jsonl", "model.safetensors", "environment.json"])
+def test_a_damaged_byte_is_one_line_that_names_the_file(trained: Run, name: str) -> None:
+    flip(trained.path / name)
+    others = {path: path.read_bytes() for path in trained.path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError) as caught:
+        fit(trained)
+    assert "\n" not in str(caught.value)
+    assert str(trained.path) in str(caught.value)
+    kept = [path for path, data in others.items() if path.suffix == ".safetensors" and path.read_bytes() != data]
+    assert not kept
+
+
+def test_half_a_line_of_metrics_is_no_line(trained: Run) -> None:
+    before = trained.metrics()
+    with trained.metrics_file.open("a") as file:
+        file.write('{"epoch": 3, "train_l')
+    assert trained.metrics() == before
+    fit(trained)
+    assert trained.metrics() == before
+    assert trained.metrics_file.read_text().endswith("}\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+def test_a_full_disk_keeps_what_was_saved(forked: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    assert forked(run=path, sets=[*SETS, "train.epochs=1"])["code"] == 0
+    config = path / "config.toml"
+    config.write_text(config.read_text().replace("epochs = 1\n", "epochs = 3\n"))
+    before = Run(path).checkpoints()[-1].read_bytes()
+    size = Run(path).checkpoints()[-1].stat().st_size
+    done = forked(run=path, largest_file=size // 2)
+    assert done["code"] == 2
+    last = done["error"].strip().splitlines()[-1]
+    assert all(words in last for words in ("cannot be saved (", "File too large", "; free space")), last
+    assert Run(path).checkpoints()[-1].read_bytes() == before
+    assert not [left for left in path.rglob(".*") if left.name != ".lock"]
+    assert forked(run=path)["code"] == 0
+    assert [line["epoch"] for line in epochs(Run(path))] == [1, 2, 3]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_that_cannot_be_written_is_one_line(trained: Run) -> None:
+    trained.path.chmod(0o500)
+    with pytest.raises(UserError, match="cannot be written"):
+        fit(trained)
+
+
+# A step that comes to nothing ------------------------------------------------------------------------
+
+
+class Poison:
+    """Makes the inputs of one step, counted from 1, infinite."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
+        original, self.count = loop.Training._step, 0
+
+        def poisoned(trainer: Any, batches: Any) -> str:
+            self.count += 1
+            if self.count in steps:
+                batches[0]["audio"] = batches[0]["audio"] * float("nan")
+            return original(trainer, batches)
+
+        monkeypatch.setattr(loop.Training, "_step", poisoned)
+
+
+def all_finite(run: Run) -> bool:
+    return all(t.isfinite().all() for t in load_file(run.checkpoints()[-1]).values() if t.is_floating_point())
+
+
+@pytest.mark.parametrize("policy", ["skip", "rollback"])
+def test_a_step_that_comes_to_nothing_is_left_out(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    sets = ["train.epochs=2", "train.batch_size=16", f"train.on_nan={policy}", "neuron.name=ternary"]
+    Poison(monkeypatch, 2)
+    run = create_run(tmp_path / "run", small(sets=sets, loss=[{"name": "ce"}], fusion={"name": "late"}))
+    said = fit(run)
+    assert "in epoch 1, step 2 (samples train-" in said
+    assert all_finite(run)
+    assert [line.get("lost_steps") for line in epochs(run)] == [1, None]
+
+
+def test_a_run_of_nothing_stops(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Poison(monkeypatch, *range(1, 100))
+    sets = ["train.epochs=2", "train.batch_size=4", "train.on_nan=skip"]
+    run = create_run(tmp_path / "run", small(sets=sets))
+    with pytest.raises(UserError, match="in epoch 1, step 10"):
+        fit(run)

@@ -1,0 +1,125 @@
+"""What follows a run beside its metrics: TensorBoard's files, read back, and trackers that are not here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from scmrl_plugins.core.config.sections import TrainConfig
+from scmrl_plugins.core.model.assembly import Assembly
+from scmrl_plugins.core.run.directory import Run, create_run
+from scmrl_plugins.core.system.progress import Progress
+from scmrl_plugins.core.training import trackers
+from scmrl_plugins.core.training.loop import Training
+from scmrl_plugins.registry import UserError
+
+Small = Callable[..., Assembly]
+CPU = torch.device("cpu")
+
+
+def fit(run: Run, parts: Assembly) -> None:
+    Training(parts, CPU, Progress.silent()).fit(run)
+
+
+def scalars(run: Run) -> dict[str, list[tuple[int, float]]]:
+    """Step and value of every number that TensorBoard shows."""
+    read = EventAccumulator(str(run.path / "tensorboard"))
+    read.Reload()
+    return {tag: [(event.step, event.value) for event in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+
+
+def test_tensorboard_has_the_metrics_by_default(small: Small, tmp_path: Path) -> None:
+    assert TrainConfig().trackers == ("tensorboard",)
+    parts = small(sets=['train.trackers=["tensorboard"]', "train.epochs=2", "train.log_steps=2"])
+    run = create_run(tmp_path / "run", parts)
+    fit(run, parts)
+    shown, lines = scalars(run), run.metrics()
+    epochs = [line for line in lines if "epoch" in line]
+    steps = [line for line in lines if "of_epoch" in line]
+    assert [step for step, _ in shown["validation_accuracy"]] == [3, 6]
+    assert [value for _, value in shown["train_loss"]] == pytest.approx([line["train_loss"] for line in epochs])
+    assert [value for _, value in shown["terms/sao"]] == pytest.approx([line["terms"]["sao"] for line in epochs])
+    assert shown["gradient_norm"] == [
+        (s, pytest.approx(line["gradient_norm"])) for s, line in zip((2, 5), steps, strict=True)
+    ]
+    assert shown["test_accuracy"] == [(6, pytest.approx(lines[-1]["accuracy"]))]
+
+
+def test_a_run_that_goes_on_shows_each_step_once(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = ['train.trackers=["tensorboard"]', "train.epochs=2", "train.log_steps=1"]
+    run = create_run(tmp_path / "run", small(sets=sets))
+    original, seen = Training._step, []
+
+    def stopping(trainer: Any, batches: Any) -> str:
+        seen.append(1)
+        if len(seen) == 5:
+            raise OSError("the machine broke down")
+        return original(trainer, batches)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "_step", stopping)
+        with pytest.raises(OSError, match="broke down"):
+            fit(run, small(sets=sets))
+    fit(run, run.assemble())
+    assert [step for step, _ in scalars(run)["loss"]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_is_not_known_or_not_here_is_told(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"train\.trackers: no tracker 'tensorbord' \(did you mean 'tensorb"):
+        Training(small(sets=['train.trackers=["tensorbord"]']), CPU, Progress.silent())
+    monkeypatch.setattr(trackers, "get_available_trackers", list)
+    with pytest.raises(UserError, match=r"'wandb' is not installed: pip install wandb"):
+        trackers.check(["wandb"])
+
+
+def test_other_trackers_get_the_configuration(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+
+    class Service:
+        requires_logging_directory = False
+        name = "mlflow"
+
+        def __init__(self, title: str) -> None:
+            told.append(title)
+
+        def start(self) -> None: ...
+
+        def store_init_configuration(self, values: dict[str, Any]) -> None:
+            told.append(values)
+
+        def log(self, values: dict[str, float], step: int | None) -> None:
+            told.append((step, values))
+
+        def finish(self) -> None:
+            told.append("finished")
+
+    monkeypatch.setitem(trackers.LOGGER_TYPE_TO_CLASS, "mlflow", Service)
+    monkeypatch.setattr(trackers, "get_available_trackers", lambda: ["mlflow"])
+    parts = small(sets=['train.trackers=["mlflow"]', "train.epochs=1"])
+    run = create_run(tmp_path / "mine", parts)
+    fit(run, parts)
+    assert told[0] == "mine"
+    assert told[1]["fusion/alpha"] == 1.5
+    json.dumps(told[1])
+    assert told[2][0] == 3
+    assert all(isinstance(value, int | float) for value in told[2][1].values())
+    assert told[-1] == "finished"
+
+    def broken(_self: Any) -> None:
+        raise ConnectionError("no server\nanywhere")
+
+    monkeypatch.setattr(Service, "start", broken)
+    with pytest.raises(
+        UserError, match=r"'mlflow' does not start \(no server anywhere\); mend it or leave it out"
+    ):
+        fit(create_run(tmp_path / "other", parts), parts)

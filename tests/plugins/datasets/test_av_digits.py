@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import soundfile
+from digit_files import av
+from PIL import Image
+from pydantic import ValidationError
+
+from scmrl_plugins.core.interfaces import Dataset, Handled, ModelConfig
+from scmrl_plugins.plugins.datasets.av_digits import AVDigits
+from scmrl_plugins.plugins.datasets.media import images
+from scmrl_plugins.plugins.datasets.miniatures.digits import tone
+from scmrl_plugins.plugins.datasets.speech.voices import VARIANTS, VOICES
+from scmrl_plugins.registry import UserError
+
+pytest.importorskip("espeakng_loader")
+ID = re.compile(r"digit-(\d{4})/([\w-]+\+\w+)-r(\d+)-p(\d+)")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> datasets.DatasetDict:
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCMRL_CACHE", str(folder))
+        return av().splits()
+
+
+def test_it_is_a_data_set_of_ten_digits() -> None:
+    digits = av()
+    assert isinstance(digits, Dataset)
+    assert digits.classes == tuple("0123456789")
+    assert digits.channels == {"audio": 1, "visual": 1}
+    assert AVDigits.defaults["model"] == {"steps": 4, "embed_dims": 32, "num_heads": 4, "image_size": 16}
+
+
+def test_rows(built: datasets.DatasetDict) -> None:
+    assert list(built) == ["train", "validation", "test"]
+    assert {name: len(split) for name, split in built.items()} == {"train": 69, "validation": 11, "test": 40}
+    for split in built.values():
+        assert split.features["label"].names == list("0123456789")
+        for row in split:
+            assert ID.fullmatch(row["id"])
+            info = soundfile.info(io.BytesIO(row["audio"]["bytes"]))
+            assert (info.samplerate, info.channels, info.subtype, info.format) == (8000, 1, "PCM_16", "WAV")
+            assert 0.15 < info.duration < 1.5
+            with Image.open(io.BytesIO(row["visual"]["bytes"])) as image:
+                assert (image.size, image.mode, image.format) == ((8, 8), "L", "PNG")
+
+
+def test_the_whole_plan() -> None:
+    _, labels, plan = AVDigits(AVDigits.Config(), ModelConfig(image_size=28))._plan()
+    sizes = {name: len(pairs) for name, pairs in plan.items()}
+    assert sizes["test"] >= 1000
+    members = {name: {index for index, _ in pairs} for name, pairs in plan.items()}
+    assert sum(map(len, members.values())) == 1797
+    assert len(set.union(*members.values())) == 1797
+    assert sizes == {
+        "train": 2 * len(members["train"]),
+        "validation": 2 * len(members["validation"]),
+        "test": 3 * len(members["test"]),
+    }
+    for name, pairs in plan.items():
+        assert len({(index, said.style) for index, said in pairs}) == len(pairs)
+        assert {said.voice for _, said in pairs} <= set(VOICES[name])
+        assert {said.voice.split("+")[1] for _, said in pairs} == set(VARIANTS[name])  # none is idle
+        counts = Counter(labels[index] for index in members[name])
+        assert max(counts.values()) - min(counts.values()) <= 0.1 * max(counts.values())
+
+
+def test_many_pairs_of_few_voices_are_all_different() -> None:
+    _, _, plan = av(pairs=50)._plan()
+    pairs = [(index, said.style) for index, said in plan["validation"]]
+    assert len(pairs) == len(set(pairs)) == 11 * 50
+
+
+def test_images_and_voices_are_disjoint(built: datasets.DatasetDict) -> None:
+    seen: dict[str, dict[str, set[str]]] = {"image": {}, "pixels": {}, "accent": {}, "variant": {}}
+    for name, split in built.items():
+        parts = [ID.fullmatch(identifier).groups() for identifier in split["id"]]  # type: ignore[union-attr]
+        seen["image"][name] = {image for image, *_ in parts}
+        seen["pixels"][name] = {cell["bytes"] for cell in split["visual"]}
+        seen["accent"][name] = {voice.split("+")[0] for _, voice, *_ in parts}
+        seen["variant"][name] = {voice.split("+")[1] for _, voice, *_ in parts}
+    for what, splits in seen.items():
+        assert sum(map(len, splits.values())) == len(set.union(*splits.values())), what
+
+
+def test_image_and_word_are_of_the_label(built: datasets.DatasetDict) -> None:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for split in built.values():
+        for row in split:
+            index = int(ID.fullmatch(row["id"])[1])  # type: ignore[index]
+            assert digits.target[index] == row["label"]
+            np.testing.assert_allclose(
+                images.decode(row["visual"]["bytes"], "x"), digits.images[index] / 16, atol=0.003
+            )
+
+
+def test_the_words_can_be_told_apart(built: datasets.DatasetDict) -> None:
+    """A nearest neighbour of another voice says the same digit far more often than by chance."""
+    digits = av()
+    rows = {name: (digits.transform(split[:])["audio"], np.array(split["label"])) for name, split in built.items()}
+    known, labels = rows["train"]
+    asked, truth = rows["test"]
+    distance = ((asked[:, None] - known[None]) ** 2).sum(axis=(2, 3, 4))
+    assert (labels[distance.argmin(axis=1)] == truth).mean() > 0.5
+
+
+def test_transform(built: datasets.DatasetDict) -> None:
+    rows = built["train"][:5]
+    for size in (28, 32):
+        arrays = av(size).transform(rows)
+        for modality in ("audio", "visual"):
+            assert arrays[modality].shape == (5, 1, size, size)
+            assert arrays[modality].dtype == np.float32
+            assert np.isfinite(arrays[modality]).all()
+        assert arrays["visual"].min() >= 0
+        assert 0.5 < arrays["visual"].max() <= 1
+        assert arrays["audio"].min() >= np.log(1e-7) - 1e-3
+    single = av().transform(built["train"][2:3])
+    np.testing.assert_array_equal(single["audio"][0], av().transform(rows)["audio"][2])
+
+
+@pytest.mark.parametrize("absent", ["audio", "visual"])
+def test_transform_leaves_out_what_is_absent(built: datasets.DatasetDict, absent: str) -> None:
+    rows = dict(built["train"][:3])
+    other = {"audio": "visual", "visual": "audio"}[absent]
+    for value in ([None] * 3, None, []):
+        assert set(av().transform({**rows, absent: value})) == {other}
+    del rows[absent]
+    assert set(av().transform(rows)) == {other}
+
+
+def test_transform_refuses_a_gap_and_resamples(built: datasets.DatasetDict) -> None:
+    rows = built["train"][:3]
+    with pytest.raises(UserError, match="row 1 of the batch has no audio"):
+        av().transform({**rows, "audio": [rows["audio"][0], None, rows["audio"][2]]})
+    with pytest.warns(Handled, match="8000 Hz, resampled to 16000 Hz"):
+        assert av(sample_rate=16000).transform(rows)["audio"].shape == (3, 1, 28, 28)
+    with pytest.raises(UserError, match="neither bytes nor a path"):
+        av().transform({"audio": [{"bytes": None, "path": None}]})
+
+
+def test_it_pickles(built: datasets.DatasetDict) -> None:
+    digits = av()
+    again = pickle.loads(pickle.dumps(digits))
+    rows = built["test"][:2]
+    np.testing.assert_array_equal(again.transform(rows)["audio"], digits.transform(rows)["audio"])
+
+
+def test_a_second_use_reads_the_cache_even_without_espeak(
+    built: datasets.DatasetDict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(built["train"].cache_files[0]["filename"]).parents[2]
+    monkeypatch.setenv("SCMRL_CACHE", str(folder))
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    assert av(n_fft=128, hop=64).splits()["test"]["id"][:] == built["test"]["id"][:]  # the same recordings
+    with pytest.raises(UserError, match=r"scmrl-plugins\[demo\]"):
+        av(seed=1).splits()
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_a_damaged_cache_is_built_again(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = [row["id"] for row in av().splits()["test"]]
+    (arrow,) = cache.glob("av-digits-*/test/*.arrow")
+    arrow.write_bytes(arrow.read_bytes()[:1000])
+    capsys.readouterr()
+    again = av().splits()["test"]
+    assert [row["id"] for row in again] == first
+    assert "damaged" in capsys.readouterr().err
+
+
+SCRIPT = """
+import hashlib, json, sys
+from scmrl_plugins.core.interfaces import ModelConfig
+from scmrl_plugins.plugins.datasets.av_digits import AVDigits
+digits = AVDigits(AVDigits.Config(images=100, pairs=1, test_pairs=2), ModelConfig(image_size=28))
+splits = digits.splits()
+print(json.dumps({
+    name: [split._fingerprint] + [
+        hashlib.sha256(row["audio"]["bytes"] + row["visual"]["bytes"] + row["id"].encode()).hexdigest()
+        for row in split
+    ]
+    for name, split in splits.items()
+}))
+"""
+
+
+def test_two_processes_build_the_same_bits(built: datasets.DatasetDict, tmp_path: Path) -> None:
+    told = []
+    for name in ("one", "two"):
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "SCMRL_CACHE": str(tmp_path / name)}
+        env["PYTHONHASHSEED"] = str(len(told) + 1)
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, check=True, cwd=tmp_path
+        )
+        told.append(json.loads(done.stdout))  # and nothing else on standard output
+    assert told[0] == told[1]
+    here = [
+        hashlib.sha256(row["audio"]["bytes"] + row["visual"]["bytes"] + row["id"].encode()).hexdigest()
+        for row in built["test"]
+    ]
+    assert told[0]["test"][1:] == here
+
+
+def test_the_seed_decides(built: datasets.DatasetDict) -> None:
+    plans = [av(seed=seed)._plan()[2] for seed in (0, 0, 1)]
+    assert plans[0] == plans[1] != plans[2]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"pairs": 0}, {"images": 5000}, {"hop": 300}, {"sample_rate": 8000.0}, {"pears": 2}]
+)
+def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        av(**settings)
+
+
+def test_read_takes_files_that_fit(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), 8000, subtype="PCM_16")
+    Image.fromarray(np.full((8, 8), 51, dtype=np.uint8)).save(tmp_path / "i.png")
+    row = av().read(tmp_path / "a.wav", tmp_path / "i.png")
+    arrays = av().transform({key: [cell] for key, cell in row.items()})
+    assert arrays["audio"].shape == (1, 1, 28, 28)
+    np.testing.assert_allclose(arrays["visual"], 0.2, atol=1e-6)
+    alone = av().read(tmp_path / "a.wav", None)
+    assert alone["visual"] is None
+    assert set(av().transform({key: [cell] for key, cell in alone.items()})) == {"audio"}
+    assert set(av().transform({key: [cell] for key, cell in av().read(None, tmp_path / "i.png").items()})) == {
+        "visual"
+    }
+
+
+def test_read_refuses_or_converts_what_does_not_fit(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(rate=44100), 44100)
+    Image.fromarray(np.full((20, 30), 102, dtype=np.uint8)).save(tmp_path / "i.png")
+    with pytest.raises(UserError) as caught:
+        av().read(tmp_path / "a.wav", None)
+    assert str(caught.value) == (
+        f"{tmp_path}/a.wav: sample rate 44100 Hz, this model expects 8000 Hz; convert it or pass --convert"
+    )
+    with pytest.raises(UserError) as caught:
+        av().read(None, tmp_path / "i.png")
+    assert str(caught.value) == (
+        f"{tmp_path / 'i.png'}: image of 30x20 pixels, this model expects 8x8; resize it or pass --convert"
+    )
+    row = av().read(tmp_path / "a.wav", tmp_path / "i.png", convert=True)
+    info = soundfile.info(io.BytesIO(row["audio"]["bytes"]))
+    assert (info.samplerate, info.frames) == (8000, 800)
+    np.testing.assert_allclose(images.decode(row["visual"]["bytes"], "x"), np.full((8, 8), 0.4), atol=1e-6)
+
+
+def test_read_names_bad_files(tmp_path: Path) -> None:
+    (tmp_path / "bad").write_text("neither sound nor image")
+    for audio, visual in ((tmp_path / "bad", None), (None, tmp_path / "bad"), (tmp_path / "absent", None)):
+        with pytest.raises(UserError) as caught:
+            av().read(audio, visual, convert=True)
+        assert str(caught.value).startswith(f"{audio or visual}: ")

@@ -1,0 +1,252 @@
+"""Fusion blocks: the cross-modal residual, late fusion and the unimodal models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from scmrl_plugins.core.config import layers
+from scmrl_plugins.core.interfaces import ComponentConfig, Context
+from scmrl_plugins.core.model import assembly
+from scmrl_plugins.plugins.fusions.cmrl import CMRL, CrossModalResidual
+from scmrl_plugins.plugins.fusions.late import Late
+from scmrl_plugins.plugins.fusions.unimodal import Audio, Visual
+from scmrl_plugins.registry import UserError, catalogue
+from scmrl_plugins.registry.catalogue import Entry
+
+MakeContext = Callable[..., Context]
+ATTENTIONS = ["spatial", "temporal", "spatiotemporal"]
+
+
+def cmrl(context: Context, **config: Any) -> CMRL:
+    torch.manual_seed(0)
+    return CMRL(CMRL.Config(**config), context)
+
+
+def streams(steps: int = 3, batch: int = 4, tokens: int = 5, other: int | None = None) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    audio = torch.rand(steps, batch, 8, tokens, generator=generator) * 2
+    return audio, torch.rand(steps, batch, 8, other or tokens, generator=generator) * 2
+
+
+@pytest.mark.parametrize("align", [True, False])
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_cmrl_adds_the_residual(make_context: MakeContext, attention: str, align: bool) -> None:
+    config = {"attention": attention, "align": align, "alpha": 0.75, "projection_threshold": 0.003}
+    fusion = cmrl(make_context(0.05), **config).eval()
+    audio, visual = streams()
+    fused = fusion(audio, visual)
+    assert fused.residuals.keys() == {"audio", "visual"}
+    assert torch.equal(fused.audio, audio + 0.75 * fused.residuals["audio"])
+    assert torch.equal(fused.visual, visual + 0.75 * fused.residuals["visual"])
+    for residual in fused.residuals.values():
+        assert residual.shape == audio.shape
+        assert residual.count_nonzero() > 0
+        if align:
+            assert set(residual.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(fused.residuals["audio"], fusion.audio_from_visual(audio, visual))
+    assert torch.equal(fused.residuals["visual"], fusion.visual_from_audio(visual, audio))
+
+
+def test_spatiotemporal_residual_is_the_product_of_the_means(make_context: MakeContext) -> None:
+    torch.manual_seed(0)
+    block = CrossModalResidual(CMRL.Config(align=False), make_context(0.05)).eval()
+    own, other = streams()
+    spatial, temporal = block.spatial(own, other), block.temporal(own, other)
+    out = block(own, other)
+    for t in range(3):
+        for n in range(5):
+            expected = spatial[t].mean(-1) * temporal[..., n].mean(0)
+            torch.testing.assert_close(out[t, ..., n], expected)
+    assert out.count_nonzero() > 0
+
+
+def test_the_two_directions_and_branches_have_their_own_weights(make_context: MakeContext) -> None:
+    fusion = cmrl(make_context())
+    weights = [
+        getattr(block, branch).query.conv.weight
+        for block in (fusion.audio_from_visual, fusion.visual_from_audio)
+        for branch in ("spatial", "temporal")
+    ]
+    assert len({weight.data_ptr() for weight in weights}) == 4
+    assert not any(torch.equal(weights[i], weights[j]) for i in range(4) for j in range(i))
+
+
+def test_alpha_zero_leaves_the_streams(make_context: MakeContext) -> None:
+    audio, visual = streams()
+    fused = cmrl(make_context(0.05), alpha=0.0, projection_threshold=0.003)(audio, visual)
+    assert torch.equal(fused.audio, audio)
+    assert torch.equal(fused.visual, visual)
+    assert fused.residuals["audio"].count_nonzero() > 0
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_gradients_reach_both_modalities(make_context: MakeContext, attention: str) -> None:
+    fusion = cmrl(make_context(0.05), attention=attention)
+    audio, visual = (x.requires_grad_() for x in streams())
+    fused = fusion(audio, visual)
+    weight = torch.randn(fused.residuals["audio"].shape, generator=torch.Generator().manual_seed(9))
+    for residual in fused.residuals.values():
+        grads = torch.autograd.grad((residual * weight).sum(), (audio, visual), retain_graph=True)
+        assert all(grad.isfinite().all() and grad.abs().sum() > 0 for grad in grads)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_samples_may_change_places(make_context: MakeContext, attention: str) -> None:
+    fusion = cmrl(make_context(0.05), attention=attention)
+    audio, visual = streams(batch=5)
+    fusion(audio, visual)
+    fusion.eval()
+    order = torch.tensor([3, 0, 4, 1, 2])
+    fused, permuted = fusion(audio, visual), fusion(audio[:, order], visual[:, order])
+    torch.testing.assert_close(permuted.audio, fused.audio[:, order], atol=0, rtol=0)
+    torch.testing.assert_close(permuted.visual, fused.visual[:, order], atol=0, rtol=0)
+    assert not torch.equal(fused.audio, fused.audio[:, order])
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_any_number_of_steps(make_context: MakeContext, attention: str, steps: int) -> None:
+    fused = cmrl(make_context(), attention=attention)(*streams(steps=steps))
+    assert fused.audio.shape == (steps, 4, 8, 5)
+
+
+def test_spatial_attention_takes_other_numbers_of_tokens(make_context: MakeContext) -> None:
+    audio, visual = streams(tokens=5, other=3)
+    fused = cmrl(make_context(0.05), attention="spatial")(audio, visual)
+    assert fused.audio.shape == audio.shape
+    assert fused.visual.shape == visual.shape
+
+
+@pytest.mark.parametrize("attention", ["temporal", "spatiotemporal"])
+def test_the_others_say_what_to_do(make_context: MakeContext, attention: str) -> None:
+    with pytest.raises(UserError, match=r"set fusion\.attention = 'spatial'"):
+        cmrl(make_context(), attention=attention)(*streams(tokens=5, other=3))
+
+
+def thresholds(module: nn.Module) -> dict[str, float]:
+    return {
+        name: round(float(value), 6) for name, value in module.named_parameters() if name.endswith("threshold")
+    }
+
+
+def test_thresholds_are_those_of_the_attention_and_the_projection_alone(make_context: MakeContext) -> None:
+    plain = thresholds(cmrl(make_context(1.0)))
+    changed = thresholds(cmrl(make_context(1.0), attention_threshold=0.5, projection_threshold=0.25))
+    assert set(plain.values()) == {1.0}
+    assert changed.keys() == plain.keys()
+    differing = {name: value for name, value in changed.items() if value != 1.0}
+    blocks = ("audio_from_visual", "visual_from_audio")
+    assert differing == {
+        **{f"{b}.{branch}.neuron.threshold": 0.5 for b in blocks for branch in ("spatial", "temporal")},
+        **{f"{b}.project.neuron.threshold": 0.25 for b in blocks},
+    }
+
+
+def test_only_the_other_settings_of_the_neuron_are_kept() -> None:
+    config = layers.compose(sets=["neuron.tau=3.0", "neuron.threshold=0.5", "fusion.attention_threshold=0.25"])
+    fusion = assembly.assemble(config).model.fusion
+    changed, plain = fusion.audio_from_visual.spatial.neuron, fusion.audio_from_visual.spatial.query.neuron
+    assert (float(changed.threshold), changed.tau) == (0.25, 3.0)
+    assert (float(plain.threshold), plain.tau) == (0.5, 3.0)
+
+
+def test_a_lower_threshold_wakes_a_dead_attention(make_context: MakeContext) -> None:
+    """The attention's neuron sees a quarter of a count of coincidences, which a threshold of 1 may silence."""
+    audio, visual = (x * (x > 1.8) for x in streams())
+    rates = []
+    for threshold in (30.0, 0.1):
+        fusion = cmrl(make_context(0.05), attention="spatial", align=False, attention_threshold=threshold)
+        rates.append(fusion(audio, visual).residuals["audio"].mean().item())
+    assert rates[0] == 0 < rates[1]
+
+
+def test_default_losses(make_context: MakeContext) -> None:
+    assert cmrl(make_context()).default_losses == ("ce", "sao")
+    assert cmrl(make_context(), align=False).default_losses == ("ce",)
+
+
+@pytest.mark.parametrize(("align", "names"), [(True, ["ce", "sao"]), (False, ["ce"])])
+def test_default_losses_are_taken(align: bool, names: list[str]) -> None:
+    parts = assembly.assemble(layers.compose(options={"fusion": {"name": "cmrl", "align": align}}))
+    assert parts.loss.names == names
+    assert [section.name for section in parts.config.loss] == names
+
+
+class Thresholdless(nn.Identity):
+    """A neuron of a third party that has no threshold to set."""
+
+    class Config(ComponentConfig):
+        pass
+
+    def __init__(self, config: Any, context: Context) -> None:
+        super().__init__()
+
+
+def test_a_threshold_that_the_neuron_has_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = Entry("neuron", "flat", f"{__name__}:Thresholdless", "none", catalogue().plugins[0])
+    monkeypatch.setattr(catalogue(), "entries", [*catalogue().entries, entry])
+    assembly.assemble(layers.compose(options={"neuron": {"name": "flat"}}))
+    options = {"neuron": {"name": "flat"}, "fusion": {"name": "cmrl", "attention_threshold": 0.5}}
+    with pytest.raises(UserError, match=r"neuron 'flat' has no 'threshold'"):
+        assembly.assemble(layers.compose(options=options))
+
+
+def test_late_changes_nothing(make_context: MakeContext) -> None:
+    audio, visual = streams(tokens=5, other=3)
+    fused = Late(Late.Config(), make_context())(audio, visual)
+    assert fused.audio is audio
+    assert fused.visual is visual
+    assert fused.residuals == {}
+    assert not list(Late(Late.Config(), make_context()).parameters())
+
+
+@pytest.mark.parametrize(("cls", "name"), [(Audio, "audio"), (Visual, "visual")])
+def test_unimodal_attends_to_itself(make_context: MakeContext, cls: Any, name: str) -> None:
+    torch.manual_seed(0)
+    fusion = cls(cls.Config(), make_context(0.05)).eval()
+    assert cls.modalities == (name,)
+    x, _ = streams()
+    given: dict[str, Tensor | None] = {"audio": None, "visual": None, name: x}
+    fused = fusion(**given)
+    assert torch.equal(getattr(fused, name), x + fusion.attention(x, x))
+    assert not torch.equal(getattr(fused, name), x)
+    assert getattr(fused, "visual" if name == "audio" else "audio") is None
+    assert len(fused.streams()) == 1
+
+
+@pytest.mark.parametrize("name", ["audio", "visual"])
+def test_a_unimodal_model_ignores_the_other(name: str) -> None:
+    parts = assembly.assemble(layers.compose(options={"fusion": {"name": name}, "neuron": {"threshold": 0.2}}))
+    model = parts.model
+    assert model.modalities == (name,)
+    torch.manual_seed(0)
+    x = {"audio": torch.randn(4, 1, 16, 16), "visual": torch.randn(4, 1, 16, 16)}
+    model(**x)
+    model.eval()
+    alone = model(**{name: x[name]})
+    other = "visual" if name == "audio" else "audio"
+    noisy = model(**{name: x[name], other: torch.randn(2, 7, 3)})
+    assert torch.equal(alone.logits, noisy.logits)
+    assert not torch.equal(alone.logits[0], alone.logits[1])
+    assert alone.aligned is None
+    with pytest.raises(UserError, match=f"needs {name}"):
+        model(**{other: x[other]})
+    assert parts.loss.names == ["ce"]
+
+
+def test_both_modalities_matter_to_the_fused_models() -> None:
+    for fusion in ("cmrl", "late"):
+        options = {"fusion": {"name": fusion}, "neuron": {"threshold": 0.2}}
+        model = assembly.assemble(layers.compose(options=options)).model
+        torch.manual_seed(0)
+        audio, visual = torch.randn(4, 1, 16, 16), torch.randn(4, 1, 16, 16)
+        model(audio, visual)
+        model.eval()
+        whole = model(audio, visual).logits
+        assert not torch.equal(whole, model(audio.flip(0), visual).logits), fusion
+        assert not torch.equal(whole, model(audio, visual.flip(0)).logits), fusion

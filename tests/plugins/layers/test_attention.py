@@ -1,0 +1,180 @@
+"""Spiking attention against loops over samples, heads, tokens and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from scmrl_plugins.core.interfaces import Context
+from scmrl_plugins.plugins.layers.attention import SCALE, SpikingAttention, TemporalAttention
+from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv
+from scmrl_plugins.registry import UserError
+
+MakeContext = Callable[..., Context]
+
+
+def looped(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """(q k^T) v / 4 for ``[T, B, D, N], [T, B, D, M], [T, B, D, M]``, one query token at a time."""
+    out = torch.zeros_like(q)
+    width = q.shape[2] // heads
+    for t in range(q.shape[0]):
+        for b in range(q.shape[1]):
+            for h in range(heads):
+                own = slice(h * width, (h + 1) * width)  # a head is a contiguous group of channels
+                for n in range(q.shape[3]):
+                    for m in range(k.shape[3]):
+                        score = q[t, b, own, n].dot(k[t, b, own, m])
+                        out[t, b, own, n] += 0.25 * score * v[t, b, own, m]
+    return out
+
+
+def over_time(z: Tensor) -> Tensor:
+    """Steps and tokens change places: ``[T, B, D, N] <-> [N, B, D, T]``."""
+    return z.permute(3, 1, 2, 0)
+
+
+def draw(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_the_factor_is_the_published_one() -> None:
+    assert SCALE == 0.25
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_attends_over_tokens_head_by_head(make_context: MakeContext, heads: int) -> None:
+    attention = SpikingAttention(make_context(num_heads=heads))
+    q, k, v = draw(3, 2, 8, 5, seed=1), draw(3, 2, 8, 4, seed=2), draw(3, 2, 8, 4, seed=3)
+    torch.testing.assert_close(attention.attend(q, k, v), looped(q, k, v, heads), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_attends_over_steps_head_by_head(make_context: MakeContext, heads: int) -> None:
+    attention = TemporalAttention(make_context(num_heads=heads))
+    q, k, v = (draw(3, 2, 8, 5, seed=seed) for seed in (1, 2, 3))
+    expected = over_time(looped(over_time(q), over_time(k), over_time(v), heads))
+    torch.testing.assert_close(attention.attend(q, k, v), expected, atol=1e-12, rtol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    steps=st.integers(1, 4),
+    batch=st.integers(1, 3),
+    heads=st.sampled_from([1, 2, 3, 6]),
+    tokens=st.integers(1, 4),
+)
+def test_published_order_reads_heads_and_steps_as_they_lie(
+    seed: int, steps: int, batch: int, heads: int, tokens: int
+) -> None:
+    """Flat index h T + t is taken for t' heads + h', in numbers and in the equation of the corrected order."""
+    context = Context(steps, 6, heads, 4, 2, {"visual": 1}, neuron=torch.nn.Identity)
+    q, k, v = (draw(steps, batch, 6, tokens, seed=seed + i) for i in range(3))
+    right = TemporalAttention(context, order="corrected").attend(q, k, v)
+    read = TemporalAttention(context, order="published").attend(q, k, v)
+    width = 6 // heads
+    for h in range(heads):
+        for t in range(steps):
+            to_t, to_h = divmod(h * steps + t, heads)
+            expected = right[t, :, h * width : (h + 1) * width]
+            torch.testing.assert_close(read[to_t, :, to_h * width : (to_h + 1) * width], expected, atol=0, rtol=0)
+    # Equal where one of the two numbers is one, and nowhere else.
+    assert torch.equal(read, right) is (heads == 1 or steps == 1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_the_order_of_products_is_exact_for_spikes(seed: int) -> None:
+    """(q k^T) v and q (k^T v) count the same coincidences: integers, so equal to the bit in float32."""
+    context = Context(2, 16, 2, 4, 2, {"visual": 1}, neuron=torch.nn.Identity)
+    generator = torch.Generator().manual_seed(seed)
+    q, k, v = ((torch.rand(2, 2, 16, 9, generator=generator) > 0.5).float() for _ in range(3))
+    ours = SpikingAttention(context).attend(q, k, v)
+    heads = [z.unflatten(2, (2, 8)) for z in (q, k, v)]
+    other_way = torch.einsum("tbhdn,tbhem->tbhdenm", heads[0], heads[1])
+    other_way = torch.einsum("tbhddnm,tbhem->tbhen", other_way, heads[2]).flatten(2, 3) * 0.25
+    assert torch.equal(ours, other_way)
+    assert torch.equal(ours, looped(q, k, v, 2))
+    assert torch.equal(ours * 4, (ours * 4).round())
+
+
+def test_heads_do_not_mix(make_context: MakeContext) -> None:
+    for cls in (SpikingAttention, TemporalAttention):
+        attention = cls(make_context(num_heads=2))
+        q, k, v = (draw(3, 2, 8, 5, seed=seed) for seed in (1, 2, 3))
+        before = attention.attend(q, k, v)
+        for z in (q, k, v):
+            z[:, :, 4:] += 1
+        after = attention.attend(q, k, v)
+        assert torch.equal(before[:, :, :4], after[:, :, :4])
+        assert not torch.equal(before[:, :, 4:], after[:, :, 4:])
+
+
+def test_temporal_attention_keeps_tokens_apart(make_context: MakeContext) -> None:
+    for order in ("corrected", "published"):
+        attention = TemporalAttention(make_context(), order=order)
+        q, k, v = (draw(3, 2, 8, 5, seed=seed) for seed in (1, 2, 3))
+        before = attention.attend(q, k, v)
+        k[..., 3] += 1
+        changed = (attention.attend(q, k, v) != before).any(0).any(0).any(0)
+        assert changed.tolist() == [False, False, False, True, False]
+
+
+def test_spatial_attention_keeps_steps_apart(make_context: MakeContext) -> None:
+    attention = SpikingAttention(make_context())
+    q, k, v = (draw(3, 2, 8, 5, seed=seed) for seed in (1, 2, 3))
+    before = attention.attend(q, k, v)
+    k[1] += 1
+    changed = (attention.attend(q, k, v) != before).flatten(1).any(1)
+    assert changed.tolist() == [False, True, False]
+
+
+def test_the_whole_layer_is_its_equation(make_context: MakeContext) -> None:
+    torch.manual_seed(0)
+    attention = SpikingAttention(make_context(threshold=0.1)).double()
+    x, y = draw(3, 2, 8, 5, seed=1), draw(3, 2, 8, 4, seed=2)
+    out = attention(x, y)
+
+    def layer(part: SpikingConv, z: Tensor) -> Tensor:
+        z = torch.einsum("oc,tbcn->tbon", part.conv.weight[:, :, 0], z)
+        mean, var = z.mean((0, 1, 3), keepdim=True), z.var((0, 1, 3), keepdim=True, unbiased=False)
+        z = (z - mean) / (var + 1e-5).sqrt()
+        z = z * part.bn.weight.view(-1, 1) + part.bn.bias.view(-1, 1)
+        return part.neuron(z)
+
+    attended = looped(layer(attention.query, x), layer(attention.key, y), layer(attention.value, y), 2)
+    assert torch.equal(out, layer(attention.projection, attention.neuron(attended)))
+    assert 0 < out.mean() < 1
+    assert all(part.conv.bias is None for part in (attention.query, attention.key, attention.projection))
+
+
+def test_threshold_is_that_of_the_attentions_neuron_alone(make_context: MakeContext) -> None:
+    attention = SpikingAttention(make_context(threshold=1.0), threshold=0.3)
+    thresholds = {
+        name.removesuffix(".threshold"): pytest.approx(float(value))
+        for name, value in attention.named_parameters()
+        if name.endswith("threshold")
+    }
+    assert thresholds == {
+        "neuron": 0.3,
+        "query.neuron": 1.0,
+        "key.neuron": 1.0,
+        "value.neuron": 1.0,
+        "projection.neuron": 1.0,
+    }
+
+
+def test_heads_must_divide_the_channels(make_context: MakeContext) -> None:
+    with pytest.raises(UserError, match=r"num_heads = 3 does not divide model\.embed_dims = 8"):
+        SpikingAttention(make_context(num_heads=3))
+
+
+def test_temporal_attention_wants_as_many_tokens(make_context: MakeContext) -> None:
+    attention = TemporalAttention(make_context())
+    with pytest.raises(UserError, match="one modality has 5 and the other 4"):
+        attention(torch.randn(3, 2, 8, 5), torch.randn(3, 2, 8, 4))
