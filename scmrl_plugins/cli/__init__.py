@@ -1,4 +1,4 @@
-"""The command line: one small module a command, imported when its command is asked for."""
+"""The command line. Each command is a module of its own, imported when the command runs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import click
 
 from scmrl_plugins import __version__
+from scmrl_plugins.cli.common.errors import explain, fail
 from scmrl_plugins.core.system.allocator import keep_large_blocks
-from scmrl_plugins.core.system.memory import out_of_memory
-from scmrl_plugins.registry import UserError, catalogue
+from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 
-# Threads that wait should sleep: where another program wants the same cores, spinning ones make every small
-# operation wait for a whole time slice. Torch reads this when it is imported, which no module here does.
+# Idle threads should sleep. Spinning threads compete with other programs for the cores, and each small operation
+# then waits for a full time slice. Torch reads this variable at import, which happens later.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = {
@@ -36,7 +36,7 @@ COMMANDS = {
 
 
 class CommandGroup(click.Group):
-    """Commands by name, loaded on use; every error the user can mend is one line and exit code 2."""
+    """Commands by name, imported on use. An error that the user can fix is one line and exit code 2."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -50,8 +50,8 @@ class CommandGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            known = f"; commands are {', '.join(COMMANDS)}"
-            raise UserError(f"no command {args[0]!r}{near(args[0], COMMANDS) or known}")
+            commands = f"; commands are {', '.join(COMMANDS)}"
+            raise UserError(f"no command {args[0]!r}{near(args[0], COMMANDS) or commands}")
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -62,67 +62,26 @@ class CommandGroup(click.Group):
             click.echo(error.format_message())
             code = 0
         except click.exceptions.Abort:
-            _fail("interrupted", 130)
+            fail("interrupted", 130)
         except click.ClickException as error:
-            _fail(error.format_message(), 2)
+            fail(error.format_message(), 2)
         except UserError as error:
-            _fail(str(error), 2)
+            fail(str(error), 2)
         except BrokenPipeError:
-            sys.stdout = None  # nobody reads: no second error when it is flushed
+            sys.stdout = None  # the reader is gone; flushing would raise again
             sys.exit(1)
         except Exception as error:
-            message = _explain(error)
+            message = explain(error)
             if message is None:
                 raise
-            _fail(message, 2)
+            fail(message, 2)
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _explain(error: Exception) -> str | None:
-    """One line for what is not a mistake of this program, none for what is."""
-    if out_of_memory(error):
-        return (
-            "not enough memory: make train.batch_size, model.image_size, model.embed_dims or model.steps smaller"
-        )
-    if told := _lost_another(error):
-        return told
-    if isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error):
-        said = str(error).strip().splitlines()[0].rstrip(". ")
-        return (
-            f"a process that reads data died: {said}; if that was for want of memory, make train.workers smaller; "
-            f"a run goes on from its last checkpoint with scmrl train RUN"
-        )
-    if culprit := catalogue().culprit(error):
-        return culprit
-    if isinstance(error, OSError):
-        return f"{error.filename or 'system'}: {error.strerror or error}"
-    return None
-
-
-def _lost_another(error: Exception) -> str | None:
-    """What to say where another process of a training has ended, which says why; nothing where we launched it."""
-    from scmrl_plugins.core.parallel import launch
-
-    if launch.count() == 1:
-        return None
-    from scmrl_plugins.core.parallel.processes import lost
-
-    if not lost(error):
-        return None
-    if os.environ.get(launch.PARENT):
-        sys.exit(launch.LOST)
-    return "another process of this training has ended, which says why; go on with scmrl train RUN"
-
-
-def _fail(message: str, code: int) -> None:
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
-    sys.exit(code)
-
-
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, "-V", "--version", prog_name="scmrl")
 def main() -> None:
-    """Assemble, train, measure and explain audio-visual spiking neural networks.
+    """Build, train and evaluate audio-visual spiking neural networks.
 
     Components come from plugins; `scmrl plugins` lists them.
     """

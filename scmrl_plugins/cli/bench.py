@@ -13,21 +13,29 @@ from scmrl_plugins.registry import UserError
 
 @click.group("bench")
 def command() -> None:
-    """Compare methods under one protocol."""
+    """Benchmark accuracy, speed and data loading."""
 
 
 @command.command("accuracy")
 @click.argument("grid", metavar="GRID")
-@click.option("-o", "--output", "out", metavar="DIR", required=True, help="Where runs and results go, or went.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    metavar="DIR",
+    required=True,
+    help="Directory of runs and results, created or resumed.",
+)
 @options.sets
 @options.device
 @options.plugin
 @options.json
 def accuracy(grid: str, out: str, sets: tuple[str, ...], device: str, as_json: bool) -> None:
-    """Train every method of GRID under every seed, test it under every condition, and compare.
+    """Compare the accuracy of methods over seeds and conditions.
 
-    GRID is a TOML file with [grid], [[method]] and [[condition]]; benchmarks/grids has some. --set goes to every
-    method. The same command goes on with what is not done yet. DIR gets results.json, results.md and results.png.
+    Trains every method of GRID with every seed and tests it under every condition. GRID is a TOML file with
+    [grid], [[method]] and [[condition]] sections; benchmarks/grids has examples. --set applies to every method.
+    The same command resumes an interrupted benchmark. DIR receives results.json, results.md and results.png.
     """
     from scmrl_plugins.bench.accuracy import report
     from scmrl_plugins.bench.accuracy.grid import read_grid, run_grid
@@ -53,48 +61,46 @@ def _shape(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int
     """``4,8,32`` as sizes."""
     parts = text.split(",")
     if len(parts) < 2 or not all(part.strip().isdecimal() and int(part) for part in parts):
-        raise click.BadParameter(
-            f"{text!r}: write sizes of two dimensions or more, time first, such as 4,8,32,128,128"
-        )
+        raise click.BadParameter(f"{text!r}: expected two or more sizes, time first, such as 4,8,32,128,128")
     return tuple(int(part) for part in parts)
 
 
 def _size(name: str, default: int, largest: int, meaning: str, smallest: int = 1) -> Any:
-    return click.option(
-        f"--{name}", type=click.IntRange(smallest, largest), default=default, show_default=True, help=meaning
-    )
+    return click.option(f"--{name}", type=click.IntRange(smallest, largest), default=default, help=meaning)
 
 
 @command.command("speed")
-@click.option("--fusion", metavar="NAME", default="cmrl", show_default=True, help="The fusion to use.")
-@_size("batch", 8, 65536, "Samples a step.")
-@_size("image-size", 128, 4096, "Height and width of both inputs.", smallest=4)
-@_size("steps", 4, 1024, "Time steps T.")
+@click.option("--fusion", metavar="NAME", default="cmrl", help="Fusion block.")
+@_size("batch", 8, 65536, "Samples per step.")
+@_size("image-size", 128, 4096, "Height and width of both inputs in pixels.", smallest=4)
+@_size("steps", 4, 1024, "Number of time steps T.")
 @_size("dims", 256, 8192, "Embedding dimension D.")
-@_size("heads", 16, 1024, "Attention heads; must divide --dims.")
-@_size("threads", 2, 1024, "Threads of each process.")
-@_size("repeats", 5, 1000, "Rounds.")
+@_size("heads", 16, 1024, "Number of attention heads; must divide --dims.")
+@_size("threads", 2, 1024, "Number of threads per process.")
+@_size("repeats", 5, 1000, "Number of rounds.")
 @click.option(
     "--kernel-shape",
     metavar="SIZES",
     default="4,8,32,128,128",
-    show_default=True,
     callback=_shape,
-    help="What the neuron alone runs on, time first.",
+    help="Input shape for the neuron benchmark, time first.",
 )
-@click.option("--scaling", is_flag=True, help="Also the cost over time steps and tokens.")
-@click.option("--profile", is_flag=True, help="Also our training step by operator.")
+@click.option(
+    "--scaling", is_flag=True, help="Also measure the cost for several numbers of time steps and tokens."
+)
+@click.option("--profile", is_flag=True, help="Also profile our training step by operator.")
 @options.device
 @click.option(
-    "-o", "--output", "out", metavar="DIR", type=click.Path(file_okay=False), help="Where the results go."
+    "-o", "--output", "out", metavar="DIR", type=click.Path(file_okay=False), help="Directory for the results."
 )
 @options.plugin
 @options.json
 def speed(device: str, scaling: bool, profile: bool, out: str | None, as_json: bool, **settings: Any) -> None:
-    """Time our model and the same one as published, in turns, each in a process of its own.
+    """Compare the speed of the model to its published form.
 
-    The baseline steps BrainCog's LIFNode in Python, runs every layer on every time step, channels first, and
-    compiles nothing. Ratios are baseline / ours, of the least times. DIR gets speed.json and speed.md.
+    Both run in turns, each in a process of its own. The baseline steps BrainCog's LIFNode in Python, runs every
+    layer on every time step with channels first, and compiles nothing. Ratios are baseline / ours, of the
+    shortest times. DIR receives speed.json and speed.md.
     """
     from scmrl_plugins.bench.speed import compare as comparison
     from scmrl_plugins.bench.speed import report
@@ -124,11 +130,15 @@ def speed(device: str, scaling: bool, profile: bool, out: str | None, as_json: b
 @options.config
 @options.sets
 @_size(
-    "samples", 512, 10**6, "Training samples, at the most; without NAME, as many clips are written.", smallest=8
+    "samples",
+    512,
+    10**6,
+    "Maximum number of training samples; without NAME, the number of clips to write.",
+    smallest=8,
 )
-@_size("repeats", 5, 1000, "Epochs of each.")
+@_size("repeats", 5, 1000, "Number of epochs per measurement.")
 @click.option(
-    "-o", "--output", "out", metavar="DIR", type=click.Path(file_okay=False), help="Where the results go."
+    "-o", "--output", "out", metavar="DIR", type=click.Path(file_okay=False), help="Directory for the results."
 )
 @options.plugin
 @options.json
@@ -142,13 +152,13 @@ def data(
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Time training samples from stored features against decoding their files each time, and watch the memory.
+    """Compare loading stored features to decoding files.
 
-    Without NAME, clips of CREMA-D's sizes (2.5 s of sound, 480 x 360 pixels) are written to a temporary folder and
-    measured. DIR gets data.json and data.md.
+    Measures time and memory of training samples. Without NAME, measures clips of CREMA-D's size (2.5 s of sound,
+    480 x 360 pixels), written to a temporary directory. DIR receives data.json and data.md.
     """
     if name is None and root is not None:
-        raise UserError(f"--root {root}: of which data set? Give its NAME too")
+        raise UserError(f"--root {root}: the data set is missing; give its NAME")
     from scmrl_plugins.bench.data import compare, report
     from scmrl_plugins.bench.data.clips import clips
     from scmrl_plugins.core.system.progress import Progress

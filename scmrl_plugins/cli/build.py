@@ -10,11 +10,14 @@ from scmrl_plugins.cli.common import options, output
 @click.command("build")
 @options.experiment
 @options.device
-@click.option("-o", "--output", "run", metavar="RUN", help="Leave a run directory to train.")
+@click.option("-o", "--output", "run", metavar="RUN", help="Save a run directory, ready for scmrl train.")
 @options.json
 @options.plugin
 def command(device: str, run: str | None, as_json: bool, **experiment: Any) -> None:
-    """Assemble a model, run one batch through it, and say what it is and costs."""
+    """Build a model, run one random batch and print a summary.
+
+    The summary has the components, parameters, operations and firing rates.
+    """
     config = options.compose(experiment)
     from scmrl_plugins.core.measure import operations
     from scmrl_plugins.core.model.assembly import assemble

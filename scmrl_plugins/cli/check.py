@@ -16,24 +16,23 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Check every component that is installed.")
-@click.option("--package", metavar="DIST", help="Check the components of a distribution or plugin.")
+@click.option("--all", "everything", is_flag=True, help="Check every installed component.")
+@click.option("--package", metavar="DIST", help="Check all components of a distribution or plugin.")
 @click.option(
     "--compiler",
     metavar="BACKEND",
     default="aot_eager",
-    show_default=True,
-    help="The backend of torch.compile; inductor takes a C++ compiler and longer.",
+    help="Backend of torch.compile; inductor is slower and requires a C++ compiler.",
 )
 @options.plugin
 @options.json
 def command(names: tuple[str, ...], everything: bool, package: str | None, compiler: str, as_json: bool) -> None:
-    """Run the conformance checks of components by NAME, and exit with 1 if one fails.
+    """Run the conformance checks on components.
 
-    What each check asks for is in docs/plugins.md.
+    Exits with 1 if a check fails. docs/plugins.md describes every check.
     """
     if not (names or everything or package):
-        raise UserError("check what? Give a component's name, --package DIST or --all")
+        raise UserError("nothing to check: give a component name, --package DIST or --all")
     from scmrl_plugins.testing import Subject, subjects
 
     if everything:

@@ -17,20 +17,27 @@ LISTED = 200
 """Bad files that are shown to people; --json has all of them."""
 
 workers = click.option(
-    "--workers", type=click.IntRange(0, 256), metavar="N", help="Processes that decode; default train.workers."
+    "--workers",
+    type=click.IntRange(0, 256),
+    metavar="N",
+    show_default="train.workers",
+    help="Number of decoding processes.",
 )
 
 
 @click.group("data")
 def command() -> None:
-    """Look at data sets, check their files, and compute their features ahead of training."""
+    """List, check, prepare and plot data sets."""
 
 
 @command.command("list")
 @options.json
 @options.plugin
 def list_(as_json: bool) -> None:
-    """Every data set: what it is, whether it reads a folder of yours, and its classes if they are fixed."""
+    """List data sets with their sources and classes.
+
+    A data set marked with --root DIR reads its files from a directory.
+    """
     known = [_describe(entry) for entry in catalogue().entries if entry.kind == "dataset"]
     if as_json:
         output.document({"datasets": known})
@@ -83,10 +90,10 @@ def _in_short(told: dict[str, Any]) -> str:
 @options.json
 @options.plugin
 def prepare(workers: int | None, as_json: bool, **chosen: Any) -> None:
-    """Compute and store the features of all splits of NAME, which training does by itself.
+    """Compute and store the features of data set NAME.
 
-    What is stored already is kept: after an interruption, the same command goes on. A file that cannot be used
-    stops it, or, with --set data.on_bad=skip, is left out.
+    Training does this automatically. Stored features are kept: after an interruption, the same command resumes.
+    An unusable file stops the command; with --set data.on_bad=skip, it is left out.
     """
     from scmrl_plugins.core.data import prepare
     from scmrl_plugins.core.system.progress import Progress
@@ -143,11 +150,11 @@ def prepare(workers: int | None, as_json: bool, **chosen: Any) -> None:
 @options.json
 @options.plugin
 def check(workers: int | None, as_json: bool, **chosen: Any) -> None:
-    """Read every file of NAME, list those that cannot be used, and why; exit with 1 if there are any.
+    """Read every file of data set NAME and list unusable files.
 
-    Nothing is trained or stored, and what is stored is not trusted. Files that are mended as they are read, such
-    as those of another sample rate, are listed apart. A split without a good sample exits with 1 too. In the JSON
-    document, n is the number of samples looked at.
+    Exits with 1 if a file is unusable or a split has no usable sample. Reads the files even if their features
+    are stored, and stores nothing. Files that are converted on reading, for example resampled, are listed
+    separately. In the JSON document, n is the number of samples checked.
     """
     from scmrl_plugins.core.data import check
     from scmrl_plugins.core.system.progress import Progress
@@ -201,22 +208,21 @@ def _grouped(told: list[tuple[str, str]]) -> list[tuple[str, str, str]]:
     metavar="FILE",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The picture, .png, .pdf or .svg.",
+    help="Image file to write: .png, .pdf or .svg.",
 )
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test"]),
     default="train",
-    show_default=True,
-    help="Where the samples are taken from.",
+    help="Split to take the samples from.",
 )
-@click.option("--count", type=click.IntRange(1, 24), default=6, show_default=True, help="Samples to draw.")
+@click.option("--count", type=click.IntRange(1, 24), default=6, help="Number of samples to plot.")
 @options.plugin
 def show(out: Path, split: str, count: int, **chosen: Any) -> None:
-    """Draw samples of NAME as the model gets them, and how many there are of each class.
+    """Plot model inputs and class counts of data set NAME.
 
-    Spectrograms and frames or events, as in evaluation and as one epoch of training draws them; --set train.seed=N
-    chooses others.
+    Shows spectrograms and frames or events, as in evaluation and with the augmentation of one training epoch.
+    --set train.seed=N selects other samples.
     """
     from scmrl_plugins.core.data import picture
     from scmrl_plugins.core.system.progress import Progress

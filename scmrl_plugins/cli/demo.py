@@ -10,11 +10,14 @@ from scmrl_plugins.cli.common import options
 
 @click.command("demo")
 @options.device
-@click.option("-o", "--output", "run", metavar="RUN", help="Where the run goes; default runs/demo-NNN.")
+@click.option(
+    "-o", "--output", "run", metavar="RUN", show_default="runs/demo-NNN", help="Run directory to create."
+)
 def command(device: str, run: str | None) -> None:
-    """Train S-CMRL on the embedded digits, test it, and show what to try next.
+    """Train and test S-CMRL on the built-in digits data set.
 
-    Needs the extra demo: pip install 'scmrl-plugins[demo]'.
+    Takes a minute or two on a CPU, then prints commands to try next. Requires the extra demo:
+    pip install 'scmrl-plugins[demo]'.
     """
     # In a minute of training, compiled neurons do not earn back the half a minute that the first use takes.
     os.environ.setdefault("SCMRL_COMPILE", "never")

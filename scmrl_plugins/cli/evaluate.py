@@ -34,18 +34,40 @@ def _given(**values: float | None) -> dict[str, float]:
     "--split",
     type=click.Choice(["train", "validation", "test"]),
     default="test",
-    show_default=True,
-    help="Which samples.",
-)
-@click.option("--audio-snr", type=Decibels(), metavar="DB", help="Add Gaussian noise to the audio input.")
-@click.option("--visual-snr", type=Decibels(), metavar="DB", help="Add Gaussian noise to the visual input.")
-@click.option("--audio-occlusion", type=_SHARE, metavar="SHARE", help="Hide a square of the spectrogram, 0 to 1.")
-@click.option("--visual-occlusion", type=_SHARE, metavar="SHARE", help="Hide a square of the image, 0 to 1.")
-@click.option(
-    "--drop", multiple=True, type=click.Choice(MODALITIES), help="Leave a modality out: its input is zero."
+    help="Split to evaluate on.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of noise and occlusion."
+    "--audio-snr",
+    type=Decibels(),
+    metavar="DB",
+    help="Add Gaussian noise to the audio input at this signal-to-noise ratio.",
+)
+@click.option(
+    "--visual-snr",
+    type=Decibels(),
+    metavar="DB",
+    help="Add Gaussian noise to the visual input at this signal-to-noise ratio.",
+)
+@click.option(
+    "--audio-occlusion",
+    type=_SHARE,
+    metavar="SHARE",
+    help="Occlude a square that covers this share of the spectrogram.",
+)
+@click.option(
+    "--visual-occlusion",
+    type=_SHARE,
+    metavar="SHARE",
+    help="Occlude a square that covers this share of the image.",
+)
+@click.option(
+    "--drop", multiple=True, type=click.Choice(MODALITIES), help="Set the input of a modality to zero; repeatable."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    help="Random seed of noise and occlusion.",
 )
 @options.optimize
 @options.device
@@ -64,7 +86,10 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Measure a trained run on a split, clean or disturbed: noise, occlusion, a modality left out."""
+    """Evaluate a trained run, optionally with corrupted inputs.
+
+    Inputs can be corrupted by noise, by occlusion, or by dropping a modality.
+    """
     from scmrl_plugins.core.data.prepare import evaluation_loader, prepare
     from scmrl_plugins.core.evaluation.disturbance import Disturbance
     from scmrl_plugins.core.evaluation.evaluate import evaluate, first_inputs

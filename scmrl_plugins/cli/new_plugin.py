@@ -11,14 +11,12 @@ from scmrl_plugins.scaffold import package
 
 @click.command("new-plugin")
 @click.argument("name")
-@click.option(
-    "--kind", type=click.Choice(KINDS), default="fusion", show_default=True, help="What kind of component it adds."
-)
-@click.option("-o", "--output", "folder", metavar="DIR", help="Where to write it; ./scmrl-NAME unless given.")
+@click.option("--kind", type=click.Choice(KINDS), default="fusion", help="Kind of component to create.")
+@click.option("-o", "--output", "folder", metavar="DIR", show_default="scmrl-NAME", help="Directory to create.")
 def command(name: str, kind: str, folder: str | None) -> None:
-    """Write a plugin of your own: an installable package with a working component and its tests.
+    """Create a plugin package: a working component and its tests.
 
-    NAME is the component's, such as gated; the package is scmrl-gated.
+    NAME is the name of the component, such as gated; its package is named scmrl-gated.
     """
     chosen = package.names(name, kind)
     files = package.render(chosen)

@@ -14,11 +14,11 @@ from scmrl_plugins.registry import KINDS, Broken, Catalogue, catalogue
 @click.option(
     "--strict",
     is_flag=True,
-    help="Load every third party's component too, run it once, and exit with 1 if anything is wrong.",
+    help="Also import and run every third-party component once; exit with 1 if anything is broken.",
 )
 @options.plugin
 def command(as_json: bool, strict: bool) -> None:
-    """List components by kind, the plugins they come from, and plugins that are broken."""
+    """List components by kind, and installed and broken plugins."""
     found = catalogue()
     broken = [*found.broken, *(_unusable(found) if strict else [])]
     _show(found, broken, as_json)

@@ -9,12 +9,12 @@ from scmrl_plugins.cli.common import options, output
 
 @click.command("predict")
 @click.argument("run", metavar="RUN")
-@click.option("--audio", type=click.Path(path_type=Path), metavar="FILE", help="A recording.")
-@click.option("--visual", type=click.Path(path_type=Path), metavar="FILE", help="An image or video.")
+@click.option("--audio", type=click.Path(path_type=Path), metavar="FILE", help="Audio file to classify.")
+@click.option("--visual", type=click.Path(path_type=Path), metavar="FILE", help="Image or video file to classify.")
 @click.option(
     "--convert",
     is_flag=True,
-    help="Resample the recording and resize the image to what the model was trained on.",
+    help="Resample the audio and resize the image to match the training data.",
 )
 @options.optimize
 @options.device
@@ -23,7 +23,10 @@ from scmrl_plugins.cli.common import options, output
 def command(
     run: str, audio: Path | None, visual: Path | None, convert: bool, optimize: bool, device: str, as_json: bool
 ) -> None:
-    """Say what a trained run sees and hears in your files."""
+    """Classify an audio file, an image or video, or a pair of both.
+
+    Prints the labels that the model of RUN predicts, with their probabilities.
+    """
     from scmrl_plugins.core.data.store import noting_handled
     from scmrl_plugins.core.evaluation.predict import predict
     from scmrl_plugins.core.model.folding import optimize as fold

@@ -9,7 +9,7 @@ from scmrl_plugins.cli.common import options
 @click.argument("run", metavar="RUN")
 @options.plugin
 def command(run: str) -> None:
-    """Write report.html of a trained run again and say where it is."""
+    """Write report.html of a trained run and print its path."""
     from scmrl_plugins.core.run.directory import open_run
     from scmrl_plugins.explain import report
 

@@ -11,18 +11,26 @@ from scmrl_plugins.registry import UserError, catalogue
 
 @click.command("sweep")
 @click.argument("file", metavar="FILE")
-@click.option("-o", "--output", "out", metavar="DIR", required=True, help="Where runs and results go, or went.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    metavar="DIR",
+    required=True,
+    help="Directory of runs and results, created or resumed.",
+)
 @options.sets
-@click.option("--address", metavar="HOST:PORT", help="A Ray cluster to run on; default this machine.")
+@click.option("--address", metavar="HOST:PORT", show_default="this machine", help="Address of a Ray cluster.")
 @options.device
 @options.plugin
 @options.json
 def command(file: str, out: str, sets: tuple[str, ...], address: str | None, device: str, as_json: bool) -> None:
-    """Search settings on a grid or at random, trials side by side by Ray Tune, and rank them by validation.
+    """Search hyperparameters with parallel trials on Ray Tune.
 
-    FILE is a TOML configuration with [sweep] and [space]; docs/sweeps.md says what these may have. --set goes to
-    every trial, or to the sweep: --set sweep.trials=40. The same command goes on with what is not done yet. DIR
-    gets results.json, results.md, results.png and a run a trial. Exits with 1 if a trial failed.
+    Grid or random search; trials are ranked by validation. FILE is a TOML configuration with [sweep] and [space]
+    sections, described in docs/sweeps.md. --set applies to every trial, or to the sweep: --set sweep.trials=40.
+    The same command resumes an interrupted sweep. DIR receives results.json, results.md, results.png and one run
+    directory per trial. Exits with 1 if a trial failed.
     """
     from importlib.util import find_spec
 
@@ -49,7 +57,7 @@ def command(file: str, out: str, sets: tuple[str, ...], address: str | None, dev
                 ray_tune.run(wanted.section, trials, place, device, progress, address)
             except KeyboardInterrupt:
                 report.write(report.summarize(wanted, trials, place), place.path, typed)
-                progress.line(f"what is through is in {place.path / 'results.md'}; go on with {typed}")
+                progress.line(f"finished trials are in {place.path / 'results.md'}; resume with {typed}")
                 raise
             summary = report.summarize(wanted, trials, place)
             report.write(summary, place.path, typed)
@@ -59,5 +67,5 @@ def command(file: str, out: str, sets: tuple[str, ...], address: str | None, dev
         click.echo(report.markdown(summary, typed))
         click.echo(f"results: {place.path / 'results.md'}")
     if failed := len(trials) - summary["count"]["done"]:
-        click.echo(f"{failed} of {len(trials)} trials failed; the same command tries them again", err=True)
+        click.echo(f"{failed} of {len(trials)} trials failed; the same command retries them", err=True)
         click.get_current_context().exit(1)

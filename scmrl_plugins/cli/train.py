@@ -14,18 +14,20 @@ from scmrl_plugins.registry.errors import UserError
 @click.argument("existing", metavar="[RUN]", required=False)
 @options.experiment
 @options.device
-@click.option("-o", "--output", "run", metavar="RUN", help="Where the run goes; default runs/DATASET-FUSION-NNN.")
+@click.option(
+    "-o", "--output", "run", metavar="RUN", show_default="runs/DATASET-FUSION-NNN", help="Run directory to create."
+)
 @click.option(
     "--processes",
     type=click.IntRange(1, 1024),
-    help="So many processes on this machine, a GPU each, or sharing the CPU; torchrun starts them on several.",
+    help="Number of processes on this machine: one per GPU, or sharing the CPU. Use torchrun on several machines.",
 )
 @click.option(
     "--auto-batch",
     is_flag=True,
-    help="Where a step would not fit the memory, smaller batches whose gradients are accumulated.",
+    help="If a step does not fit in memory, split it into smaller batches and accumulate their gradients.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be done, and what time and memory it takes.")
+@click.option("--dry-run", is_flag=True, help="Print the plan with its estimated time and memory, and exit.")
 @options.plugin
 def command(
     existing: str | None,
@@ -36,7 +38,10 @@ def command(
     dry_run: bool,
     **experiment: Any,
 ) -> None:
-    """Train a model and test it; with RUN, go on with a run that was built or interrupted."""
+    """Train a model and test it, or start or resume RUN.
+
+    RUN is a run directory made by scmrl build -o, or one whose training was interrupted.
+    """
     if existing and (fixed := options.given(experiment) + ["--auto-batch"] * auto_batch):
         raise UserError(
             f"{existing} keeps its own configuration: leave {', '.join(fixed)} out, or start a new run "

@@ -63,7 +63,7 @@ def test_another_compiler_can_be_asked_for() -> None:
 
 
 def test_what_cannot_be_checked_is_one_line(forgetful: PluginSite, tmp_path: Path) -> None:
-    assert_refused(invoke("check"), "check what?", "--package")
+    assert_refused(invoke("check"), "nothing to check", "--package")
     assert_refused(invoke("check", "fin"), "no component 'fin'", "did you mean 'fine'")
     assert_refused(invoke("check", "--package", "scmrl-too"), "'scmrl-too'", "did you mean 'scmrl-two'")
     forgetful.add("scmrl-bad", {"bad": "scmrl_bad"}, scmrl_bad="1 / 0")

@@ -65,7 +65,9 @@ def test_a_sweep_is_stopped_and_goes_on(here: None, monkeypatch: pytest.MonkeyPa
     stopped = sweep()
     assert stopped.code == 130
     first, second = [line for line in stopped.err.splitlines() if line][-2:]
-    assert first.startswith("what is through is in out/results.md; go on with scmrl sweep sweep.toml -o out --set")
+    assert first.startswith(
+        "finished trials are in out/results.md; resume with scmrl sweep sweep.toml -o out --set"
+    )
     assert first.endswith("--device cpu")
     assert second == "Error: interrupted"
     table = (out / "results.md").read_text()
@@ -75,7 +77,7 @@ def test_a_sweep_is_stopped_and_goes_on(here: None, monkeypatch: pytest.MonkeyPa
 
     done = sweep("--json")
     assert done.code == 1, done.err
-    assert done.err.splitlines()[-1] == "1 of 3 trials failed; the same command tries them again"
+    assert done.err.splitlines()[-1] == "1 of 3 trials failed; the same command retries them"
     told = json.loads(done.out)
     assert told == json.loads((out / "results.json").read_text())
     assert told["count"] == {"done": 2, "failed": 1, "stopped": 0, "waiting": 0}

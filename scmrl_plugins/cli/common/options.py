@@ -21,8 +21,7 @@ device = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     default="auto",
-    show_default=True,
-    help="Where to run; auto takes an accelerator if there is one.",
+    help="Device to run on; auto selects an accelerator if available.",
 )
 
 
@@ -37,11 +36,13 @@ json = click.option(
     "as_json",
     is_flag=True,
     callback=_keep_stdout,
-    help="Print one JSON document on standard output.",
+    help="Print a single JSON document to standard output.",
 )
 
 optimize = click.option(
-    "--optimize", is_flag=True, help="Fold batch norm into the convolutions: the same model, in fewer operations."
+    "--optimize",
+    is_flag=True,
+    help="Fold batch norm into the convolutions to save operations; the output is the same.",
 )
 
 
@@ -57,12 +58,16 @@ plugin = click.option(
     is_eager=True,  # before --json, so that nothing is left to print when it fails
     expose_value=False,
     callback=_register_files,
-    help="A .py file with a plugin's hook, used without installing it; repeat for several.",
+    help="Python file with a plugin hook, loaded without installation; repeatable.",
 )
 
 
 sets = click.option(
-    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting, such as --set train.epochs=10."
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set any configuration key, such as train.epochs=10; repeatable.",
 )
 
 
@@ -72,19 +77,22 @@ config = click.option(
     "files",
     multiple=True,
     metavar="FILE",
-    help="TOML configuration; repeat to compose, later ones win.",
+    help="TOML configuration file; repeatable; later files override earlier ones.",
 )
 
 
-root = click.option("--root", metavar="DIR", help="The data set's folder: --set dataset.root=DIR.")
+root = click.option("--root", metavar="DIR", help="Directory of the data set; short for --set dataset.root=DIR.")
 
 
 def experiment(function: F) -> F:
     """``-c``, one option a kind, and ``--set``: everything that says what to build."""
     options = [
         config,
-        *(click.option(f"--{kind}", metavar="NAME", help=f"The {kind} to use.") for kind in _KINDS),
-        click.option("--loss", multiple=True, metavar="NAME", help="A loss; repeat to add several up."),
+        *(
+            click.option(f"--{kind}", metavar="NAME", help=f"Name of the {kind}; scmrl plugins lists all.")
+            for kind in _KINDS
+        ),
+        click.option("--loss", multiple=True, metavar="NAME", help="Name of a loss; repeat to sum several."),
         sets,
     ]
     for option in reversed(options):

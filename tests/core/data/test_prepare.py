@@ -379,7 +379,7 @@ def test_an_error_that_is_nobodys_fault_keeps_its_traceback(small: Small) -> Non
 
 DIES = """
 import os
-from scmrl_plugins import cli
+from scmrl_plugins.cli.common.errors import explain
 from scmrl_plugins.core.config.layers import compose
 from scmrl_plugins.core.data.prepare import Loader
 
@@ -390,13 +390,13 @@ class Dying:
 try:
     list(Loader(Dying(), compose(sets=["train.workers=1"]), [[0], [1]]))
 except RuntimeError as error:
-    print(cli._explain(error))
+    print(explain(error))
 """
 
 
 def test_a_process_that_dies_is_one_line() -> None:
     # In a process of its own, as torch raises the error wherever the main thread happens to be.
     done = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True, timeout=120)
-    assert done.stdout.startswith("a process that reads data died: DataLoader worker (pid"), done
+    assert done.stdout.startswith("a data loading process died: DataLoader worker (pid"), done
     assert len(done.stdout.splitlines()) == 1
-    assert "make train.workers smaller" in done.stdout
+    assert "reduce train.workers" in done.stdout

@@ -1,0 +1,58 @@
+"""Errors as one line on standard error: which exceptions the user can fix, and what their messages say."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from scmrl_plugins.core.system.memory import out_of_memory
+from scmrl_plugins.registry import catalogue
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print ``Error: message`` in one line and exit with ``code``."""
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def explain(error: Exception) -> str | None:
+    """A one-line message for an error with an external cause, or ``None`` for a bug in this program.
+
+    External causes are a lack of memory, the end of another process, a plugin, and the operating system.
+    """
+    if out_of_memory(error):
+        return "not enough memory: reduce train.batch_size, model.image_size, model.embed_dims or model.steps"
+    if message := _other_process_ended(error):
+        return message
+    if isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error):
+        reason = str(error).strip().splitlines()[0].rstrip(". ")
+        return (
+            f"a data loading process died: {reason}; if it ran out of memory, reduce train.workers; "
+            f"resume the run with scmrl train RUN"
+        )
+    if message := catalogue().culprit(error):
+        return message
+    if isinstance(error, OSError):
+        return f"{error.filename or 'system'}: {error.strerror or error}"
+    return None
+
+
+def _other_process_ended(error: Exception) -> str | None:
+    """The message if another process of a distributed training ended. That process reports the cause.
+
+    A process that ``scmrl train --processes`` launched exits silently instead: its parent reports the cause.
+    """
+    from scmrl_plugins.core.parallel import launch
+
+    if launch.count() == 1:
+        return None
+    from scmrl_plugins.core.parallel.processes import lost
+
+    if not lost(error):
+        return None
+    if os.environ.get(launch.PARENT):
+        sys.exit(launch.LOST)
+    return "another process of this training ended; see its error message, then resume with scmrl train RUN"
