@@ -118,7 +118,7 @@ def compare(name: str, folder: Path) -> None:
     x[0, :3] = torch.tensor([0.8 * 2.3, float("inf"), -1e30])
 
     def loop(x: Tensor, rate: Tensor, threshold: Tensor) -> Tensor:
-        return fused._run(x, rate, threshold, neuron.dynamics, None, None, None)[0]
+        return fused.run(x, rate, threshold, neuron.dynamics, None, None, None)[0]
 
     inputs = [x, torch.as_tensor(neuron.rate()).detach(), neuron.threshold.detach()]
     expected = loop(*inputs)

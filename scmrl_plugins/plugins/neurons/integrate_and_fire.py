@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from scmrl_plugins.core.interfaces import Context
 from scmrl_plugins.plugins.braincog.upstream import node
-from scmrl_plugins.plugins.neurons import fused
+from scmrl_plugins.plugins.neurons.base import FusedNeuron
+from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Rate, Settings
 
 
-class IF(node.IFNode):  # type: ignore[name-defined]
+class Integrating(Dynamics):
+    """The rate is 1 and not used: dv/dx = 1."""
+
+    def charge(self, x: Tensor, v: Tensor, rate: Rate) -> tuple[Tensor, None]:
+        return v.add_(x), None
+
+    def backward(
+        self, grad: Tensor, u: Tensor, threshold: Tensor, rate: Rate, drive: Tensor | None
+    ) -> tuple[Tensor, None]:
+        return self.slope(grad, u, threshold), None
+
+
+class IF(FusedNeuron, node.IFNode):  # type: ignore[name-defined]
     """Integrate and fire with a hard reset and no leak, from a state of zero on every call:
 
         v[t] = v[t-1] + x[t]
@@ -22,34 +34,13 @@ class IF(node.IFNode):  # type: ignore[name-defined]
     A subclass of BrainCog's ``IFNode`` that agrees with it step by step, to the bit. Source: BrainCog 0.2.7.
     """
 
-    class Config(fused.Settings):
+    class Config(Settings):
         pass
 
-    def __init__(self, config: Config, context: Context | None = None) -> None:
-        super().__init__(**fused.of_the_node(config))
-        fused.equip(self, config, Integrating)
+    dynamics_type = Integrating
 
-    forward = fused.forward
-    pooled = fused.pooled
-    extra_repr = fused.extra_repr
-
-    def rate(self) -> fused.Rate:
+    def rate(self) -> Rate:
         return 1.0
 
-    def single_step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The equation for one step: ``x [B, *], v [B, *] -> s [B, *], v [B, *]``; no v is a v of zero."""
-        v = x if state is None else state + x
-        s = fused.fire(self, v - self.threshold)
-        return s, v * (1 - s.detach())
-
-
-class Integrating(fused.Dynamics):
-    """The rate is 1 and not used: dv/dx = 1."""
-
-    def charge(self, x: Tensor, v: Tensor, rate: fused.Rate) -> tuple[Tensor, None]:
-        return v.add_(x), None
-
-    def backward(
-        self, grad: Tensor, u: Tensor, threshold: Tensor, rate: fused.Rate, drive: Tensor | None
-    ) -> tuple[Tensor, None]:
-        return self.slope(grad, u, threshold), None
+    def charge(self, x: Tensor, v: Tensor) -> Tensor:
+        return v + x

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from scmrl_plugins.core.interfaces import Context
 from scmrl_plugins.plugins.braincog.upstream import node
-from scmrl_plugins.plugins.neurons import fused
+from scmrl_plugins.plugins.neurons.base import FusedNeuron
+from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Leak, Rate, Settings
 
 
-class LIF(node.LIFNode):  # type: ignore[name-defined]
+class Leaky(Dynamics):
+    """The rate is tau: dv/dx = 1 / tau."""
+
+    def charge(self, x: Tensor, v: Tensor, rate: Rate) -> tuple[Tensor, None]:
+        # The order of these operations is BrainCog's, so that the bits agree.
+        return torch.sub(x, v).div_(rate).add_(v), None
+
+    def backward(
+        self, grad: Tensor, u: Tensor, threshold: Tensor, rate: Rate, drive: Tensor | None
+    ) -> tuple[Tensor, None]:
+        return self.slope(grad / rate, u, threshold), None
+
+
+class LIF(FusedNeuron, node.LIFNode):  # type: ignore[name-defined]
     """Leaky integrate and fire with a hard reset, from a state of zero on every call:
 
         v[t] = v[t-1] + (x[t] - v[t-1]) / tau
@@ -25,40 +41,16 @@ class LIF(node.LIFNode):  # type: ignore[name-defined]
     2502.12488; BrainCog 0.2.7.
     """
 
-    class Config(fused.Settings, fused.Leak):
+    class Config(Settings, Leak):
         pass
 
+    dynamics_type: ClassVar[type[Dynamics]] = Leaky
+
     def __init__(self, config: Config, context: Context | None = None) -> None:
-        super().__init__(tau=config.tau, **fused.of_the_node(config))
-        fused.equip(self, config, Leaky)
+        super().__init__(config, context, tau=config.tau)
 
-    forward = fused.forward
-    pooled = fused.pooled
-    extra_repr = fused.extra_repr
-
-    def rate(self) -> fused.Rate:
+    def rate(self) -> Rate:
         return self.tau
 
-    def charge(self, x: Tensor, v: Tensor | None) -> Tensor:
-        """v[t] before the reset; no v is a v of zero."""
-        v = torch.zeros_like(x) if v is None else v
+    def charge(self, x: Tensor, v: Tensor) -> Tensor:
         return v + (x - v) / self.tau
-
-    def single_step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The equation for one step: ``x [B, *], v [B, *] -> s [B, *], v [B, *]``; no v is a v of zero."""
-        v = self.charge(x, state)
-        s = fused.fire(self, v - self.threshold)
-        return s, v * (1 - s.detach())
-
-
-class Leaky(fused.Dynamics):
-    """The rate is tau: dv/dx = 1 / tau."""
-
-    def charge(self, x: Tensor, v: Tensor, rate: fused.Rate) -> tuple[Tensor, None]:
-        # The order of these operations is BrainCog's, so that the bits agree.
-        return torch.sub(x, v).div_(rate).add_(v), None
-
-    def backward(
-        self, grad: Tensor, u: Tensor, threshold: Tensor, rate: fused.Rate, drive: Tensor | None
-    ) -> tuple[Tensor, None]:
-        return self.slope(grad / rate, u, threshold), None

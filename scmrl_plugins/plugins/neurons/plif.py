@@ -8,13 +8,32 @@ from torch import Tensor
 
 from scmrl_plugins.core.interfaces import Context
 from scmrl_plugins.plugins.braincog.upstream import node
-from scmrl_plugins.plugins.neurons import fused
+from scmrl_plugins.plugins.neurons.base import FusedNeuron
+from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Leak, Rate, Settings
 
 
-class PLIF(node.PLIFNode):  # type: ignore[name-defined]
+class Learned(Dynamics):
+    """The rate is k: dv/dx = k, and dv/dk is the drive x - v."""
+
+    def charge(self, x: Tensor, v: Tensor, rate: Rate) -> tuple[Tensor, Tensor]:
+        drive = torch.sub(x, v)
+        return (drive * rate).add_(v), drive
+
+    def backward(
+        self, grad: Tensor, u: Tensor, threshold: Tensor, rate: Rate, drive: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        slope = self.slope(grad, u, threshold)
+        learned = None
+        if drive is not None and isinstance(rate, Tensor):
+            # In half precision the parameter has the wider type.
+            learned = (drive * slope).sum(dtype=torch.promote_types(slope.dtype, rate.dtype))
+        return slope.mul_(rate), learned
+
+
+class PLIF(FusedNeuron, node.PLIFNode):  # type: ignore[name-defined]
     """Leaky integrate and fire whose time constant 1 / k is learned, one for the layer, through w:
 
-        k = 1 / (1 + e^-w), at first 1 / tau
+        k = 1 / (1 + e^-w), initially 1 / tau
         v[t] = v[t-1] + (x[t] - v[t-1]) k
         s[t] = H(v[t] - threshold)
         v[t] = v[t] (1 - s[t])
@@ -23,46 +42,21 @@ class PLIF(node.PLIFNode):  # type: ignore[name-defined]
     surrogate and the reset factor is a constant. With ``detach_membrane`` v[t-1] is one too, for w as for x:
     ds[t]/dx[t] = H'(v[t] - threshold) k and ds[t]/dk = H'(v[t] - threshold) (x[t] - v[t-1]), summed over steps.
 
-    A subclass of BrainCog's ``PLIFNode`` that agrees with it step by step, to the bit; there some surrogates
-    learn their slope too, here it is fixed. Source: Fang et al. 2021, arXiv 2007.05785; BrainCog 0.2.7.
+    A subclass of BrainCog's ``PLIFNode`` that agrees with it step by step, to the bit; BrainCog also learns the
+    slope of some surrogates, which is fixed here. Source: Fang et al. 2021, arXiv 2007.05785; BrainCog 0.2.7.
     """
 
-    class Config(fused.Settings, fused.Leak):
+    class Config(Settings, Leak):
         # At 1 there is no leak and w would be infinite.
         tau: float = Field(2.0, gt=1, description="membrane time constant at the start, in time steps")
 
+    dynamics_type = Learned
+
     def __init__(self, config: Config, context: Context | None = None) -> None:
-        super().__init__(tau=config.tau, **fused.of_the_node(config))
-        fused.equip(self, config, Learned)
+        super().__init__(config, context, tau=config.tau)
 
-    forward = fused.forward
-    pooled = fused.pooled
-    extra_repr = fused.extra_repr
-
-    def rate(self) -> fused.Rate:
+    def rate(self) -> Rate:
         return self.w.sigmoid()
 
-    def single_step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The equation for one step: ``x [B, *], v [B, *] -> s [B, *], v [B, *]``; no v is a v of zero."""
-        v = torch.zeros_like(x) if state is None else state
-        v = v + (x - v) * self.rate()
-        s = fused.fire(self, v - self.threshold)
-        return s, v * (1 - s.detach())
-
-
-class Learned(fused.Dynamics):
-    """The rate is k: dv/dx = k, and dv/dk is the drive x - v."""
-
-    def charge(self, x: Tensor, v: Tensor, rate: fused.Rate) -> tuple[Tensor, Tensor]:
-        drive = torch.sub(x, v)
-        return (drive * rate).add_(v), drive
-
-    def backward(
-        self, grad: Tensor, u: Tensor, threshold: Tensor, rate: fused.Rate, drive: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        slope = self.slope(grad, u, threshold)
-        learned = None
-        if drive is not None and isinstance(rate, Tensor):
-            # In half precision the parameter has the wider type.
-            learned = (drive * slope).sum(dtype=torch.promote_types(slope.dtype, rate.dtype))
-        return slope.mul_(rate), learned
+    def charge(self, x: Tensor, v: Tensor) -> Tensor:
+        return v + (x - v) * self.rate()

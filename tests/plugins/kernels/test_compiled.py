@@ -124,7 +124,7 @@ def keep_operations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return graph.forward
 
     monkeypatch.setattr(compiled, "torch", Torch(keep))
-    for function in (fused._compiled_run, fused._compiled_gradients):
+    for function in (fused.compiled_run, fused.compiled_gradients):
         monkeypatch.setattr(function, "_compiled", {})
     return graphs
 
