@@ -8,17 +8,13 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+from scmrl_plugins.core.config.sections import PROTOCOLS
 from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_PROTOCOLS = {
-    "honest": "honest protocol: the validation split chose the epoch, the test split was read once",
-    "published": "published protocol: the epoch is the best on the test split itself, so the figure is optimistic",
-}
 
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -67,7 +63,7 @@ def _page(run: Run, epochs: list[dict[str, Any]], test: dict[str, Any]) -> str:
         title=html.escape(f"{kinds['dataset']}: {kinds['fusion']} with {kinds['neuron']}"),
         headline=html.escape(
             f"Test accuracy {test['accuracy']:.2%} of {test['n']} samples, weights of epoch {test['best_epoch']} "
-            f"({_PROTOCOLS[test['protocol']]})."
+            f"({test['protocol']} protocol: {PROTOCOLS[test['protocol']]})."
             + (f" {skipped} bad files were left out; skipped.json lists them." if skipped else "")
         ),
         image=base64.b64encode(image.getvalue()).decode(),

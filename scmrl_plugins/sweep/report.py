@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scmrl_plugins.bench.accuracy import report
+from scmrl_plugins.core.config.sections import PROTOCOLS
 from scmrl_plugins.core.run import environment
 from scmrl_plugins.core.system import files, jsonable
 from scmrl_plugins.sweep import sweep
@@ -88,8 +88,8 @@ def markdown(summary: Mapping[str, Any], command: str) -> str:
     devices = ", ".join(summary["devices"]) or "no device yet"
     lines += [
         f"- {summary['search']} search{drawn}; train.seed {summary['environment']['seed']}",
-        f"- protocol {report.PROTOCOLS[summary['protocol']]}",
-        report.made_by(command, devices, summary["environment"]),
+        f"- {summary['protocol']} protocol: {PROTOCOLS[summary['protocol']]}",
+        f"- {environment.provenance(command, devices, summary['environment'])}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scmrl_plugins.core.config.sections import PROTOCOLS
+from scmrl_plugins.core.run import environment
 from scmrl_plugins.core.system import files, jsonable
-
-PROTOCOLS = {
-    "honest": "honest: validation chose the epoch, the test split was read once",
-    "published": "published: the best epoch on the test split itself, so the figures are optimistic",
-}
 
 
 def summarize(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -61,7 +58,7 @@ def write(summary: Mapping[str, Any], out: Path, command: str) -> None:
 
 def markdown(summary: Mapping[str, Any], command: str) -> str:
     """The table, with what it was made by."""
-    methods, surroundings = summary["methods"], summary["environment"]
+    methods = summary["methods"]
     conditions = list(summary["conditions"])
     lines = [
         f"Accuracy in % on {summary['samples']} test samples, mean ± standard deviation over seeds. By method:",
@@ -80,23 +77,17 @@ def markdown(summary: Mapping[str, Any], command: str) -> str:
         if meaning := _meaning(told):
             lines.append(f"- `{name}`: {meaning}")
     protocols = {found["protocol"] for found in methods.values()}
-    lines += [f"- protocol {PROTOCOLS[protocol]}" for protocol in sorted(protocols)]
+    lines += [f"- {protocol} protocol: {PROTOCOLS[protocol]}" for protocol in sorted(protocols)]
     seeds = sorted({seed for found in methods.values() for seed in found["seeds"]})
     lines += [
         f"- seeds {', '.join(map(str, seeds))}; operations are multiply-accumulates a sample if each were done; "
         "energy is an estimate, 4.6 pJ a multiply-accumulate and 0.9 pJ an accumulate, arithmetic alone",
-        made_by(command, summary["device"], surroundings),
+        f"- {environment.provenance(command, summary['device'], summary['environment'])}",
     ]
     for name, found in methods.items():
         if found["dead_layers"]:
             lines.append(f"- {name}: neuron layers that never fired: {', '.join(found['dead_layers'])}")
     return "\n".join(lines) + "\n"
-
-
-def made_by(command: str, device: str, surroundings: Mapping[str, Any]) -> str:
-    """The line that says what made a table: command, device, system and versions."""
-    packages = ", ".join(f"{name} {version}" for name, version in surroundings["packages"].items() if version)
-    return f"- `{command}` on {device}, {surroundings['platform']}; {packages}"
 
 
 def _percent(spread: Mapping[str, Any]) -> str:

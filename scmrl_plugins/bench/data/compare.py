@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from scmrl_plugins.bench.speed.compare import hardware, spread
+from scmrl_plugins.bench.spread import spread
 from scmrl_plugins.core.config import layers
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.data import prepare
@@ -124,7 +124,7 @@ def run(config: ExperimentConfig, samples: int, repeats: int, progress: Progress
             "threads": torch.get_num_threads(),
             "image_size": config.model.image_size,
         },
-        "hardware": hardware("cpu", None),
+        "hardware": environment.hardware("cpu"),
         "environment": environment.describe(config),
     }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scmrl_plugins.bench.data.compare import DECODED, STORED
+from scmrl_plugins.core.run import environment
 from scmrl_plugins.core.system import files, jsonable
 
 
@@ -20,7 +21,7 @@ def markdown(found: Mapping[str, Any], command: str) -> str:
     """The tables, with what they were made by."""
     settings, memory = found["settings"], found["memory"]
     titles = {DECODED: "files decoded and transformed each time", STORED: "stored features"}
-    machine, packages = found["hardware"], found["environment"]["packages"]
+    machine = f"{found['hardware']['cpu']}, {found['hardware']['cores']} cores"
     lines = [
         f"An epoch of {found['samples']:,} training samples of `{settings['dataset']}` through the training "
         f"loader, augmentation included, {settings['repeats']} times in turns:",
@@ -50,8 +51,7 @@ def markdown(found: Mapping[str, Any], command: str) -> str:
         f"- the batches of both are {'' if found['same_batches'] else 'NOT '}the same to the bit",
         f"- batch {settings['batch_size']}, {settings['workers']} workers, {settings['threads']} threads, image "
         f"size {settings['image_size']}",
-        f"- `{command}` on {machine['cpu']}, {machine['cores']} cores, {found['environment']['platform']}; "
-        + ", ".join(f"{name} {version}" for name, version in packages.items() if version),
+        f"- {environment.provenance(command, machine, found['environment'])}",
     ]
     return "\n".join(lines) + "\n"
 

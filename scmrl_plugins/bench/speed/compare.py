@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
-import platform
-import shutil
 import signal
 import statistics
 import subprocess
@@ -15,10 +12,10 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from scmrl_plugins.bench.speed.worker import Task, as_line
+from scmrl_plugins.bench.spread import alike, doublings, spread
 from scmrl_plugins.core.config import layers
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.run import environment
@@ -204,7 +201,7 @@ def run(
         **results,
         "bare": spread(bare),
         "settings": asdict(settings),
-        "hardware": hardware(device, prepared[OURS]["device_name"]),
+        "hardware": environment.hardware(device, prepared[OURS]["device_name"]),
         "environment": environment.describe(settings.config(OURS)),
     }
     if scaling:
@@ -228,11 +225,6 @@ def _each(sides: Sequence[Side], command: str) -> dict[str, tuple[Side, str]]:
     return {side.name: (side, command) for side in sides}
 
 
-def spread(seconds: Sequence[float]) -> dict[str, Any]:
-    """The least, the median, and all of them."""
-    return {"minimum": min(seconds), "median": statistics.median(seconds), "seconds": list(seconds)}
-
-
 def versus(seconds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Both sides' seconds, and the baseline's over ours: of the least, and of the medians."""
     baseline, ours = spread(seconds[BASELINE]), spread(seconds[OURS])
@@ -242,18 +234,6 @@ def versus(seconds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         "ratio": baseline["minimum"] / ours["minimum"],
         "median_ratio": baseline["median"] / ours["median"],
     }
-
-
-def alike(one: float, other: float) -> bool:
-    """Whether two losses are one but for the order of their sums."""
-    return abs(one - other) <= 1e-4 * max(abs(one), abs(other))
-
-
-def doublings(sizes: Sequence[int], seconds: Sequence[float]) -> dict[str, Any]:
-    """Seconds by size, each one's ratio to the one before, and the last's to the first."""
-    ratios = [None, *(after / before for before, after in itertools.pairwise(seconds))]
-    rows = [{"size": n, "seconds": s, "ratio": r} for n, s, r in zip(sizes, seconds, ratios, strict=True)]
-    return {"rows": rows, "ratio": seconds[-1] / seconds[0]}
 
 
 def _scaling(settings: Settings, device: str) -> dict[str, Any]:
@@ -270,24 +250,3 @@ def _scaling(settings: Settings, device: str) -> dict[str, Any]:
                 for name in fusions
             },
         }
-
-
-def hardware(device: str, name: str | None) -> dict[str, Any]:
-    """What it ran on: device, processor, cores, and the C++ compiler, none where there is none."""
-    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++", "cl")
-    return {
-        "device": device,
-        "device_name": name,
-        "cpu": _processor(),
-        "cores": os.cpu_count(),
-        "compiler": next((name for name in filter(None, compilers) if shutil.which(name)), None),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()

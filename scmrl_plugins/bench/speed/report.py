@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scmrl_plugins.bench.speed.compare import BASELINE, OURS, SMALL
+from scmrl_plugins.core.run import environment
 from scmrl_plugins.core.system import files, jsonable
 
 
@@ -45,12 +46,11 @@ def markdown(found: Mapping[str, Any], command: str) -> str:
         f"{found['parameters']:,} parameters, {settings['threads']} threads",
     ]
     lines += [f"- warning: {warning}" for warning in found["warnings"]]
-    packages = found["environment"]["packages"]
-    lines.append(
-        f"- `{command}` on {hardware['device_name'] or hardware['device']}, {hardware['cpu']}, "
-        f"{hardware['cores']} cores, {hardware['compiler'] or 'no compiler'}, {found['environment']['platform']}; "
-        + ", ".join(f"{name} {version}" for name, version in packages.items() if version)
+    machine = (
+        f"{hardware['device_name'] or hardware['device']}, {hardware['cpu']}, {hardware['cores']} cores, "
+        f"{hardware['compiler'] or 'no compiler'}"
     )
+    lines.append(f"- {environment.provenance(command, machine, found['environment'])}")
     if "scaling" in found:
         lines += _scaling(found["scaling"])
     if "profile" in found:

@@ -10,6 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from scmrl_plugins.core.interfaces import ComponentConfig, Modality, ModelConfig
 from scmrl_plugins.registry import KINDS
 
+PROTOCOLS = {
+    "honest": "the validation split chose the epoch, the test split was read once",
+    "published": "the epoch is the best on the test split itself, so the accuracy is optimistic",
+}
+"""``train.protocol``, and what it means for a reported accuracy."""
+
 
 def where_set(key: str, sources: Mapping[str, str]) -> str:
     """`` (in my.toml)`` for the source of a key or of the section it is in, or an empty string."""

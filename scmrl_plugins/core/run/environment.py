@@ -6,7 +6,9 @@ import datetime
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,35 @@ def _plugin(plugin: Plugin) -> dict[str, str]:
         described["file"] = plugin.file
         described["sha256"] = hashlib.sha256(Path(plugin.file).read_bytes()).hexdigest()
     return described
+
+
+def hardware(device: str, device_name: str | None = None) -> dict[str, Any]:
+    """The machine that a benchmark ran on: device, processor, cores, and the C++ compiler if there is one."""
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++", "cl")
+    return {
+        "device": device,
+        "device_name": device_name,
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
+        "compiler": next((name for name in compilers if name and shutil.which(name)), None),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def provenance(command: str, machine: str, described: Mapping[str, Any]) -> str:
+    """One line of Markdown: the command that made a result, the machine, and the system and versions in
+    ``described``, as ``describe`` gives them.
+    """
+    packages = ", ".join(f"{name} {version}" for name, version in described["packages"].items() if version)
+    return f"`{command}` on {machine}, {described['platform']}; {packages}"
 
 
 def version_of(name: str) -> str | None:

@@ -15,7 +15,9 @@ from torch.autograd import DeviceType
 from scmrl_plugins.bench.speed import compare, report, worker
 from scmrl_plugins.bench.speed.compare import BASELINE, OURS, Settings, Side
 from scmrl_plugins.bench.speed.worker import Layout, Products, Step, Task, Worker
+from scmrl_plugins.bench.spread import doublings
 from scmrl_plugins.core.config import layers
+from scmrl_plugins.core.run import environment
 from scmrl_plugins.registry import UserError
 
 TINY = Settings(batch=2, image_size=16, steps=2, dims=16, heads=2, threads=1, repeats=2, kernel_shape=(2, 1, 3))
@@ -38,17 +40,6 @@ def test_a_ratio_is_the_baseline_over_ours() -> None:
     assert found["ratio"] == 2.0
     assert found["median_ratio"] == 2.0
     assert found[OURS] == {"minimum": 2.0, "median": 3.0, "seconds": [2.0, 3.0, 8.0]}
-
-
-def test_doublings_compare_each_size_with_the_one_before() -> None:
-    found = compare.doublings((4, 8, 16), (1.0, 2.0, 3.0))
-    assert [row["ratio"] for row in found["rows"]] == [None, 2.0, 1.5]
-    assert found["ratio"] == 3.0
-
-
-@pytest.mark.parametrize(("other", "same"), [(2.0001, True), (2.001, False), (2.0, True)])
-def test_losses_are_alike_to_one_in_ten_thousand(other: float, same: bool) -> None:
-    assert compare.alike(2.0, other) is same
 
 
 def test_both_variants_are_one_model() -> None:
@@ -176,9 +167,9 @@ def test_what_is_not_known_is_said() -> None:
         "parameters": 12,
         "warnings": ["no compiler"],
         "settings": vars(TINY),
-        "hardware": compare.hardware("cpu", None),
+        "hardware": environment.hardware("cpu"),
         "environment": {"packages": {"torch": "2"}, "platform": "here"},
-        "scaling": {"steps": compare.doublings((4, 8), (1.0, 2.0)), "tokens": {}},
+        "scaling": {"steps": doublings((4, 8), (1.0, 2.0)), "tokens": {}},
     }
     said = report.markdown(found, "scmrl bench speed")
     assert "| training step | 2.00 s | 1.00 s | 2.00 | 2.00 |" in said
