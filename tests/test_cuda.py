@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from scmrl_plugins.bench.speed.compare import OURS, Settings
-from scmrl_plugins.bench.speed.worker import Task, Worker
+from scmrl_plugins.bench.speed.settings import OURS, Settings
+from scmrl_plugins.bench.speed.worker import Worker
 from scmrl_plugins.core.config.layers import compose
 from scmrl_plugins.core.measure.operations import random_inputs
 from scmrl_plugins.core.model.assembly import assemble
@@ -37,9 +37,7 @@ def test_the_numbers_are_those_of_the_cpu(neuron: str) -> None:
 
 def test_the_kernels_of_a_step_are_counted() -> None:
     settings = Settings(batch=2, image_size=16, steps=2, dims=16, heads=2, kernel_shape=(2, 1, 1, 8, 8))
-    config = settings.config(OURS)
-    task = Task(config.model_dump(), "cuda", 1, settings.batch, settings.kernel_shape, False, False)
-    worker = Worker(task)
+    worker = Worker(OURS, settings, "cuda")
     worker.prepare()
     profile = worker.profile(3)
     assert profile["kernels"]["count"] > 100

@@ -104,6 +104,7 @@ def speed(device: str, scaling: bool, profile: bool, out: str | None, as_json: b
     """
     from scmrl_plugins.bench.speed import compare as comparison
     from scmrl_plugins.bench.speed import report
+    from scmrl_plugins.bench.speed.settings import Settings
     from scmrl_plugins.core.system import devices
     from scmrl_plugins.core.system.progress import Progress
 
@@ -113,7 +114,7 @@ def speed(device: str, scaling: bool, profile: bool, out: str | None, as_json: b
     flags = ["--scaling"] * scaling + ["--profile"] * profile
     typed = shlex.join(["scmrl", "bench", "speed", *given, *flags, "--device", place])
     with Progress() as progress:
-        found = comparison.run(comparison.Settings(**settings), place, progress, scaling=scaling, profile=profile)
+        found = comparison.run(Settings(**settings), place, progress, scaling=scaling, profile=profile)
     if out is not None:
         report.write(found, Path(out), typed)
     if as_json:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scmrl_plugins.bench.speed.compare import BASELINE, OURS, SMALL
+from scmrl_plugins.bench.speed.settings import BASELINE, OURS, SMALL
 from scmrl_plugins.core.run import environment
 from scmrl_plugins.core.system import files, jsonable
 

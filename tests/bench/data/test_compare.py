@@ -85,7 +85,7 @@ def test_bad_files_are_measured_on_neither_side(tmp_path: Path, monkeypatch: pyt
         "model": {"image_size": 16},
     }
     config = layers.compose(options=sections)
-    monkeypatch.setattr(compare, "_in_a_process", lambda *_, **__: {"private": None})
+    monkeypatch.setattr(compare.memory, "measure", lambda _, cases: [{"private": None}] * len(cases))
     from scmrl_plugins.core.system.progress import Progress
 
     found = compare.run(config, 100, 1, Progress())

@@ -13,8 +13,8 @@ from golden_cases import CASES, NEURONS, Golden, check_every_number, close
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scmrl_plugins.bench.speed.compare import BASELINE, OURS, Settings
-from scmrl_plugins.bench.speed.worker import Step, Task
+from scmrl_plugins.bench.speed.settings import BASELINE, OURS, Settings
+from scmrl_plugins.bench.speed.step import Step
 from scmrl_plugins.core.config import layers
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
@@ -107,16 +107,7 @@ SMALL = Settings(batch=4, image_size=32, steps=4, dims=32, heads=4, threads=1)
 def losses(variant: str, layout: str, steps: int) -> list[float]:
     settings = SMALL.config(variant)
     config = settings.model_copy(update={"model": settings.model.model_copy(update={"layout": layout})})
-    task = Task(
-        config=config.model_dump(),
-        device="cpu",
-        threads=1,
-        batch=SMALL.batch,
-        kernel_shape=SMALL.kernel_shape,
-        every_step=variant == BASELINE,
-        keep_blocks=False,
-    )
-    step = Step(task, config)
+    step = Step(config, torch.device("cpu"), every_step=variant == BASELINE)
     return [step.train() for _ in range(steps)]
 
 

@@ -1,0 +1,103 @@
+"""An object in a fresh Python process, so that its memory, its threads and its environment are its own."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from scmrl_plugins.registry import UserError
+
+
+class Child:
+    """``factory(*arguments)`` in a process of its own; ``call("method", ...)`` calls the object's method there.
+
+    ``environment`` is set before the process imports anything. Its output is not shown: the last line says why it
+    ended. The process ends with the ``with`` block, or with its parent. Calls raise the ``UserError`` that the
+    factory or the method raised, or one that says how the process ended, and the ``remedy``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        factory: Callable[..., Any],
+        *arguments: Any,
+        environment: Mapping[str, str] | None = None,
+        remedy: str = "",
+    ) -> None:
+        self.name, self.remedy = name, remedy
+        spawn = multiprocessing.get_context("spawn")
+        self._folder = tempfile.TemporaryDirectory(prefix="scmrl-child-")
+        self._output = Path(self._folder.name) / "output"
+        self._connection, connection = spawn.Pipe()
+        self.process = spawn.Process(target=_serve, args=(connection, self._output, factory, arguments))
+        with _environment(environment or {}):
+            self.process.start()
+        connection.close()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
+        self.process.join(timeout=0 if any(error) else 10)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self._folder.cleanup()
+
+    def call(self, method: str, *arguments: Any, **keywords: Any) -> Any:
+        """The result of a method."""
+        try:
+            self._connection.send((method, arguments, keywords))
+            result, error = self._connection.recv()
+        except (EOFError, OSError):
+            raise UserError(self._ending()) from None
+        if error is not None:
+            raise error
+        return result
+
+    def _ending(self) -> str:
+        self.process.join()
+        code = self.process.exitcode or 0
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        lines = self._output.read_text("utf-8", "replace").strip().splitlines() if self._output.exists() else []
+        ending = f"the process of {self.name} {how}: {lines[-1] if lines else 'it printed nothing'}"
+        return f"{ending}; {self.remedy}" if self.remedy else ending
+
+
+@contextlib.contextmanager
+def _environment(added: Mapping[str, str]) -> Iterator[None]:
+    """The variables that a process started in the block inherits."""
+    before = {name: os.environ.get(name) for name in added}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _serve(connection: Connection, output: Path, factory: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Answer calls until the other end is closed; an error that is not the user's ends the process."""
+    with output.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    target: Any = None
+    with contextlib.suppress(EOFError):
+        while True:
+            method, positional, keywords = connection.recv()
+            try:
+                target = factory(*arguments) if target is None else target
+                connection.send((getattr(target, method)(*positional, **keywords), None))
+            except UserError as error:
+                connection.send((None, error))
