@@ -16,6 +16,7 @@ from scmrl_plugins.core.model.assembly import assemble
 from scmrl_plugins.core.run.directory import create_run
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training.loop import train
+from scmrl_plugins.explain import report
 from scmrl_plugins.registry import register_inline
 
 
@@ -50,6 +51,7 @@ def main() -> None:
     run = create_run(options.run, parts)
     with Progress() as progress:
         result = train(run, parts, torch.device("cpu"), progress)
+    report.write(run)
     print(f"test accuracy {result.accuracy:.2%} of {result.n} samples; report: {run.report_file}")
 
 

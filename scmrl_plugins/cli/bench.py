@@ -41,11 +41,12 @@ def accuracy(grid: str, out: str, sets: tuple[str, ...], device: str, as_json: b
     from scmrl_plugins.bench.accuracy.grid import read_grid, run_grid
     from scmrl_plugins.core.system import devices
     from scmrl_plugins.core.system.progress import Progress
+    from scmrl_plugins.explain.report import write as write_report
 
     place = devices.resolve(device)
     wanted = read_grid(grid, sets)
     with Progress() as progress:
-        results = run_grid(wanted, Path(out), place, progress)
+        results = run_grid(wanted, Path(out), place, progress, write_report)
     summary = report.summarize(results)
     given = [word for setting in sets for word in ("--set", setting)]
     typed = shlex.join(["scmrl", "bench", "accuracy", grid, "-o", out, *given])

@@ -35,6 +35,7 @@ def command(file: str, out: str, sets: tuple[str, ...], address: str | None, dev
     from importlib.util import find_spec
 
     from scmrl_plugins.core.system.progress import Progress
+    from scmrl_plugins.explain.report import write as write_report
     from scmrl_plugins.sweep import ray_tune, report, sweep
 
     if find_spec("ray") is None:
@@ -54,7 +55,7 @@ def command(file: str, out: str, sets: tuple[str, ...], address: str | None, dev
             sweep.claim(wanted, trials, configs, place)
             try:
                 sweep.prepare_data(trials, place, progress)
-                ray_tune.run(wanted.section, trials, place, device, progress, address)
+                ray_tune.run(wanted.section, trials, place, device, progress, address, write_report)
             except KeyboardInterrupt:
                 report.write(report.summarize(wanted, trials, place), place.path, typed)
                 progress.line(f"finished trials are in {place.path / 'results.md'}; resume with {typed}")

@@ -96,6 +96,7 @@ def fit(parts: Any, place: Any, path: Path, run: Any = None) -> Any:
     from scmrl_plugins.core.run.directory import create_run, open_run
     from scmrl_plugins.core.system.progress import Progress
     from scmrl_plugins.core.training.loop import Training
+    from scmrl_plugins.explain import report
 
     with Progress() as progress:
         training = Training(parts, place, progress)
@@ -110,6 +111,7 @@ def fit(parts: Any, place: Any, path: Path, run: Any = None) -> Any:
             raise
     if not main:
         return run
+    report.write(run)
     protocol = parts.config.train.protocol
     click.echo(f"test accuracy {result.accuracy:.2%} of {result.n} samples ({protocol} protocol)")
     if dead := dead_layers(result.firing_rates):

@@ -12,13 +12,14 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.core.system.interrupts import handling
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.registry import UserError
@@ -59,11 +60,13 @@ def run(
     device: str,
     progress: Progress,
     address: str | None = None,
+    after_run: Callable[[Run], None] | None = None,
 ) -> None:
     """Train the trials that have no result yet; each leaves its result, or the reason why there is none.
 
-    ``address``: ``HOST:PORT`` of a Ray cluster; none: what ``RAY_ADDRESS`` says, else this machine alone. Raises
-    ``UserError`` where Ray is not installed or does not start, or no machine has what a trial is to get.
+    ``address``: ``HOST:PORT`` of a Ray cluster; none: what ``RAY_ADDRESS`` says, else this machine alone.
+    ``after_run``, a function of a module, gets each run once it is trained. Raises ``UserError`` where Ray is not
+    installed or does not start, or no machine has what a trial is to get.
     """
     left = [trial for trial in trials if sweep.outcome(place, trial)["status"] != DONE]
     if not left:
@@ -79,7 +82,7 @@ def run(
             )
             for trial in left:
                 place.failure_file(trial.name).unlink(missing_ok=True)
-            _tune(tune, section, left, place, device, shares, progress)
+            _tune(tune, section, left, place, device, shares, progress, after_run)
 
 
 def _import() -> tuple[Any, Any]:
@@ -217,13 +220,16 @@ def _tune(
     device: str,
     shares: Shares,
     progress: Progress,
+    after_run: Callable[[Run], None] | None,
 ) -> None:
     from ray.tune.logger import JsonLoggerCallback
 
     own = place.path.resolve() / ".tune"
     shutil.rmtree(own, ignore_errors=True)
     hidden = not shares.gpus and device != "mps"
-    tasks = [worker.task_of(trial, place, device, worker.threads(shares.cpus), hidden) for trial in trials]
+    tasks = [
+        worker.task_of(trial, place, device, worker.threads(shares.cpus), hidden, after_run) for trial in trials
+    ]
     tuner = tune.Tuner(
         tune.with_resources(_trial, {"cpu": shares.cpus, "gpu": shares.gpus}),
         param_space={"task": tune.grid_search(tasks)},

@@ -18,6 +18,7 @@ from rich.console import Console
 from scmrl_plugins.core.config import layers
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.run import environment, series
+from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.core.system import allocator, devices, files, jsonable
 from scmrl_plugins.core.system.memory import out_of_memory
 from scmrl_plugins.core.system.progress import Progress
@@ -33,8 +34,15 @@ PATIENCE = 60.0
 """Seconds to wait for the process that had a trial before, which may be dying still."""
 
 
-def task_of(trial: Trial, place: Place, device: str, threads: int, hidden: bool) -> Task:
-    """All that another process needs to know, in words and numbers. ``hidden``: it is to see no GPU."""
+def task_of(
+    trial: Trial,
+    place: Place,
+    device: str,
+    threads: int,
+    hidden: bool,
+    after_run: Callable[[Run], None] | None = None,
+) -> Task:
+    """All that another process needs to know. ``hidden``: it is to see no GPU."""
     return {
         "name": trial.name,
         "settings": trial.settings,
@@ -44,6 +52,7 @@ def task_of(trial: Trial, place: Place, device: str, threads: int, hidden: bool)
         "device": device,
         "threads": threads,
         "hidden": hidden,
+        "after_run": after_run,
         "plugins": catalogue().inline_files(),
         "environment": {name: value for name, value in os.environ.items() if name.startswith("SCMRL_")},
     }
@@ -108,6 +117,8 @@ def _train(task: Task, place: Place, report: Report, progress: Progress) -> None
     training = Training(parts, device, progress)
     run = series.take_run(place.run(task["name"]).path, parts)
     training.fit(run, after_epoch=report)
+    if task["after_run"]:
+        task["after_run"](run)
     lines = run.metrics()
     tested = next(line for line in reversed(lines) if line.get("split") == "test")
     epochs = [line for line in lines if "epoch" in line]

@@ -87,6 +87,7 @@ def test_a_killed_grid_goes_on(tmp_path: Path, small_cache: Path) -> None:
         "results.png",
         "runs",
     ]
+    assert all((path / "report.html").exists() for path in (out / "runs").iterdir())
     # The ear alone does not mind what happens to the picture.
     audio = said["methods"]["audio"]["conditions"]
     assert audio["noisy"]["values"] == audio["clean"]["values"]

@@ -9,13 +9,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_runs import SMALL_DATA, SMALL_MODEL, Outcome, assert_refused, contents, invoke, sets
 
+from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.sweep import ray_tune, worker
 from scmrl_plugins.sweep.sweep import Place, SweepSection, Trial
 
@@ -49,9 +50,10 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
         device: str,
         progress: Any,
         address: str | None,
+        after_run: Callable[[Run], None],
     ) -> None:
         for trial in trials:
-            worker.work(worker.task_of(trial, place, device, 1, True), lambda _: None)
+            worker.work(worker.task_of(trial, place, device, 1, True, after_run), lambda _: None)
             if os.environ.pop("STOP", None):
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -92,6 +94,7 @@ def test_a_sweep_is_stopped_and_goes_on(here: None, monkeypatch: pytest.MonkeyPa
     assert table in shown.out
     assert shown.out.endswith("results: out/results.md\n")
     # Each trial is an ordinary run.
+    assert (out / "runs" / "trial-001" / "report.html").exists()
     evaluated = invoke("eval", "out/runs/trial-001", "--device", "cpu", "--json")
     assert json.loads(evaluated.out)["accuracy"] == json.loads(result)["test_accuracy"]
     assert invoke("report", "out/runs/trial-003").code == 0

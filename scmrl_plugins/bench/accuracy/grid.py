@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,12 +127,18 @@ def _tables(own: Mapping[str, Any], key: str, path: Path) -> list[dict[str, Any]
     return [dict(item) for item in found]
 
 
-def run_grid(grid: Grid, out: Path, device: torch.device, progress: Progress) -> list[dict[str, Any]]:
+def run_grid(
+    grid: Grid,
+    out: Path,
+    device: torch.device,
+    progress: Progress,
+    after_run: Callable[[Run], None] | None = None,
+) -> list[dict[str, Any]]:
     """Train and test every cell that has no result yet; the results, one a cell.
 
     A cell's run is ``out/runs/NAME``, its result ``out/cells/NAME.json``, written when it is whole: a grid that
     was stopped goes on with the epoch after its last checkpoint. Raises ``UserError`` where a cell was made with
-    another configuration.
+    another configuration. ``after_run`` gets each run once it is trained.
     """
     cells = list(grid.cells())
     for cell in cells[: len(grid.methods)]:
@@ -140,11 +146,18 @@ def run_grid(grid: Grid, out: Path, device: torch.device, progress: Progress) ->
     results = []
     for place, cell in enumerate(cells):
         progress.line(f"{place + 1}/{len(cells)}  {cell.name}")
-        results.append(_result(grid, cell, out, device, progress))
+        results.append(_result(grid, cell, out, device, progress, after_run))
     return results
 
 
-def _result(grid: Grid, cell: Cell, out: Path, device: torch.device, progress: Progress) -> dict[str, Any]:
+def _result(
+    grid: Grid,
+    cell: Cell,
+    out: Path,
+    device: torch.device,
+    progress: Progress,
+    after_run: Callable[[Run], None] | None,
+) -> dict[str, Any]:
     file = out / "cells" / f"{cell.name}.json"
     parts = assemble(cell.config)
     resolved = series.plain(parts.config)
@@ -153,6 +166,8 @@ def _result(grid: Grid, cell: Cell, out: Path, device: torch.device, progress: P
     if known is not None and known["conditions"].keys() >= conditions.keys():
         return known
     run = _trained(cell, parts, out, device, progress)
+    if after_run:
+        after_run(run)
     model, loss = parts.model.to(device), parts.loss.to(device)
     loader = evaluation_loader(load_splits(parts.dataset, parts.config, ["test"])["test"], parts.config)
     tested = {}

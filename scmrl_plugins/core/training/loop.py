@@ -33,7 +33,6 @@ from scmrl_plugins.core.system.interrupts import Interrupts
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training import plan, recipe, trackers
 from scmrl_plugins.core.training.mixing import mix
-from scmrl_plugins.explain import report
 from scmrl_plugins.registry import UserError
 
 _TERM = "term "
@@ -142,7 +141,7 @@ class Training:
         return run.locked() if self.processes.main else contextlib.nullcontext()
 
     def _conclude(self, run: Run, result: Evaluation) -> None:
-        """The test result as the last line of the metrics, and the report."""
+        """The test result as the last line of the metrics."""
         figures = {
             "split": "test",
             "protocol": self.recipe.protocol,
@@ -151,7 +150,6 @@ class Training:
         }
         run.add_metrics(figures | result.as_dict())
         self.accelerator.log({"test_accuracy": result.accuracy, "test_loss": result.loss}, step=self._steps_done)
-        report.write(run)
 
     def _patient_enough(self) -> bool:
         """Whether no epoch was better than the best for as long as the recipe waits."""
@@ -180,8 +178,9 @@ class Training:
         self.processes.wait()  # for all to have read, before one writes
         lines = run.metrics()
         kept = [line for line in lines if _position(line) <= (self.state.epoch, self.state.step)]
-        if kept != lines and self.processes.main:
-            # A stop while saving leaves a line without its checkpoint, or a checkpoint without its best weights.
+        if self.processes.main:
+            # A stop while saving leaves half a line, a line without its checkpoint, or a checkpoint without its
+            # best weights.
             run.write_metrics(kept)
         if saved:
             if not self.state.step and self.state.best_epoch == self.state.epoch:

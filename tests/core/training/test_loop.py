@@ -64,7 +64,6 @@ def test_a_run_learns_and_leaves_what_it_promises(small: Small, tmp_path: Path) 
         "model.safetensors",
         "metrics.jsonl",
         "checkpoints",
-        "report.html",
     }
     assert [path.name for path in run.checkpoints()] == ["epoch-00005.safetensors", "epoch-00006.safetensors"]
 
@@ -254,6 +253,7 @@ def test_honest_chooses_by_validation_and_tests_once(
     assert all(torch.equal(tensor, best[f"module.model.{name}"]) for name, tensor in chosen.items())
     later = load_file(run.checkpoint_file(4))
     assert not all(torch.equal(tensor, later[f"module.model.{name}"]) for name, tensor in chosen.items())
+    report.write(run)
     assert "honest protocol" in run.report_file.read_text()
 
 
@@ -277,6 +277,7 @@ def test_published_trains_on_validation_too_and_chooses_by_test(
     assert script.splits == ["test"] * 4
     assert run.metrics()[-1]["best_epoch"] == 2
     assert [line["test_accuracy"] for line in epochs(run)] == [0.4, 0.9, 0.5]
+    report.write(run)
     assert "published protocol" in run.report_file.read_text()
     assert "optimistic" in run.report_file.read_text()
 
@@ -366,7 +367,7 @@ def test_a_changed_run_is_refused(small: Small, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"was config\.toml changed"):
         run.load_model()
     files.write_text(run.config_file, text)
-    run.metrics_file.write_text("{half a li")
+    run.metrics_file.write_text("{half a li\n")
     with pytest.raises(UserError, match="not JSON lines"):
         fit(run)
 
@@ -392,6 +393,7 @@ def test_the_report_stands_alone_and_is_written_whole(
     parts = small(sets=["train.epochs=2"])
     run = create_run(tmp_path / "run", parts)
     result = fit(run, parts)
+    report.write(run)
     page = run.report_file.read_text(encoding="utf-8")
     best = run.metrics()[-1]["best_epoch"]
     assert f"Test accuracy {result.accuracy:.2%} of {SIZES['test']} samples, weights of epoch {best}" in page
