@@ -1,25 +1,38 @@
-"""What README.md shows is what works: its commands, its configuration, its Python, its plugin."""
+"""README.md and docs/guide.md are true: their commands, configuration, Python, plugin and tables."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from scmrl_plugins.registry import KINDS, catalogue
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    """The code blocks of a language, those of the README first."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README + GUIDE, flags=re.DOTALL | re.MULTILINE)
 
 
 def commands() -> list[str]:
     return [line for block in blocks("bash") for line in block.splitlines()]
+
+
+def rows(title: str) -> list[list[str]]:
+    """The cells of the first table of a section of the README, without its header."""
+    section = README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def run(arguments: list[str], cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -54,6 +67,40 @@ def test_the_commands_work_in_their_order(small_cache: Path, tmp_path: Path) -> 
             for setting in ("model.steps=1", "model.embed_dims=16", "model.image_size=8"):
                 arguments += ["--set", setting]
         run(["-m", "scmrl_plugins", *arguments], tmp_path, {"SCMRL_CACHE": str(small_cache)})
+
+
+def test_the_results_are_those_of_the_benchmarks() -> None:
+    def methods(folder: str) -> dict[str, Any]:
+        path = ROOT / "benchmarks" / "results" / folder / "results.json"
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["methods"]
+        return found
+
+    spoken, embedded = methods("spoken_digits"), methods("av_digits")
+    expected = []
+    for name in spoken:
+        accuracies = [
+            "{mean:.1f} ± {std:.1f}".format(**{key: 100 * cell[key] for key in ("mean", "std")})
+            for method in (spoken[name], embedded[name])
+            for cell in (method["conditions"][condition] for condition in ("clean", "audio-0dB", "visual-0dB"))
+        ]
+        expected.append([f"`{name}`", *accuracies, f"{spoken[name]['energy_joules']['mean'] * 1e6:.1f}"])
+    assert rows("Results") == expected
+
+
+def test_the_table_of_components_is_complete() -> None:
+    table = {kind: set(re.findall(r"`([\w-]+)`", names)) for kind, _, names in rows("What is in the box")}
+    assert list(table) == list(KINDS)
+    for kind in KINDS:
+        entries = [entry for entry in catalogue().entries if entry.kind == kind and entry.plugin.builtin]
+        assert table[kind] == {entry.name for entry in entries if entry.plugin.name != "braincog"}
+    nodes = [entry for entry in catalogue().entries if entry.plugin.name == "braincog"]
+    assert f"{len(nodes)} nodes of BrainCog" in README
+
+
+def test_the_pages_link_to_files() -> None:
+    for folder, page in ((ROOT, README), (ROOT / "docs", GUIDE)):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", page):
+            assert (folder / target).exists(), target
 
 
 def test_the_configuration_builds(tmp_path: Path) -> None:
