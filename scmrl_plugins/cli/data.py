@@ -72,7 +72,7 @@ def _classes_without_files(cls: Any) -> list[str] | None:
     from scmrl_plugins.core.interfaces import ModelConfig
 
     try:
-        dataset = cls(cls.Config(), ModelConfig(**getattr(cls, "defaults", {}).get("model", {})))
+        dataset = cls(cls.Config(), ModelConfig(**cls.defaults.get("model", {})))
     except ValidationError:
         return None
     return [str(name) for name in dataset.classes] or None

@@ -4,8 +4,6 @@ A component is a class with a ``Config`` (a frozen pydantic model, see ``Compone
 ``dataset`` are torch modules built as ``Component(config, context)``; a data set is built as
 ``Dataset(config, model)``. Time comes first everywhere, ``[T, B, ...]``, and no hidden state survives a call.
 Where a component departs from what its kind promises it says so in ``tags``, a set of words from ``TAGS``.
-Any module in a component may have ``fold() -> bool``, called in evaluation mode: fold what inference can do
-without, such as batch norm, into what it needs, keep the neuron layers, and say whether anything was folded.
 
 Letters in shapes: T time steps, B samples, C channels, H x W pixels, D embedding dimension, N tokens
 (Na audio, Nv visual), K classes.
@@ -13,8 +11,9 @@ Letters in shapes: T time steps, B samples, C channels, H x W pixels, D embeddin
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -161,76 +160,138 @@ def cache_dir() -> Path:
     return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "scmrl"
 
 
-class Neuron(Protocol):
-    """``(x [T, B, *]) -> spikes [T, B, *]``: the whole sequence in one call, from a state of zero."""
+class Component:
+    """What the base classes of all kinds share."""
 
-    def __call__(self, x: Tensor) -> Tensor: ...
+    tags: frozenset[str] = frozenset()
+    """Where the component departs from what its kind promises: words from ``TAGS``."""
+
+    @classmethod
+    def adapt(cls, component: Any) -> Any:
+        """Give a class that does not inherit this base class its defaults, and return it.
+
+        Raises ``TypeError`` for what is not a component: not a class, or a class without a ``Config``.
+        """
+        if not (isinstance(component, type) and hasattr(getattr(component, "Config", None), "model_validate")):
+            raise TypeError("is not a class with a Config, a subclass of ComponentConfig")
+        if not issubclass(component, cls):
+            for name in (name for base in (cls, Component) for name in vars(base)):
+                if not name.startswith("_") and not hasattr(component, name):
+                    setattr(component, name, inspect.getattr_static(cls, name))
+        return component
+
+
+class Neuron(Component, nn.Module):
+    """``(x [T, B, *]) -> spikes [T, B, *]``: the complete sequence in one call, from a state of zero.
+
+    ``forward(x)`` applies ``single_step`` T times, or computes the same in one pass.
+    """
+
+    requires_fp: bool = False
+    """Whether a tool has asked to see the spikes of each call; BrainCog's name."""
+
+    requires_mem: bool = False
+    """Whether a tool has asked to see the membrane potential of each call; BrainCog's name."""
 
     def single_step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """The neuron's equation for one time step: ``x [B, *] -> spikes [B, *]`` and the state after it.
 
-        No state means a state of zero; what a state is, the neuron decides. A call is this, T times.
+        The neuron decides what its state is. Without one the step starts from a state of zero.
+        """
+        raise NotImplementedError
+
+    def pooled(self, x: Tensor, pool: nn.Module) -> Tensor | None:
+        """``pool`` applied to each step of the spikes, in one pass with them, for inference.
+
+        ``x [T, B, C, H, W] -> [T, B, C, H / s, W / s]`` for a pooling of stride s. The default, none, leaves it to
+        the layer to call the neuron first and then the pooling; a neuron returns none where one pass is no faster.
+        """
+        return None
+
+
+class Encoder(Component, nn.Module):
+    """``(x [B, C, H, W] or [B, T, C, H, W]) -> [T, B, C, H, W]``, one instance a modality.
+
+    A static input may come back as a view that repeats it T times. Events, which have T steps, are transposed.
+    """
+
+
+class Backbone(Component, nn.Module):
+    """``(x [T, B, C, H, W]) -> tokens [T, B, D, N]``, one instance a modality."""
+
+    widths: tuple[int, ...] = ()
+    """Channels C' after each of ``stages``, the last of them D; empty unless the backbone is hierarchical."""
+
+    stages: nn.ModuleList
+    """Of a hierarchical backbone: modules ``[T, B, C, H, W] -> [T, B, C', H', W']``, the last of which gives the
+    tokens as an image. A fusion block with ``between`` runs after the last stages."""
+
+    def feed_forward(self, tokens: Tensor) -> Tensor:
+        """What follows the fusion, ``[T, B, D, N] -> [T, B, D, N]``, applied to each fused stream.
+
+        In a Transformer this is the MLP of the last block, whose attention is the fusion. The default is the
+        identity.
+        """
+        return tokens
+
+
+class Fusion(Component, nn.Module):
+    """``(audio [T, B, D, Na], visual [T, B, D, Nv]) -> Fused``."""
+
+    modalities: ClassVar[tuple[Modality, ...]] = MODALITIES
+    """The modalities that it uses. The other one is none in the call, and users need not provide it."""
+
+    joint: ClassVar[bool] = False
+    """Whether it returns a joint stream, which then predicts."""
+
+    heads: ClassVar[tuple[Modality, ...]] = ()
+    """Modalities whose streams get a head each, beside the one that predicts."""
+
+    default_losses: Sequence[str | Mapping[str, Any]] = ("ce",)
+    """The losses where the configuration names none: names, or sections as ``{"name": "ce", "weight": 0.5}``."""
+
+    @property
+    def between(self) -> Iterable[nn.Module]:
+        """Fusion blocks that run after the last stages but one of a hierarchical backbone, in their order.
+
+        A block is called as the fusion is, with the D of its stage, and its streams replace the backbones'.
+        Assign an ``nn.ModuleList`` to have some; the default is none.
+        """
+        return dict(self.named_children()).get("between", nn.ModuleList())  # type: ignore[return-value]
+
+
+class Readout(Component, nn.Module):
+    """``(Fused) -> ModelOutput``."""
+
+    further_heads: ClassVar[bool] = False
+    """Whether it reads a joint stream and returns ``Context.heads`` as ``aux_logits``. A fusion that needs either
+    is refused with any other read-out."""
+
+
+class Loss(Component, nn.Module):
+    """``(ModelOutput, target [B]) -> scalar``."""
+
+    needs_firing_rates: bool = False
+    """Whether the model must record ``ModelOutput.firing_rates`` for it."""
+
+    example: ClassVar[Mapping[str, Any]] = {}
+    """Sections of a configuration whose model gives the loss what it needs, for the conformance checks:
+    ``{"fusion": {"name": "taaf"}}``."""
+
+
+@runtime_checkable
+class Foldable(Protocol):
+    """A module, in any component, that inference can simplify."""
+
+    def fold(self) -> bool:
+        """Fold what inference can do without, such as batch norm, into what it needs; whether anything was.
+
+        Called in evaluation mode. Neuron layers must stay.
         """
         ...
 
 
-class Encoder(Protocol):
-    """``(x [B, C, H, W] or [B, T, C, H, W]) -> [T, B, C, H, W]``, one instance a modality.
-
-    A static input may come back as a view.
-    """
-
-    def __call__(self, x: Tensor) -> Tensor: ...
-
-
-class Backbone(Protocol):
-    """``(x [T, B, C, H, W]) -> tokens [T, B, D, N]``, one instance a modality.
-
-    May also have ``feed_forward(tokens) -> tokens``: the half of its last block that follows the fusion, as
-    in a Transformer the MLP follows the attention; it is applied to each fused stream. A hierarchical backbone
-    has ``stages``, modules ``[T, B, C, H, W] -> [T, B, C', H', W']`` whose last result is the tokens, and
-    ``widths``, the channels C' of each: a fusion block with ``between`` then also runs between its last stages.
-    """
-
-    def __call__(self, x: Tensor) -> Tensor: ...
-
-
-class Fusion(Protocol):
-    """``(audio [T, B, D, Na], visual [T, B, D, Nv]) -> Fused``.
-
-    ``modalities`` (default both): those it uses; the other is none in the call and need not be given by the
-    user. ``default_losses`` (default ``("ce",)``): the losses it is published with, used where the
-    configuration names none; a name, or a section such as ``{"name": "ce", "weight": 0.5}``. ``joint`` (default
-    false): it makes a joint stream. ``heads`` (default none): modalities whose streams get a head of their own.
-    ``between`` (default none): fusion blocks for the stages before the last of a hierarchical backbone.
-    """
-
-    def __call__(self, audio: Tensor | None, visual: Tensor | None) -> Fused: ...
-
-
-class Readout(Protocol):
-    """``(Fused) -> ModelOutput``.
-
-    ``further_heads = True`` on the class: it reads a joint stream and gives ``Context.heads`` as ``aux_logits``;
-    a fusion that asks for either is refused with any other read-out.
-    """
-
-    def __call__(self, fused: Fused) -> ModelOutput: ...
-
-
-class Loss(Protocol):
-    """``(ModelOutput, target [B]) -> scalar``.
-
-    ``needs_firing_rates`` (default false): the model records them for it. ``example`` (default none): sections of
-    a configuration whose model gives the loss what it needs, for the conformance checks:
-    ``{"fusion": {"name": "taaf"}}``.
-    """
-
-    def __call__(self, output: ModelOutput, target: Tensor) -> Tensor: ...
-
-
-@runtime_checkable
-class Dataset(Protocol):
+class Dataset(Component):
     """``(config, model) ->`` classes, Hugging Face splits, and the way from their rows to a model's inputs.
 
     Building it must touch no file, so that a model can be assembled without the data. A row goes to ``transform``
@@ -244,14 +305,21 @@ class Dataset(Protocol):
     ``transform_key() -> Mapping``: all that the result of ``transform`` depends on beside the row (default: the
     whole configuration and the model's sizes), so that stored arrays serve every configuration that agrees in it;
     where rows come as a stream, which nobody reads to tell whether they are others, also what tells that.
-    ``settle(config) -> config``, on the class: the configuration with what only the files can tell, such as the
-    names of the classes; asked before the data set is built for work that needs the files or the classes.
     """
 
-    defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Sections of the configuration this data set decides unless the user does, ``{"model": {...}}``."""
     classes: Sequence[str]
     channels: Mapping[str, int]
+
+    @classmethod
+    def settle(cls, config: ComponentConfig) -> ComponentConfig:
+        """The configuration with what only the files can tell, such as the names of the classes.
+
+        Called before the data set is built for work that needs the files or the classes. The default returns it
+        unchanged.
+        """
+        return config
 
     def splits(self) -> Mapping[str, datasets.Dataset | datasets.IterableDataset]:
         """``train``, ``validation`` and ``test`` with columns ``audio``, ``visual``, ``label`` and ``id``.
@@ -259,7 +327,7 @@ class Dataset(Protocol):
         A stream comes in one order, unshuffled: training draws its own. Raises ``UserError`` where the files are
         not what the data set looks for.
         """
-        ...
+        raise NotImplementedError
 
     @staticmethod
     def fixture(folder: Path) -> Mapping[str, Any]:
@@ -267,14 +335,14 @@ class Dataset(Protocol):
 
         For tests: a few samples of each class in each split, made without a network.
         """
-        ...
+        raise NotImplementedError
 
     def transform(self, rows: Mapping[str, list[Any]]) -> Mapping[str, Sequence[np.ndarray]]:
         """A batch of rows to ``audio`` and ``visual``, an array a row; without ``inputs`` float32 ``[C, H, W]``.
 
         Deterministic: the result is computed once and stored. Raises ``BadFileError`` for a row of no use.
         """
-        ...
+        raise NotImplementedError
 
     def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
         """One row (columns ``audio``, ``visual``) from files of the user's; ``UserError`` for bad ones.
@@ -282,7 +350,7 @@ class Dataset(Protocol):
         What the data set would not take as it is, such as another sample rate or image size, is refused, or,
         with ``convert``, converted.
         """
-        ...
+        raise NotImplementedError
 
 
 __all__ = [
@@ -290,10 +358,12 @@ __all__ = [
     "TAGS",
     "Backbone",
     "BadFileError",
+    "Component",
     "ComponentConfig",
     "Context",
     "Dataset",
     "Encoder",
+    "Foldable",
     "Fused",
     "Fusion",
     "Handled",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import pkgutil
 import sys
 import traceback
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scmrl_plugins.registry.errors import UserError, describe, near
-from scmrl_plugins.registry.hookspecs import KINDS
+from scmrl_plugins.registry.kinds import KINDS, TABLE
 
 INLINE = "inline"
 """Stands for the distribution of what a user registered by hand, from a file or a notebook."""
@@ -69,29 +69,23 @@ class Entry:
 
     def load(self) -> Any:
         """Import the target and return the component's class; ``UserError`` where that fails."""
-        if self.component is not None:
-            return self.component
-        module, _, attribute = self.target.partition(":")
         try:
-            found = importlib.import_module(module)
-            for part in attribute.split("."):
-                found = getattr(found, part)
+            cls = self.component or pkgutil.resolve_name(self.target)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a stranger's module may raise anything, SystemExit too
             raise UserError(
                 f"{self} cannot be loaded from {self.target!r}: {describe(error)}; {self.plugin.remedy}"
             ) from error
-        if complaint := not_a_component(found):
-            raise UserError(f"{self}: {self.target!r} {complaint}; {self.plugin.remedy}")
-        return found
+        try:
+            return as_component(self.kind, cls)
+        except TypeError as error:
+            raise UserError(f"{self}: {self.target!r} {error}; {self.plugin.remedy}") from None
 
 
-def not_a_component(found: Any) -> str | None:
-    """Why an object cannot be a component, as a predicate; none where it can."""
-    if isinstance(found, type) and hasattr(getattr(found, "Config", None), "model_validate"):
-        return None
-    return "is not a class with a Config, a subclass of ComponentConfig"
+def as_component(kind: str, cls: Any) -> Any:
+    """The class with the defaults of its kind's base class; ``TypeError`` for what is not a component."""
+    return pkgutil.resolve_name(TABLE[kind].base).adapt(cls)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The hook that a plugin implements, the seven kinds of component it may register, and the interface's version."""
+"""The hook that a plugin implements, and the version of the interface."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Protocol
 import pluggy
 
 GROUP = "scmrl"
-KINDS = ("neuron", "encoder", "backbone", "fusion", "readout", "loss", "dataset")
 
 INTERFACE_VERSION = 1
 """The version of the hook and of ``core.interfaces``. It grows when a change would break a plugin."""

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from scmrl_plugins.registry.catalogue import INLINE, Entry, Plugin, not_a_component
+from scmrl_plugins.registry.catalogue import INLINE, Entry, Plugin, as_component
 from scmrl_plugins.registry.discovery import catalogue
 from scmrl_plugins.registry.errors import UserError, describe
 from scmrl_plugins.registry.staging import Staged, stage
@@ -21,18 +21,20 @@ def register_inline(kind: str, name: str, component: type, summary: str = "") ->
     run twice. A built-in's name means the built-in unless ``inline:name`` is written. Raises ``UserError`` for
     an unknown kind, a bad name, or what is no class with a ``Config``.
     """
-    if complaint := not_a_component(component):
-        raise UserError(f"register_inline({kind!r}, {name!r}, ...): {component!r} {complaint}")
     found = catalogue()
     others = [entry for entry in found.entries if entry.plugin.name == INLINE]
     plugin = Plugin(INLINE, INLINE, "")
     staged = Staged(plugin)
-    target = f"{component.__module__}:{component.__qualname__}"
     words = summary or (component.__doc__ or "").strip().split("\n")[0] or name
     try:
         staged.register(kind, name, "inline:component", words)
     except Exception as error:
         raise UserError(str(error)) from None
+    try:
+        as_component(kind, component)
+    except TypeError as error:
+        raise UserError(f"register_inline({kind!r}, {name!r}, ...): {component!r} {error}") from None
+    target = f"{component.__module__}:{component.__qualname__}"
     entry = Entry(kind, name, target, staged.entries[0].summary, plugin, component)
     found.remove(INLINE)
     found.add(plugin, [*(other for other in others if (other.kind, other.name) != (kind, name)), entry])

@@ -17,7 +17,8 @@ import pluggy
 from scmrl_plugins.registry import hookspecs
 from scmrl_plugins.registry.catalogue import INLINE, Entry, Plugin
 from scmrl_plugins.registry.errors import describe, near
-from scmrl_plugins.registry.hookspecs import GROUP, INTERFACE_VERSION, KINDS, OLDEST_INTERFACE
+from scmrl_plugins.registry.hookspecs import GROUP, INTERFACE_VERSION, OLDEST_INTERFACE
+from scmrl_plugins.registry.kinds import KINDS
 from scmrl_plugins.registry.targets import missing
 
 INTERFACE_ATTRIBUTE = "scmrl_interface"

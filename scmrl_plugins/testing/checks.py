@@ -34,7 +34,7 @@ class Check:
 
     def applies_to(self, cls: type, tags: Collection[str]) -> bool:
         """Whether a class of one of the kinds, with these tags, promises what is checked."""
-        return self.unless not in tags and (self.only is None or bool(getattr(cls, self.only, False)))
+        return self.unless not in tags and (self.only is None or bool(getattr(cls, self.only)))
 
     def __call__(self, subject: Subject) -> None:
         with noting_handled():  # a fixture may well need mending

@@ -14,7 +14,7 @@ import torch
 
 from scmrl_plugins.core.data.prepare import SPLITS
 from scmrl_plugins.core.data.store import inputs_of
-from scmrl_plugins.core.interfaces import MODALITIES, ModelConfig
+from scmrl_plugins.core.interfaces import MODALITIES, Dataset, ModelConfig
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.testing.checks import check, fail, require
 from scmrl_plugins.testing.subject import Subject
@@ -29,8 +29,8 @@ def check_building_touches_no_file(subject: Subject) -> None:
     The classes may be none before ``settle`` has looked for them.
     """
     dataset = subject.cls(subject.cls.Config(), ModelConfig())
-    known = len(dataset.classes) > 1 or (not dataset.classes and hasattr(subject.cls, "settle"))
-    require(known, f"has {len(dataset.classes)} classes")
+    classes = dataset.classes or subject.build().classes
+    require(len(classes) > 1, f"has {len(classes)} classes")
     names = [str(name) for name in dataset.classes]
     require(len(set(names)) == len(names), "names a class twice")
     require(set(dataset.channels) == set(MODALITIES), f"channels are of {sorted(dataset.channels)}")
@@ -39,7 +39,8 @@ def check_building_touches_no_file(subject: Subject) -> None:
 @check("dataset")
 def check_fixture(subject: Subject) -> None:
     """``fixture(folder)`` writes a miniature without a network, from which all three splits come."""
-    require(hasattr(subject.cls, "fixture"), "has no fixture(folder) that writes a miniature of its files")
+    has_fixture = subject.cls.fixture is not Dataset.fixture
+    require(has_fixture, "has no fixture(folder) that writes a miniature of its files")
     splits = subject.build().splits()
     for name in SPLITS:
         require(name in splits and len(splits[name]) > 0, f"the fixture has no {name} samples")

@@ -66,7 +66,7 @@ def _imports_torch(plugin: Plugin) -> bool:
 @check(*KINDS)
 def check_tags_are_known(subject: Subject) -> None:
     """``tags`` is a set of words from ``scmrl_plugins.core.interfaces.TAGS``."""
-    declared: Any = getattr(subject.cls if subject.kind == "dataset" else subject.build(), "tags", frozenset())
+    declared: Any = (subject.cls if subject.kind == "dataset" else subject.build()).tags
     require(isinstance(declared, set | frozenset), f"tags is {type(declared).__name__}, and a set is asked for")
     for tag in sorted(declared - TAGS.keys()):
         fail(f"unknown tag {tag!r}{near(str(tag), TAGS)}; tags are {', '.join(TAGS)}")

@@ -33,11 +33,8 @@ def check_tokens_of_each_modality(subject: Subject) -> None:
         require(
             fits, f"{modality} tokens are {list(tokens.shape)}, and [{steps}, {BATCH}, {dims}, N] is asked for"
         )
-        if hasattr(component, "feed_forward"):
-            further = component.feed_forward(tokens)
-            require(
-                further.shape == tokens.shape, f"feed_forward makes {list(further.shape)} of {list(tokens.shape)}"
-            )
+        further = component.feed_forward(tokens)
+        require(further.shape == tokens.shape, f"feed_forward makes {list(further.shape)} of {list(tokens.shape)}")
 
 
 @check("fusion")
@@ -210,7 +207,7 @@ def check_input_gets_gradients(subject: Subject) -> None:
 
 
 def _modalities(subject: Subject) -> tuple[Modality, ...]:
-    return tuple(getattr(subject.cls, "modalities", MODALITIES))
+    return tuple(subject.cls.modalities)
 
 
 def _check_gradient(name: str, x: Tensor) -> None:

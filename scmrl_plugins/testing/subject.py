@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scmrl_plugins.core.interfaces import Context, Fused, ModelConfig, ModelOutput
-from scmrl_plugins.core.model.assembly import settled
+from scmrl_plugins.core.interfaces import Context, Dataset, Fused, ModelConfig, ModelOutput
 from scmrl_plugins.registry import Catalogue, Entry, UserError, catalogue
 from scmrl_plugins.registry.errors import near
 
@@ -46,9 +45,7 @@ class Subject:
     @property
     def tags(self) -> frozenset[str]:
         """What the component declares, as built with these options."""
-        if self.kind == "dataset":
-            return frozenset(getattr(self.cls, "tags", ()))
-        return frozenset(getattr(self.build(), "tags", ()))
+        return frozenset(self.cls.tags if self.kind == "dataset" else self.build().tags)
 
     def __str__(self) -> str:
         name = self.entry.name if self.entry.plugin.builtin else self.entry.qualified
@@ -57,7 +54,7 @@ class Subject:
     def config(self) -> Any:
         """The component's configuration; that of a data set reads its fixture."""
         config = self.cls.Config.model_validate({**self.fixture(), **self.options})
-        return settled(self.cls, config) if self.kind == "dataset" else config
+        return self.cls.settle(config) if self.kind == "dataset" else config
 
     def context(self, **changes: Any) -> Context:
         """The context of a small model; its neurons are the built-in ``lif``, easily excited."""
@@ -128,7 +125,7 @@ class Subject:
         """Sections of a configuration whose model has this component in it."""
         section = {"name": name or self.entry.qualified, **self.config().model_dump(exclude_none=True)}
         if self.kind == "loss":  # beside one that always has a gradient
-            example = dict(getattr(self.cls, "example", {}))
+            example = dict(self.cls.example)
             return {"model": self.model.model_dump(), **example, "loss": [{"name": "ce"}, section]}
         sections: dict[str, Any] = {"model": self.model.model_dump(), "neuron": {"name": "lif", "threshold": 0.5}}
         return sections | {self.kind: section}
@@ -136,7 +133,7 @@ class Subject:
 
 @functools.cache
 def _fixture(cls: Any) -> Mapping[str, Any]:
-    if not hasattr(cls, "fixture"):
+    if cls.fixture is Dataset.fixture:
         return {}
     folder = tempfile.TemporaryDirectory(prefix="scmrl-fixture-")
     atexit.register(folder.cleanup)

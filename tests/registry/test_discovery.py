@@ -172,7 +172,7 @@ def test_of_two_distributions_with_one_plugin_name_the_second_is_refused(site: P
 
 
 def test_a_plugin_name_of_ours_cannot_be_taken(site: PluginSite) -> None:
-    site.add("a-first-in-the-alphabet", {"fusion": "scmrl_usurper"}, scmrl_usurper=hook(FINE))
+    site.add("a-first-in-the-alphabet", {"fusions": "scmrl_usurper"}, scmrl_usurper=hook(FINE))
     found = discover()
     assert found.get("fusion", "fusions:cmrl").plugin.builtin
     assert "fine" not in found.names("fusion")

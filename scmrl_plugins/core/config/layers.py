@@ -72,7 +72,7 @@ def compose(
     merged = _merge_all(layers)
     name = merged.data["dataset"].get("name")
     if isinstance(name, str):
-        recommended = getattr(catalogue().get("dataset", name).load(), "defaults", {})
+        recommended = catalogue().get("dataset", name).load().defaults
         merged = _merge_all([Layer(f"the defaults of data set {name}", recommended), *layers])
     return validate(merged.data, merged.sources)
 

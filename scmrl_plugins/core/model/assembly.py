@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scmrl_plugins.core.config.layers import explain
 from scmrl_plugins.core.config.sections import ComponentSection, ExperimentConfig, LossSection, TrainConfig
-from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Context, Dataset, ModelOutput
+from scmrl_plugins.core.interfaces import Backbone, ComponentConfig, Context, Dataset, ModelOutput
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.registry import UserError, catalogue
 
@@ -81,15 +81,9 @@ def build_dataset(config: ExperimentConfig) -> tuple[Dataset, ExperimentConfig]:
     """The data set alone, and the configuration with every default of it filled in; raises as ``assemble``."""
     cls: Any
     cls, checked, _ = _load("dataset", config.dataset, config)
-    checked = settled(cls, checked)
+    checked = cls.settle(checked)
     section = config.dataset.model_copy(update=checked.model_dump())
     return cls(checked, config.model), config.model_copy(update={"dataset": section})
-
-
-def settled(cls: Any, config: ComponentConfig) -> ComponentConfig:
-    """A data set's configuration with what only its files can tell, where it has such."""
-    settle = getattr(cls, "settle", None)
-    return settle(config) if settle else config
 
 
 def assemble_model(
@@ -98,7 +92,7 @@ def assemble_model(
     """The model and the loss alone, for given classes and input channels ``{"audio": 1, "visual": 3}``."""
     resolved: dict[str, Any] = {}
 
-    def load(kind: str, key: str | None = None, section: ComponentSection | None = None) -> tuple[type, Any]:
+    def load(kind: str, key: str | None = None, section: ComponentSection | None = None) -> tuple[Any, Any]:
         chosen = section or getattr(config, kind)
         cls, checked, resolved[key or kind] = _load(kind, chosen, config, key)
         return cls, checked
@@ -111,9 +105,9 @@ def assemble_model(
         num_classes=len(classes),
         channels=channels,
         neuron=factory,
-        modalities=getattr(fusion_class, "modalities", MODALITIES),
-        joint=getattr(fusion_class, "joint", False),
-        heads=getattr(fusion_class, "heads", ()),
+        modalities=fusion_class.modalities,
+        joint=fusion_class.joint,
+        heads=fusion_class.heads,
     )
     factory.context = context
 
@@ -123,17 +117,17 @@ def assemble_model(
         of = {modality: dataclasses.replace(context, modality=modality) for modality in context.modalities}
         encoders: dict[str, nn.Module] = {name: encoder_class(encoder_config, own) for name, own in of.items()}
         backbone_class, backbone_config = load("backbone")
-        backbones: dict[str, nn.Module] = {name: backbone_class(backbone_config, own) for name, own in of.items()}
-        widths = getattr(next(iter(backbones.values())), "widths", ())
+        backbones: dict[str, Backbone] = {name: backbone_class(backbone_config, own) for name, own in of.items()}
+        widths = next(iter(backbones.values())).widths
         fusion = fusion_class(fusion_config, dataclasses.replace(context, widths=widths))
         readout_class, readout_config = load("readout")
-        if (context.joint or context.heads) and not getattr(readout_class, "further_heads", False):
+        if (context.joint or context.heads) and not readout_class.further_heads:
             raise UserError(
                 f"fusion {config.fusion.name!r} asks for a joint stream or further heads, which readout "
                 f"{config.readout.name!r} does not give: choose another, such as 'add'"
             )
         readout = readout_class(readout_config, context)
-        losses = config.loss or [_as_section(loss) for loss in getattr(fusion, "default_losses", ("ce",))]
+        losses = config.loss or [_as_section(loss) for loss in fusion.default_losses]
         terms = []
         for place, section in enumerate(losses):
             loss_class, loss_config = load("loss", f"loss.{place}", section)
@@ -152,7 +146,7 @@ def assemble_model(
     )
     if config.model.layout == "channels-last":
         model.to(memory_format=torch.channels_last)
-    model.record_firing_rates(any(getattr(term, "needs_firing_rates", False) for term in terms))
+    model.record_firing_rates(any(term.needs_firing_rates for term in terms))
     return model, Objective([s.name for s in losses], terms, [s.weight for s in losses])
 
 
@@ -168,7 +162,7 @@ def _resolve_recipe(train: TrainConfig) -> TrainConfig:
 
 def _load(
     kind: str, section: ComponentSection, config: ExperimentConfig, key: str | None = None
-) -> tuple[type, ComponentConfig, ComponentSection]:
+) -> tuple[Any, ComponentConfig, ComponentSection]:
     """A component's class, its checked options, and its section with every default filled in."""
     try:
         cls = catalogue().get(kind, section.name).load()

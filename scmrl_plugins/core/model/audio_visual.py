@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from scmrl_plugins.core.interfaces import MODALITIES, Fused, ModelOutput
+from scmrl_plugins.core.interfaces import MODALITIES, Backbone, Fused, Fusion, ModelOutput
 from scmrl_plugins.registry import UserError, catalogue
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class AudioVisualModel(nn.Module):
         channels: Mapping[str, int],
         neuron: type[nn.Module],
         encoders: Mapping[str, nn.Module],
-        backbones: Mapping[str, nn.Module],
-        fusion: nn.Module,
+        backbones: Mapping[str, Backbone],
+        fusion: Fusion,
         readout: nn.Module,
     ) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class AudioVisualModel(nn.Module):
         self.neuron_type = neuron
         self.encoders = nn.ModuleDict(encoders)
         self.backbones = nn.ModuleDict(backbones)
-        self.fusion = fusion
+        self.fusion: Fusion = fusion
         self.readout = readout
         self._recording: list[RemovableHandle] = []
         self._rates: list[Tensor] = []
@@ -91,7 +91,7 @@ class AudioVisualModel(nn.Module):
 
     def _tokens(self, encoded: dict[str, Tensor]) -> dict[str, Tensor]:
         """Each backbone's tokens; for a fusion of several scales they go stage by stage, it between."""
-        between = list(getattr(self.fusion, "between", ()))
+        between = list(self.fusion.between)
         if not between:
             return {name: backbone(encoded[name]) for name, backbone in self.backbones.items()}
         maps = dict(encoded)
@@ -134,10 +134,10 @@ class AudioVisualModel(nn.Module):
         raise UserError(f"{entry} {complaint}; {entry.plugin.remedy}")
 
     def _feed_forward(self, modality: str, stream: Tensor | None) -> Tensor | None:
-        if stream is None or not hasattr(self.backbones[modality], "feed_forward"):
-            return stream
-        feed_forward: Callable[[Tensor], Tensor] = self.backbones[modality].feed_forward  # type: ignore[assignment]
-        return feed_forward(stream)
+        if stream is None:
+            return None
+        backbone: Any = self.backbones[modality]
+        return backbone.feed_forward(stream)
 
     def _check(self, given: Mapping[str, Tensor | None]) -> int:
         """The batch size, where the inputs are what the model takes."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from scmrl_plugins.core.interfaces import Foldable
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 
 
@@ -42,9 +43,9 @@ def optimize(model: nn.Module) -> int:
     It computes the same up to rounding, in place; no longer fit for training, its weights fit no run.
     """
     model.eval()
-    # By the class: a submodule of that name is no method of ours.
-    able: list[Any] = [module for module in model.modules() if hasattr(type(module), "fold")]
-    return sum(bool(module.fold()) for module in able)
+    # By the class: a submodule called fold is not a method.
+    foldable: list[Any] = [module for module in model.modules() if issubclass(type(module), Foldable)]
+    return sum(bool(module.fold()) for module in foldable)
 
 
 def optimize_measured(model: AudioVisualModel, inputs: Mapping[str, Tensor]) -> Optimized:

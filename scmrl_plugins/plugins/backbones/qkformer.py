@@ -9,7 +9,7 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, NeuronFactory
+from scmrl_plugins.core.interfaces import Backbone, ComponentConfig, Context, NeuronFactory
 from scmrl_plugins.plugins.layers.attention import QueryKeyAttention, SpikingAttention
 from scmrl_plugins.plugins.layers.blocks import SpikingMLP
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv, through
@@ -19,7 +19,7 @@ from scmrl_plugins.registry import UserError
 STRIDE_4_FROM = 64
 
 
-class QKFormer(nn.Module):
+class QKFormer(Backbone):
     """Three stages of patch embedding and blocks x + QKA(x), x + MLP(x); the last stage's attention is SSA.
 
     ``x [T, B, C, H, W] -> tokens [T, B, D, N]``. The stages have D/4, D/2 and D channels and each a quarter of the

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context
+from scmrl_plugins.core.interfaces import Backbone, ComponentConfig, Context
 from scmrl_plugins.plugins.layers.blocks import SpikingBlock, SpikingMLP
 from scmrl_plugins.plugins.layers.patches import SpikingPatchSplitting
 from scmrl_plugins.plugins.layers.spiking_conv import through
@@ -19,7 +19,7 @@ SPLITTINGS = {"deep": (8, 4, 2, 1), "shallow": (2, 1)}
 DEEP_FROM = 64
 
 
-class Spikformer(nn.Module):
+class Spikformer(Backbone):
     """Spiking patch splitting and ``depth`` blocks of spiking self-attention and MLP; the MLP after the fusion.
 
     ``x [T, B, C, H, W] -> tokens [T, B, D, N]``, N = H W / 16^2 (deep) or H W / 4^2 (shallow), rounding up.

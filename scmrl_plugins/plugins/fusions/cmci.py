@@ -8,13 +8,13 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Context, Fused, Modality
+from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Context, Fused, Fusion, Modality
 from scmrl_plugins.plugins.layers.blocks import SpikingMLP
 from scmrl_plugins.plugins.layers.spiking_conv import linear
 from scmrl_plugins.registry import UserError
 
 
-class CMCI(nn.Module):
+class CMCI(Fusion):
     """j = h + MLP(h), h = LIF(W1 a + b1 + W2 v + b2): the joint stream predicts, a and v stay as they are.
 
     ``audio, visual [T, B, D, N] -> Fused`` with ``joint [T, B, D, N]``; audio and vision get heads of their own,
@@ -31,7 +31,7 @@ class CMCI(nn.Module):
 
     joint: ClassVar[bool] = True
     heads: ClassVar[tuple[Modality, ...]] = MODALITIES
-    tags: ClassVar[frozenset[str]] = frozenset({"equal-tokens"})
+    tags = frozenset({"equal-tokens"})
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__()

@@ -8,12 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Fusion
 from scmrl_plugins.plugins.layers.attention import QueryKeyAttention
 from scmrl_plugins.registry import UserError
 
 
-class CMQKA(nn.Module):
+class CMQKA(Fusion):
     """a' = a + w_a r_a, v' = v + w_v r_v, r = P_s(m_s(q_s) k_s) + P_t(m_t(q_t) k_t), w learned.
 
     ``audio, visual [T, B, D, N] -> Fused`` with the same shapes and the residuals r. Queries q are the modality's
@@ -29,6 +29,7 @@ class CMQKA(nn.Module):
         scales: int = Field(1, ge=1, le=8, description="how many of the backbone's last stages are fused")
 
     tags = frozenset({"equal-tokens"})
+    between: nn.ModuleList
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__()

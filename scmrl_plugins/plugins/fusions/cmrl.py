@@ -8,12 +8,12 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Fusion
 from scmrl_plugins.plugins.layers.attention import SpikingAttention, TemporalAttention, TemporalOrder
 from scmrl_plugins.plugins.layers.spiking_conv import linear
 
 
-class CMRL(nn.Module):
+class CMRL(Fusion):
     """a' = a + alpha r_a, v' = v + alpha r_v, where r is what one modality's queries find in the other.
 
     ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes and the residuals r (before

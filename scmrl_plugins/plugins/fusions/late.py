@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Fusion
 
 
-class Late(nn.Module):
+class Late(Fusion):
     """a' = a, v' = v: ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` unchanged."""
 
     class Config(ComponentConfig):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Fusion
 from scmrl_plugins.plugins.layers.attention import PositionedAttention, SpikingAttention
 
 
-class SCA(nn.Module):
+class SCA(Fusion):
     """a' = SSA(a, v), v' = SSA(v, a): queries of one modality, keys and values of the other, nothing added.
 
     ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes. Vision's scores get a bias by

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Context, Fused, Modality
+from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Context, Fused, Fusion, Modality
 from scmrl_plugins.plugins.layers.spiking_conv import linear
 
 
-class TAAF(nn.Module):
+class TAAF(Fusion):
     """a'[t] = T s[t] a[t], v'[t] = T s[t] v[t], s = softmax_T(u . tanh(W f[t] + b)), f = mean_N a + mean_N v.
 
     ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes. The factor T leaves the mean over
@@ -25,7 +25,7 @@ class TAAF(nn.Module):
         pass
 
     heads: ClassVar[tuple[Modality, ...]] = MODALITIES
-    default_losses: ClassVar[tuple[Any, ...]] = ({"name": "ce", "heads": False}, "balance")
+    default_losses = ({"name": "ce", "heads": False}, "balance")
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__()

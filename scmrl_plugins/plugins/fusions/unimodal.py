@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Modality
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Fusion, Modality
 from scmrl_plugins.plugins.layers.attention import SpikingAttention
 
 
-class Audio(nn.Module):
+class Audio(Fusion):
     """a' = a + SSA(a), SSA spiking self-attention: ``audio [T, B, D, N] -> Fused``, vision unused."""
 
     class Config(ComponentConfig):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Fusion
 from scmrl_plugins.plugins.layers.spiking_conv import linear
 
 
-class WeightAttention(nn.Module):
+class WeightAttention(Fusion):
     """a' = w_a a with w_a = W2 (W1 [mean_N a; mean_N v] + b1) + b2, and v' = w_v v with weights of its own.
 
     ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes; w is one number a sample and

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, ModelOutput
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Loss, ModelOutput
 from scmrl_plugins.plugins.losses.precision import full
 
 
@@ -17,7 +17,7 @@ class SmoothedConfig(ComponentConfig):
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="label smoothing in training")
 
 
-class Smoothed(nn.Module):
+class Smoothed(Loss):
     """A loss made of cross-entropies, whose targets are smoothed in training mode only."""
 
     def __init__(self, config: SmoothedConfig, context: Context) -> None:

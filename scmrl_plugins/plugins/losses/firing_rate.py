@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Self
 
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, ModelOutput
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Loss, ModelOutput
 from scmrl_plugins.plugins.losses.precision import full
 from scmrl_plugins.registry import UserError
 
 
-class FiringRate(nn.Module):
+class FiringRate(Loss):
     """mean_l( max(0, low - r_l)^2 + max(0, r_l - high)^2 ), r_l the firing rate of neuron layer l.
 
     A rate is spikes a neuron and time step, the mean over the batch. ``(ModelOutput, target [B]) -> scalar``,

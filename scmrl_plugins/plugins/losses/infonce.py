@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, ModelOutput
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Loss, ModelOutput
 from scmrl_plugins.plugins.losses.similarity import features, log_matches, normalise
 
 
-class InfoNCE(nn.Module):
+class InfoNCE(Loss):
     """-mean_i( log softmax_j(a_i . v_j / temperature)[i] + log softmax_j(v_i . a_j / temperature)[i] ) / 2.
 
     a and v are the residuals' means over time ``[B, D]``, brought to norm one, x / sqrt(|x|^2 + 1e-4): those of

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, ModelOutput
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Loss, ModelOutput
 from scmrl_plugins.plugins.losses.similarity import features, log_matches, same_class
 
 
-class SemanticAlignment(nn.Module):
+class SemanticAlignment(Loss):
     """-mean_{i,j}( 1[y_i = y_j] log softmax_j(a_i . v_j / temperature) ), a and v the residuals' means [B, D].
 
     ``(ModelOutput, target [B]) -> scalar``, 0 for B = 0. The mean runs over all B^2 pairs, audio looks for

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, ModelOutput
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Loss, ModelOutput
 from scmrl_plugins.plugins.losses.similarity import features, log_matches, normalise, same_class
 
 
-class SupervisedContrast(nn.Module):
+class SupervisedContrast(Loss):
     """(L(a, v) + L(v, a)) / 2, L(a, v) = -mean_i mean_{p in P(i)} log softmax_j(a_i . v_j / temperature)[p].
 
     P(i) = {p: y_p = y_i}. The form is the paper's L_out: the mean over positives is outside of the logarithm.

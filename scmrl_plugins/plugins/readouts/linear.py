@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, ModelOutput
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, ModelOutput, Readout
 from scmrl_plugins.plugins.layers.spiking_conv import linear
 
 
-class MeanReadout(nn.Module):
+class MeanReadout(Readout):
     """logits = mean_T(Linear(combine(mean_N(a'), mean_N(v')))).
 
     ``Fused -> ModelOutput`` with ``logits [B, K]``, ``step_logits [T, B, K]`` and, where the fusion has
