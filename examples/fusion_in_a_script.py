@@ -1,4 +1,4 @@
-"""A fusion block defined where it is used, as in a notebook: built, trained and tested from Python.
+"""Define a fusion block in a script or notebook, then build, train and test it.
 
 python examples/fusion_in_a_script.py --images 300 --epochs 2 -o runs/script
 """
@@ -21,7 +21,9 @@ from scmrl_plugins.registry import register_inline
 
 
 class Coincidence(nn.Module):
-    """a' = a + w (a mean_N v), v' = v + w (v mean_N a): what fires while the other fires counts more, w learned.
+    """a' = a + w (a mean_N v), v' = v + w (v mean_N a), with one learned weight w per channel.
+
+    Amplifies activity that coincides with activity of the other modality.
 
     ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes.
     """
@@ -40,7 +42,7 @@ class Coincidence(nn.Module):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1797, help="how many of the embedded digits")
+    parser.add_argument("--images", type=int, default=1797, help="number of digits")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("-o", dest="run", default="runs/script")
     options = parser.parse_args()

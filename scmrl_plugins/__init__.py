@@ -1,7 +1,7 @@
 """Audio-visual spiking neural networks from plugins.
 
-``build(config)`` assembles a model, ``load(run)`` brings a trained one back, ``hookimpl`` marks a plugin's
-hook, ``INTERFACE_VERSION`` is what plugins are written for. Importing this package imports no torch.
+``build(config)`` assembles a model, ``load(run)`` loads a trained one, ``hookimpl`` marks a plugin's hook, and
+``INTERFACE_VERSION`` is the version of the plugin interface. Importing this package does not import torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def build(config: ExperimentConfig | Mapping[str, Any] | str | Path | None = Non
     """Assemble the model that a configuration describes, with freshly initialised weights.
 
     ``config`` is a mapping of sections as in a TOML file, the path of such a file, a validated
-    ``ExperimentConfig``, or nothing for the defaults. Raises ``UserError`` for what the user can mend.
+    ``ExperimentConfig``, or ``None`` for the defaults. Raises ``UserError`` if it is invalid.
     """
     from scmrl_plugins.core.config import layers
     from scmrl_plugins.core.model import assembly
@@ -34,7 +34,7 @@ def build(config: ExperimentConfig | Mapping[str, Any] | str | Path | None = Non
 
 
 def load(run: str | Path) -> AudioVisualModel:
-    """The model of a run directory with its saved weights, in evaluation mode."""
+    """Load the model of a run directory with its saved weights, in evaluation mode."""
     from scmrl_plugins.core.run.directory import open_run
 
     return open_run(run).load_model()
