@@ -25,7 +25,7 @@ from scmrl_plugins.registry import UserError, catalogue
 @options.plugin
 @options.json
 def command(file: str, out: str, sets: tuple[str, ...], address: str | None, device: str, as_json: bool) -> None:
-    """Search hyperparameters with parallel trials on Ray Tune.
+    """Search hyperparameters with parallel trials on Ray.
 
     Grid or random search; trials are ranked by validation. FILE is a TOML configuration with [sweep] and [space]
     sections, described in docs/sweeps.md. --set applies to every trial, or to the sweep: --set sweep.trials=40.
@@ -36,37 +36,46 @@ def command(file: str, out: str, sets: tuple[str, ...], address: str | None, dev
 
     from scmrl_plugins.core.system.progress import Progress
     from scmrl_plugins.explain.report import write as write_report
-    from scmrl_plugins.sweep import ray_tune, report, sweep
+    from scmrl_plugins.sweep import cluster, prepare, report, run
+    from scmrl_plugins.sweep.directory import SweepDirectory
+    from scmrl_plugins.sweep.sweep import read_sweep
 
     if find_spec("ray") is None:
-        raise UserError(ray_tune.INSTALL)
+        raise UserError(cluster.INSTALL)
     if address:
-        ray_tune.check_address(address)
-    given = [word for setting in sets for word in ("--set", setting)]
-    given += [*(["--address", address] if address else []), *(["--device", device] if device != "auto" else [])]
-    given += [word for plugin in catalogue().inline_files() for word in ("--plugin", plugin)]
-    typed = shlex.join(["scmrl", "sweep", file, "-o", out, *given])
-    wanted = sweep.read_sweep(file, sets)
-    trials = wanted.trials()
-    place = sweep.Place(Path(out))
+        cluster.check_address(address)
+    typed = _typed(file, out, sets, address, device)
+    sweep = read_sweep(file, sets)
+    trials = sweep.trials()
+    directory = SweepDirectory(Path(out))
     with Progress() as progress:
-        configs = sweep.check(trials, progress)
-        with place.locked():
-            sweep.claim(wanted, trials, configs, place)
+        configs = prepare.check(trials, progress)
+        with directory.locked():
+            directory.claim(sweep, trials, configs)
             try:
-                sweep.prepare_data(trials, place, progress)
-                ray_tune.run(wanted.section, trials, place, device, progress, address, write_report)
+                prepare.prepare_data(trials, directory, progress)
+                run.run(sweep.section, trials, directory, device, progress, address, write_report)
             except KeyboardInterrupt:
-                report.write(report.summarize(wanted, trials, place), place.path, typed)
-                progress.line(f"finished trials are in {place.path / 'results.md'}; resume with {typed}")
+                report.write(report.summarize(sweep, trials, directory), directory.path, typed)
+                progress.line(f"finished trials are in {directory.path / 'results.md'}; resume with {typed}")
                 raise
-            summary = report.summarize(wanted, trials, place)
-            report.write(summary, place.path, typed)
+            summary = report.summarize(sweep, trials, directory)
+            report.write(summary, directory.path, typed)
     if as_json:
         output.document({"command": typed, **summary})
     else:
         click.echo(report.markdown(summary, typed))
-        click.echo(f"results: {place.path / 'results.md'}")
+        click.echo(f"results: {directory.path / 'results.md'}")
     if failed := len(trials) - summary["count"]["done"]:
         click.echo(f"{failed} of {len(trials)} trials failed; the same command retries them", err=True)
         click.get_current_context().exit(1)
+
+
+def _typed(file: str, out: str, sets: tuple[str, ...], address: str | None, device: str) -> str:
+    """The command as it can be typed again."""
+    words = ["scmrl", "sweep", file, "-o", out]
+    words += [word for setting in sets for word in ("--set", setting)]
+    words += ["--address", address] if address else []
+    words += ["--device", device] if device != "auto" else []
+    words += [word for plugin in catalogue().inline_files() for word in ("--plugin", plugin)]
+    return shlex.join(words)

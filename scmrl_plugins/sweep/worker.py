@@ -1,21 +1,19 @@
-"""One trial of a sweep, in whichever process and machine runs it: an ordinary run, gone on with where it was."""
+"""One trial of a sweep, in any process on any machine: an ordinary run, resumed where it stopped."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 import os
-import tomllib
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from scmrl_plugins.core.config import layers
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.run import environment, series
 from scmrl_plugins.core.run.directory import Run
@@ -25,107 +23,124 @@ from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training.loop import Training
 from scmrl_plugins.registry import UserError, catalogue, register_file
 from scmrl_plugins.registry.errors import describe
-from scmrl_plugins.sweep.sweep import Place, Trial
-
-Task = Mapping[str, Any]
-Report = Callable[[Mapping[str, Any]], None]
+from scmrl_plugins.sweep.directory import SweepDirectory
+from scmrl_plugins.sweep.sweep import Trial
 
 PATIENCE = 60.0
-"""Seconds to wait for the process that had a trial before, which may be dying still."""
+"""Seconds to wait for the lock of a trial, whose last process may still be dying."""
 
 
-def task_of(
-    trial: Trial,
-    place: Place,
-    device: str,
-    threads: int,
-    hidden: bool,
-    after_run: Callable[[Run], None] | None = None,
-) -> Task:
-    """All that another process needs to know. ``hidden``: it is to see no GPU."""
-    return {
-        "name": trial.name,
-        "settings": trial.settings,
-        "config": layers.to_toml(trial.config),
-        "out": str(place.path.resolve()),
-        "folder": str(Path.cwd()),
-        "device": device,
-        "threads": threads,
-        "hidden": hidden,
-        "after_run": after_run,
-        "plugins": catalogue().inline_files(),
-        "environment": {name: value for name, value in os.environ.items() if name.startswith("SCMRL_")},
-    }
+@dataclass(frozen=True)
+class Task:
+    """All that another process needs to know of a trial."""
+
+    trial: Trial
+    directory: SweepDirectory
+    folder: Path
+    """The working directory."""
+    device: str
+    threads: int
+    hide_gpus: bool
+    plugins: Sequence[str]
+    """Files of plugins that are not installed."""
+    environment: Mapping[str, str]
+    after_run: Callable[[Run], None] | None
+
+    @classmethod
+    def of(
+        cls,
+        trial: Trial,
+        directory: SweepDirectory,
+        device: str,
+        threads: int,
+        hide_gpus: bool,
+        after_run: Callable[[Run], None] | None = None,
+    ) -> Task:
+        """The task of a trial, to be worked on as if in this process."""
+        return cls(
+            trial=trial,
+            directory=SweepDirectory(directory.path.resolve()),
+            folder=Path.cwd(),
+            device=device,
+            threads=threads,
+            hide_gpus=hide_gpus,
+            plugins=catalogue().inline_files(),
+            environment={name: value for name, value in os.environ.items() if name.startswith("SCMRL_")},
+            after_run=after_run,
+        )
 
 
-def work(task: Task, report: Report) -> None:
-    """Train a trial to its end and write its result, or why there is none; nothing where there is a result.
+def work(task: Task) -> None:
+    """Train a trial to its end and write its result, or why it failed; nothing if it has a result.
 
-    ``report`` gets the figures of each epoch trained here. What goes wrong is no error of the caller's.
+    Errors of the trial are recorded, not raised.
     """
-    place, name = Place(Path(task["out"])), task["name"]
-    place.log_file(name).parent.mkdir(parents=True, exist_ok=True)
+    directory, name = task.directory, task.trial.name
+    directory.log_file(name).parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(place.lock_file(name), timeout=PATIENCE), place.log_file(name).open("a", buffering=1) as log:
-            if not place.result_file(name).exists():
-                _attempt(task, place, report, Console(file=log, width=120))
+        with (
+            FileLock(directory.lock_file(name), timeout=PATIENCE),
+            directory.log_file(name).open("a", buffering=1) as log,
+        ):
+            if not directory.result_file(name).exists():
+                _attempt(task, Console(file=log, width=120))
     except Timeout:
-        place.fail(name, "another process trains it; wait for it or stop it")
+        directory.fail(name, "another process trains it; wait for it or stop it")
 
 
-def _attempt(task: Task, place: Place, report: Report, log: Console) -> None:
-    name = task["name"]
+def _attempt(task: Task, log: Console) -> None:
+    name = task.trial.name
     try:
-        _settle(task)
+        _set_up(task)
         with Progress(log) as progress:
-            _train(task, place, report, progress)
-        place.failure_file(name).unlink(missing_ok=True)
-    except (Exception, SystemExit) as error:  # a stranger's component may raise anything
+            _train(task, progress)
+        task.directory.failure_file(name).unlink(missing_ok=True)
+    except (Exception, SystemExit) as error:  # a component of a plugin may raise anything
         if not isinstance(error, UserError):
             log.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
-        place.fail(name, reason(error))
+        task.directory.fail(name, reason(error))
     finally:
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()  # the next trial may be trained in this process
 
 
-def _settle(task: Task) -> None:
-    """Make this process like the one that the sweep was started in."""
-    os.environ.update(task["environment"])
-    if task["hidden"]:
+def _set_up(task: Task) -> None:
+    """Make this process like the one that started the sweep."""
+    os.environ.update(task.environment)
+    if task.hide_gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     try:
-        os.chdir(task["folder"])
+        os.chdir(task.folder)
     except OSError as error:
         raise UserError(
-            f"{task['folder']}: {error.strerror} on this machine; start the sweep from a folder that all machines "
+            f"{task.folder}: {error.strerror} on this machine; start the sweep from a folder that all machines "
             f"share"
         ) from None
     allocator.keep_large_blocks()
-    torch.set_num_threads(task["threads"])
-    known = {plugin.file for plugin in catalogue().plugins}
-    for file in task["plugins"]:
-        if file not in known:
+    torch.set_num_threads(task.threads)
+    registered = {plugin.file for plugin in catalogue().plugins}
+    for file in task.plugins:
+        if file not in registered:
             register_file(file)
 
 
-def _train(task: Task, place: Place, report: Report, progress: Progress) -> None:
-    layer = layers.Layer(task["name"], tomllib.loads(task["config"]))
-    parts = assembly.assemble(layers.compose(layers=[layer]))
-    device = devices.resolve(task["device"])
+def _train(task: Task, progress: Progress) -> None:
+    trial = task.trial
+    parts = assembly.assemble(trial.config)
+    device = devices.resolve(task.device)
     training = Training(parts, device, progress)
-    run = series.take_run(place.run(task["name"]).path, parts)
-    training.fit(run, after_epoch=report)
-    if task["after_run"]:
-        task["after_run"](run)
+    run = series.take_run(task.directory.run(trial.name).path, parts)
+    training.fit(run)
+    if task.after_run:
+        task.after_run(run)
     lines = run.metrics()
     tested = next(line for line in reversed(lines) if line.get("split") == "test")
     epochs = [line for line in lines if "epoch" in line]
     best = next(line for line in epochs if line["epoch"] == tested["best_epoch"])
     result = {
-        "trial": task["name"],
-        "settings": task["settings"],
+        "trial": trial.name,
+        "settings": trial.settings,
         "validation_accuracy": best["validation_accuracy"],
         "validation_loss": best["validation_loss"],
         "test_accuracy": tested["accuracy"],
@@ -138,11 +153,11 @@ def _train(task: Task, place: Place, report: Report, progress: Progress) -> None
         "environment": environment.describe(parts.config),
         "config": series.plain(parts.config),
     }
-    files.write_text(place.result_file(task["name"]), jsonable.dumps(result, indent=2) + "\n")
+    files.write_text(task.directory.result_file(trial.name), jsonable.dumps(result, indent=2) + "\n")
 
 
 def reason(error: BaseException) -> str:
-    """Why a trial came to nothing, in one line."""
+    """Why a trial failed, in one line."""
     if isinstance(error, UserError):
         return str(error)
     if out_of_memory(error):
@@ -151,7 +166,7 @@ def reason(error: BaseException) -> str:
 
 
 def threads(cpus: int) -> int:
-    """Threads of a trial that has so many cores; what ``OMP_NUM_THREADS`` says comes first."""
+    """Threads of a trial with ``cpus`` cores; ``OMP_NUM_THREADS`` takes precedence."""
     with contextlib.suppress(ValueError):
         return max(1, int(os.environ.get("OMP_NUM_THREADS", "")))
     return cpus

@@ -1,6 +1,6 @@
 """``scmrl sweep``: what it prints and leaves, Ctrl-C, bad input, nothing without Ray.
 
-Trials run in this process here; tests/core/test_core_sweep.py has them on Ray, and killed.
+Trials run in this process here; tests/sweep/test_sweep_kill.py runs them on Ray, and kills them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import pytest
 from cli_runs import SMALL_DATA, SMALL_MODEL, Outcome, assert_refused, contents, invoke, sets
 
 from scmrl_plugins.core.run.directory import Run
-from scmrl_plugins.sweep import ray_tune, worker
-from scmrl_plugins.sweep.sweep import Place, SweepSection, Trial
+from scmrl_plugins.sweep import run as ray_run
+from scmrl_plugins.sweep import worker
+from scmrl_plugins.sweep.directory import SweepDirectory
+from scmrl_plugins.sweep.sweep import SweepSection, Trial
 
 FILE = """
 dataset.name = "av-digits"
@@ -41,26 +43,26 @@ def sweep(*args: str, text: str = FILE) -> Outcome:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials are trained here, one after the other; Ctrl-C comes after so many as ``stop_after`` says."""
+    """Trials are trained in this process, one after the other; with ``STOP`` set, Ctrl-C comes after the first."""
 
     def run(
         section: SweepSection,
         trials: Sequence[Trial],
-        place: Place,
+        directory: SweepDirectory,
         device: str,
         progress: Any,
         address: str | None,
         after_run: Callable[[Run], None],
     ) -> None:
         for trial in trials:
-            worker.work(worker.task_of(trial, place, device, 1, True, after_run), lambda _: None)
+            worker.work(worker.Task.of(trial, directory, device, 1, True, after_run))
             if os.environ.pop("STOP", None):
                 os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(ray_tune, "run", run)
+    monkeypatch.setattr(ray_run, "run", run)
 
 
-def test_a_sweep_is_stopped_and_goes_on(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_sweep_resumes(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C after the first of three trials; the same command trains the others, of which one fails."""
     out = Path("out")
     monkeypatch.setenv("STOP", "1")

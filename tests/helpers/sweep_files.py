@@ -8,7 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from scmrl_plugins.core.system.progress import Progress
-from scmrl_plugins.sweep import sweep, worker
+from scmrl_plugins.sweep import prepare, worker
+from scmrl_plugins.sweep.directory import SweepDirectory
+from scmrl_plugins.sweep.sweep import Sweep, read_sweep
 
 FILE = """
 [dataset]
@@ -43,25 +45,25 @@ def write(folder: Path, text: str = FILE) -> Path:
     return path
 
 
-def read(folder: Path, text: str = FILE, *sets: str) -> sweep.Sweep:
-    return sweep.read_sweep(write(folder, text), sets)
+def read(folder: Path, text: str = FILE, *sets: str) -> Sweep:
+    return read_sweep(write(folder, text), sets)
 
 
 def quiet() -> Progress:
     return Progress(Console(file=io.StringIO(), width=200))
 
 
-def claim(wanted: sweep.Sweep, out: Path) -> sweep.Place:
-    place, trials = sweep.Place(out), wanted.trials()
-    configs = sweep.check(trials, quiet())
-    with place.locked():
-        sweep.claim(wanted, trials, configs, place)
-    return place
+def claim(sweep: Sweep, out: Path) -> SweepDirectory:
+    directory, trials = SweepDirectory(out), sweep.trials()
+    configs = prepare.check(trials, quiet())
+    with directory.locked():
+        directory.claim(sweep, trials, configs)
+    return directory
 
 
-def work(wanted: sweep.Sweep, out: Path) -> sweep.Place:
-    """Every trial in this process, one after the other, as the processes of a sweep do it."""
-    place = claim(wanted, out)
-    for trial in wanted.trials():
-        worker.work(worker.task_of(trial, place, "cpu", 1, True), lambda _: None)
-    return place
+def work(sweep: Sweep, out: Path) -> SweepDirectory:
+    """Every trial in this process, one after the other, as the processes of a sweep train them."""
+    directory = claim(sweep, out)
+    for trial in sweep.trials():
+        worker.work(worker.Task.of(trial, directory, "cpu", 1, True))
+    return directory

@@ -1,20 +1,16 @@
-"""Sweeps: what a file says, what is drawn, what is refused, and what becomes of trials."""
+"""The file of a sweep: its trials, and what is refused."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sweep_files import FILE, RANDOM, claim, quiet, read, work
+from sweep_files import FILE, RANDOM, quiet, read
 
 from scmrl_plugins.registry import UserError
-from scmrl_plugins.sweep import ray_tune, report, space, sweep, worker
-
-# What a file says ------------------------------------------------------------------------------------
+from scmrl_plugins.sweep import prepare, space, sweep
 
 
 def test_a_grid_is_every_combination_in_the_order_of_the_file(tmp_path: Path) -> None:
@@ -65,37 +61,6 @@ def test_draws_follow_from_the_seed_alone(tmp_path: Path) -> None:
         "train.weight_decay": 0.0213,
         "fusion.name": "cmrl",
     }
-
-
-def test_draws_lie_where_their_range_says() -> None:
-    axes = space.read_axes(
-        {
-            "a.u": {"uniform": [-1, 3]},
-            "a.l": {"log_uniform": [1e-4, 1.0]},
-            "a.i": {"integer": [1, 3]},
-            "a.j": {"log_integer": [1, 1000]},
-        },
-        "here",
-    )
-    points = space.draw(axes, 2000, 0, "here")
-    values = {key: sorted(point[key] for point in points) for key in points[0]}
-    assert -1 <= values["a.u"][0] < -0.9
-    assert 0.9 < values["a.u"][1000] < 1.1
-    assert 2.9 < values["a.u"][-1] <= 3
-    assert 0.008 < values["a.l"][1000] < 0.0125  # half of them below the geometric mean
-    assert {value: values["a.i"].count(value) // 100 for value in (1, 2, 3)}.keys() == {1, 2, 3}
-    assert all(600 < values["a.i"].count(value) < 730 for value in (1, 2, 3))
-    assert values["a.j"][0] == 1
-    assert 25 < values["a.j"][1000] < 40
-    assert values["a.j"][-1] <= 1000
-
-
-@pytest.mark.parametrize("share", [0.0, 1 - 2**-53])
-def test_the_ends_of_a_range_are_in_it(share: float) -> None:
-    for kind, ends in (("uniform", [0.1, 0.7]), ("log_uniform", [3e-5, 0.9]), ("integer", [2, 7])):
-        value = space.Range(**{kind: ends}).at(share)
-        assert value == pytest.approx(ends[round(share)], rel=1e-3)
-        assert ends[0] <= value <= ends[1]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +139,7 @@ def test_the_documented_sweep_can_be_assembled(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (text,) = re.findall(r"^```toml\n(.*?)^```", DOCUMENT, flags=re.DOTALL | re.MULTILINE)
     wanted = read(tmp_path, text)
-    assert len(sweep.check(wanted.trials(), quiet())) == 20
+    assert len(prepare.check(wanted.trials(), quiet())) == 20
 
 
 def test_all_that_a_file_may_say_is_documented() -> None:
@@ -185,170 +150,3 @@ def test_all_that_a_file_may_say_is_documented() -> None:
         assert f"\n| `{key}` | {default}" in DOCUMENT
     for key in space.Range.model_fields:
         assert f"\n| `{{ {key} = [low, high] }}` |" in DOCUMENT
-
-
-# A directory -----------------------------------------------------------------------------------------
-
-
-def test_every_trial_is_assembled_before_the_first_is_trained(tmp_path: Path) -> None:
-    text = '[dataset]\nname = "blobs"\n[space]\nfusion.name = ["late", "cmrl"]\nfusion.gate = [1.0]\n'
-    with pytest.raises(
-        UserError, match=r"trial-001 \(fusion.name = late, fusion.gate = 1.0\): fusion.gate: unknown"
-    ):
-        claim(read(tmp_path, text), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_another_space_or_configuration_is_refused(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    claim(read(tmp_path), out)
-    claim(read(tmp_path, FILE, "sweep.metric=validation_loss", "sweep.parallel=3", "sweep.seed=0"), out)
-    for change, said in (
-        ("space.train.lr=[0.01, 0.03]", r"space.train.lr was \[0.01, 0.02\], is \[0.01, 0.03\]"),
-        ("space.train.weight_decay=[0.1]", "space.train.weight_decay was not there"),
-        ("sweep.seed=1", "seed was 0, is 1"),
-        ("train.epochs=3", "train.epochs was 2, is 3"),
-    ):
-        with pytest.raises(UserError, match=rf"out: has the sweep of another .*{said}.* -o"):
-            claim(read(tmp_path, FILE, change), out)
-    (out / "sweep.json").write_text("{")
-    with pytest.raises(UserError, match=r"sweep.json: damaged"):
-        claim(read(tmp_path), out)
-
-
-def test_more_random_trials_of_the_same_space_are_added(tmp_path: Path) -> None:
-    claim(read(tmp_path, RANDOM), tmp_path / "out")
-    claim(read(tmp_path, RANDOM, "sweep.trials=8"), tmp_path / "out")
-
-
-def test_a_directory_with_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "thesis.tex").write_text("")
-    with pytest.raises(UserError, match=r"out: there is something already; .* -o"):
-        claim(read(tmp_path), tmp_path / "out")
-
-
-def test_one_process_runs_a_sweep(tmp_path: Path) -> None:
-    place = sweep.Place(tmp_path / "out")
-    with place.locked(), pytest.raises(UserError, match="another process runs this sweep"), place.locked():
-        pass
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="there is something already"), sweep.Place(tmp_path / "file").locked():
-        pass
-
-
-# Trials, in this process -----------------------------------------------------------------------------
-
-
-def test_trials_are_runs_and_the_table_ranks_them(tmp_path: Path) -> None:
-    wanted = read(tmp_path, FILE, "space.neuron.threshold=[0.3]")
-    place = work(wanted, tmp_path / "out")
-    summary = report.summarize(wanted, wanted.trials(), place)
-    assert summary["count"] == {"done": 2, "failed": 0, "stopped": 0, "waiting": 0}
-    ranks = [(-trial["validation_accuracy"], trial["validation_loss"]) for trial in summary["trials"]]
-    assert ranks == sorted(ranks)
-    assert summary["best"] == summary["trials"][0]["trial"]
-    by_loss = read(tmp_path, FILE, "space.neuron.threshold=[0.3]", "sweep.metric=validation_loss")
-    losses = [t["validation_loss"] for t in report.summarize(by_loss, by_loss.trials(), place)["trials"]]
-    assert losses == sorted(losses)
-    for trial in summary["trials"]:
-        lines = place.run(trial["trial"]).metrics()
-        assert lines[-1]["accuracy"] == trial["test_accuracy"]
-        assert lines[trial["best_epoch"] - 1]["validation_accuracy"] == trial["validation_accuracy"]
-
-    report.write(summary, tmp_path / "out", "the command")
-    table = (tmp_path / "out" / "results.md").read_text()
-    best = summary["trials"][0]
-    assert "| trial | train.lr | neuron.threshold | validation accuracy, % | test accuracy, % |" in table
-    assert f"| {best['trial']} | {best['settings']['train.lr']} |" in table
-    assert all(words in table for words in ("honest", "the command", "torch ", "ray ", "train.seed 42"))
-    assert json.loads((tmp_path / "out" / "results.json").read_text())["best"] == best["trial"]
-    assert (tmp_path / "out" / "results.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_what_fails_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = FILE.replace("[0.01, 0.02]", "[0.01, 1e20]").replace("[0.25, 0.3]", "[0.3]")
-    wanted = read(tmp_path, text)
-    place = work(wanted, tmp_path / "out")
-    (_, failed) = summary = report.summarize(wanted, wanted.trials(), place)["trials"]
-    assert [trial["status"] for trial in summary] == ["done", "failed"]
-    assert "in epoch 1, step" in failed["reason"]
-    assert len(failed["reason"].splitlines()) == 1
-
-    def fail(*_: Any) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(worker, "Training", fail)
-    before = place.result_file("trial-001").stat().st_mtime_ns
-    work(wanted, tmp_path / "out")
-    assert place.result_file("trial-001").stat().st_mtime_ns == before  # what is through is not done again
-    again = sweep.outcome(place, wanted.trials()[1])
-    assert again["reason"].startswith("not enough memory: ")
-    assert "MemoryError" in place.log_file("trial-002").read_text()
-
-
-def test_a_result_of_another_configuration_is_refused(tmp_path: Path) -> None:
-    wanted = read(tmp_path, FILE.replace("[0.01, 0.02]", "[0.01]").replace("[0.25, 0.3]", "[0.3]"))
-    file = work(wanted, tmp_path / "out").result_file("trial-001")
-    known = json.loads(file.read_text())
-    known["config"]["train"]["epochs"] = 9
-    file.write_text(json.dumps(known))
-    with pytest.raises(UserError, match=r"trial-001.json: made with another configuration"):
-        claim(wanted, tmp_path / "out")
-    file.write_text("{")
-    with pytest.raises(UserError, match="not a result"):
-        claim(wanted, tmp_path / "out")
-
-
-class FakeRay:
-    """Machines with so many cores and GPUs."""
-
-    def __init__(self, *machines: tuple[float, float]) -> None:
-        self.machines = machines
-
-    def nodes(self) -> list[dict[str, Any]]:
-        return [{"Alive": True, "Resources": {"CPU": cpu, "GPU": gpu}} for cpu, gpu in self.machines]
-
-
-@pytest.mark.parametrize(
-    ("machines", "section", "device", "count", "shares"),
-    [
-        ([(2, 0)], {}, "auto", 8, (1, 0, 2)),
-        ([(8, 0)], {}, "auto", 3, (2, 0, 3)),
-        ([(8, 0)], {"parallel": 2}, "auto", 8, (4, 0, 2)),
-        ([(8, 0)], {"cpus": 3}, "auto", 8, (3, 0, 2)),
-        ([(8, 2)], {}, "auto", 8, (4, 1, 2)),
-        ([(8, 2)], {"gpus": 0.5}, "cuda", 8, (2, 0.5, 4)),
-        ([(8, 2)], {}, "cpu", 8, (1, 0, 8)),
-        ([(4, 1), (4, 1), (16, 0)], {}, "auto", 8, (4, 1, 2)),
-        ([(4, 1), (16, 0)], {"gpus": 0.0, "parallel": 3}, "auto", 8, (5, 0, 3)),
-        ([(3, 0), (3, 0)], {"parallel": 4}, "auto", 8, (1, 0, 4)),
-    ],
-)
-def test_trials_share_what_is_there(
-    machines: list[tuple[float, float]], section: dict[str, Any], device: str, count: int, shares: tuple[Any, ...]
-) -> None:
-    found = ray_tune._shares(FakeRay(*machines), sweep.SweepSection(**section), count, device)
-    assert (found.cpus, found.gpus, found.parallel) == shares
-
-
-@pytest.mark.parametrize(
-    ("section", "device", "said"),
-    [
-        ({"cpus": 4}, "auto", "no machine has 4 cores and 0 GPUs for a trial, there are 2 cores and 0 GPUs; set"),
-        ({"gpus": 1.0}, "auto", "no machine has 1 cores and 1 GPUs for a trial"),
-        ({}, "cuda", "--device cuda: no trial gets a GPU"),
-    ],
-)
-def test_what_no_machine_has_is_refused(section: dict[str, Any], device: str, said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        ray_tune._shares(FakeRay((2, 0)), sweep.SweepSection(**section), 8, device)
-
-
-def test_why_a_process_ended_is_one_line() -> None:
-    from ray import exceptions
-
-    assert ray_tune._why(exceptions.ActorDiedError(), 2).startswith("its process was killed, 3 times: is there")
-    assert ray_tune._why(exceptions.OutOfMemoryError("node"), 0).startswith("its process was stopped because the")
-    error = exceptions.RayTaskError("f", "Traceback:\n  File\nModuleNotFoundError: No module named 'x'", None)
-    assert ray_tune._why(error, 0) == "its process could not run: ModuleNotFoundError: No module named 'x'"

@@ -1,4 +1,4 @@
-"""A sweep whose processes are killed, its driver too, goes on to the results of one that nothing disturbed."""
+"""A sweep whose processes are killed, its driver too, resumes to the results of one that nothing disturbed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from paths import HELPERS
 from sweep_files import work, write
 
 from scmrl_plugins.registry import catalogue, register_file
-from scmrl_plugins.sweep import sweep
+from scmrl_plugins.sweep.directory import SweepDirectory
+from scmrl_plugins.sweep.sweep import Trial, read_sweep
 
 PLUGIN = '''
 """The data set of the tests, and a loss that kills its process once, and waits once for a kill of the driver."""
@@ -89,20 +90,20 @@ fusion.name = ["late", "cmrl"]
 """
 
 
-def processes(marks: Path, name: str = "SCMRL_TEST_MARKS", agents: bool = False) -> dict[int, str]:
+def processes_of(marks: Path, name: str = "SCMRL_TEST_MARKS", agents: bool = False) -> dict[int, str]:
     """Every process that was started for the sweep of a test, by what is in its environment.
 
     Two agents of Ray's, which compute nothing, try for a minute to tell a killed driver that it is dead.
     """
-    found = {}
+    processes = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if f"{name}={marks}\0".encode() in (folder / "environ").read_bytes():
-                found[int(folder.name)] = " ".join((folder / "cmdline").read_text().split("\0")[:4])
+                processes[int(folder.name)] = " ".join((folder / "cmdline").read_text().split("\0")[:4])
         except OSError:
             continue
     idle = re.compile(r"ray::\w+Agent|python.*/agent(/main)?\.py")
-    return {pid: what for pid, what in found.items() if agents or not idle.search(what)}
+    return {pid: what for pid, what in processes.items() if agents or not idle.search(what)}
 
 
 def wait(done: Callable[[], bool], seconds: float, what: Callable[[], object]) -> None:
@@ -113,7 +114,7 @@ def wait(done: Callable[[], bool], seconds: float, what: Callable[[], object]) -
 
 
 def none_left(marks: Path) -> None:
-    wait(lambda: not processes(marks), 30, lambda: f"an end of {processes(marks)}")
+    wait(lambda: not processes_of(marks), 30, lambda: f"an end of {processes_of(marks)}")
 
 
 @pytest.fixture
@@ -121,12 +122,12 @@ def marks(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "marks"
     folder.mkdir()
     yield folder
-    for pid in processes(folder, agents=True):
+    for pid in processes_of(folder, agents=True):
         os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
-def surroundings(marks: Path) -> dict[str, str]:
+def environment(marks: Path) -> dict[str, str]:
     """The environment of every process that a test starts."""
     return os.environ | {
         "OMP_NUM_THREADS": "1",
@@ -138,7 +139,7 @@ def surroundings(marks: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def cluster(surroundings: dict[str, str]) -> Iterator[str]:
+def cluster(environment: dict[str, str]) -> Iterator[str]:
     """The address of a Ray cluster that is this machine, starting; ``marks`` ends what is left of it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -150,8 +151,8 @@ def cluster(surroundings: dict[str, str]) -> Iterator[str]:
                 *("--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false"),
                 *("--disable-usage-stats", f"--temp-dir={folder}", "--object-store-memory=100000000"),
             ],
-            env={name: value for name, value in surroundings.items() if name != "SCMRL_TEST_MARKS"}
-            | {"SCMRL_TEST_CLUSTER": surroundings["SCMRL_TEST_MARKS"]},
+            env={name: value for name, value in environment.items() if name != "SCMRL_TEST_MARKS"}
+            | {"SCMRL_TEST_CLUSTER": environment["SCMRL_TEST_MARKS"]},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -159,25 +160,25 @@ def cluster(surroundings: dict[str, str]) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
         started.kill()
         started.wait()
-        for pid in processes(Path(surroundings["SCMRL_TEST_MARKS"]), "SCMRL_TEST_CLUSTER", agents=True):
+        for pid in processes_of(Path(environment["SCMRL_TEST_MARKS"]), "SCMRL_TEST_CLUSTER", agents=True):
             os.kill(pid, signal.SIGKILL)
 
 
-def same(place: sweep.Place, trial: sweep.Trial) -> Any:
+def same(directory: SweepDirectory, trial: Trial) -> Any:
     """What must not differ between a trial that was disturbed and one that was not."""
-    told = json.loads(place.result_file(trial.name).read_text())
-    epochs = [{key: value for key, value in line.items() if key != "seconds"} for line in told.pop("epochs")]
-    del told["environment"]
-    weights = place.run(trial.name).weights_file.read_bytes()
-    checkpoint = place.run(trial.name).checkpoints()[-1].read_bytes()
-    return told, epochs, weights, checkpoint
+    result = json.loads(directory.result_file(trial.name).read_text())
+    epochs = [{key: value for key, value in line.items() if key != "seconds"} for line in result.pop("epochs")]
+    del result["environment"]
+    weights = directory.run(trial.name).weights_file.read_bytes()
+    checkpoint = directory.run(trial.name).checkpoints()[-1].read_bytes()
+    return result, epochs, weights, checkpoint
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc for processes")
 def test_kills_of_a_trial_and_of_the_driver_lose_nothing(
-    tmp_path: Path, marks: Path, surroundings: dict[str, str], cluster: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, marks: Path, environment: dict[str, str], cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Eight trials on two cores. One's process is killed and goes on; the driver is killed while another trains.
+    """Eight trials on two cores. A trial's process is killed, and the driver while another trial is trained.
 
     The same command, on a cluster now, then ends with eight results, to the bit those of trials that nothing
     disturbed. No process is left at any time.
@@ -188,7 +189,7 @@ def test_kills_of_a_trial_and_of_the_driver_lose_nothing(
     command = [sys.executable, "-m", "scmrl_plugins", "sweep", str(write(tmp_path, KILLED)), "-o", str(out)]
     command += ["--device", "cpu", "--plugin", str(plugin)]
     with (tmp_path / "said").open("w") as said:
-        driver = subprocess.Popen(command, env=surroundings, stdout=said, stderr=said)
+        driver = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
 
         def reached() -> bool:
             assert driver.poll() is None, (tmp_path / "said").read_text()
@@ -198,37 +199,37 @@ def test_kills_of_a_trial_and_of_the_driver_lose_nothing(
         driver.kill()
         driver.wait()
     none_left(marks)
-    place = sweep.Place(out)
+    directory = SweepDirectory(out)
     assert (marks / "killed").exists()
-    assert "its process was killed; it goes on from its last checkpoint" in (tmp_path / "said").read_text()
+    assert "its process was killed; it resumes from its last checkpoint" in (tmp_path / "said").read_text()
 
     # What nothing disturbs is trained in this process.
     monkeypatch.setattr(catalogue(), "entries", [e for e in catalogue().entries if e.name != "blobs"])
     monkeypatch.syspath_prepend(HELPERS)
     register_file(plugin)
-    wanted = sweep.read_sweep(tmp_path / "sweep.toml")
-    trials = wanted.trials()
-    statuses = [sweep.outcome(place, trial)["status"] for trial in trials]
+    sweep = read_sweep(tmp_path / "sweep.toml")
+    trials = sweep.trials()
+    statuses = [directory.outcome(trial)["status"] for trial in trials]
     assert set(statuses) == {"done", "stopped", "waiting"}, statuses
+    left = 8 - statuses.count("done")
     written = {file: file.stat().st_mtime_ns for file in (out / "trials").glob("*.json")}
-    undisturbed = work(wanted, tmp_path / "undisturbed")
+    undisturbed = work(sweep, tmp_path / "undisturbed")
     catalogue().remove("deadly_plugin")
 
     done = subprocess.run(
         [*command, "--json", "--set", "sweep.parallel=1", "--address", cluster],
-        env=surroundings,
+        env=environment,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["count"] == {"done": 8, "failed": 0, "stopped": 0, "waiting": 0}
     assert [line.split()[0] for line in done.stderr.splitlines()] == [
-        str(8 - statuses.count("done")),
-        *(f"{place + 1}/{8 - statuses.count('done')}" for place in range(8 - statuses.count("done"))),
+        str(left),
+        *(f"{number}/{left}" for number in range(1, left + 1)),
     ]
     assert {file: file.stat().st_mtime_ns for file in written} == written
     for trial in trials:
-        assert same(place, trial) == same(undisturbed, trial)
-        assert place.run(trial.name).report_file.exists()
+        assert same(directory, trial) == same(undisturbed, trial)
+        assert directory.run(trial.name).report_file.exists()
     none_left(marks)
-    assert not (out / ".tune").exists()

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sweep_files import FILE, read, work
+
+from scmrl_plugins.sweep import report
+
+
+def test_trials_are_runs_and_the_table_ranks_them(tmp_path: Path) -> None:
+    sweep = read(tmp_path, FILE, "space.neuron.threshold=[0.3]")
+    directory = work(sweep, tmp_path / "out")
+    summary = report.summarize(sweep, sweep.trials(), directory)
+    assert summary["count"] == {"done": 2, "failed": 0, "stopped": 0, "waiting": 0}
+    ranks = [(-trial["validation_accuracy"], trial["validation_loss"]) for trial in summary["trials"]]
+    assert ranks == sorted(ranks)
+    assert summary["best"] == summary["trials"][0]["trial"]
+    by_loss = read(tmp_path, FILE, "space.neuron.threshold=[0.3]", "sweep.metric=validation_loss")
+    losses = [t["validation_loss"] for t in report.summarize(by_loss, by_loss.trials(), directory)["trials"]]
+    assert losses == sorted(losses)
+    for trial in summary["trials"]:
+        lines = directory.run(trial["trial"]).metrics()
+        assert lines[-1]["accuracy"] == trial["test_accuracy"]
+        assert lines[trial["best_epoch"] - 1]["validation_accuracy"] == trial["validation_accuracy"]
+
+    report.write(summary, tmp_path / "out", "the command")
+    table = (tmp_path / "out" / "results.md").read_text()
+    best = summary["trials"][0]
+    assert "| trial | train.lr | neuron.threshold | validation accuracy, % | test accuracy, % |" in table
+    assert f"| {best['trial']} | {best['settings']['train.lr']} |" in table
+    assert all(words in table for words in ("honest", "the command", "torch ", "ray ", "train.seed 42"))
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["best"] == best["trial"]
+    assert (tmp_path / "out" / "results.png").read_bytes().startswith(b"\x89PNG")
