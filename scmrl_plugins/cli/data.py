@@ -168,7 +168,7 @@ def check(workers: int | None, as_json: bool, **chosen: Any) -> None:
             {
                 "n": n,
                 "bad": [{"path": path, "reason": reason} for path, reason in found.bad],
-                "handled": [{"path": path, "what": what} for path, what in found.handled],
+                "handled": [{"path": path, "what": what} for path, what in found.repaired],
                 "splits": {
                     split: {"samples": count, "good": found.good[split]} for split, count in found.samples.items()
                 },
@@ -179,8 +179,8 @@ def check(workers: int | None, as_json: bool, **chosen: Any) -> None:
             output.table(f"{len(found.bad)} bad files", found.bad[:LISTED], ("path", "reason"))
         if len(found.bad) > LISTED:
             click.echo(f"and {len(found.bad) - LISTED} more: --json lists all")
-        if found.handled:
-            output.table("Mended as they are read", _grouped(found.handled), ("files", "what", "such as"))
+        if found.repaired:
+            output.table("Mended as they are read", _grouped(found.repaired), ("files", "what", "such as"))
         rows = [
             (split, f"{count:,}", f"{found.good[split]:,}", f"{count - found.good[split]:,}")
             for split, count in found.samples.items()

@@ -90,7 +90,8 @@ def command(
 
     Inputs can be corrupted by noise, by occlusion, or by dropping a modality.
     """
-    from scmrl_plugins.core.data.prepare import evaluation_loader, prepare
+    from scmrl_plugins.core.data.loading import evaluation_loader
+    from scmrl_plugins.core.data.prepare import prepare
     from scmrl_plugins.core.evaluation.disturbance import Disturbance
     from scmrl_plugins.core.evaluation.evaluate import evaluate, first_inputs
     from scmrl_plugins.core.model.folding import optimize_measured

@@ -27,7 +27,7 @@ def command(
 
     Prints the labels that the model of RUN predicts, with their probabilities.
     """
-    from scmrl_plugins.core.data.store import noting_handled
+    from scmrl_plugins.core.data.transform import collect_repairs
     from scmrl_plugins.core.evaluation.predict import predict
     from scmrl_plugins.core.model.folding import optimize as fold
     from scmrl_plugins.core.run.directory import open_run
@@ -36,10 +36,10 @@ def command(
     place = devices.resolve(device)
     parts = open_run(run).assemble()
     optimized = {"folded": fold(parts.model)} if optimize else None
-    with noting_handled() as handled:
+    with collect_repairs() as repairs:
         ranked = predict(parts, audio, visual, place, convert=convert)
-    for mended in handled:
-        click.echo(f"note: {mended}", err=True)
+    for repair in repairs:
+        click.echo(f"note: {repair}", err=True)
     if as_json:
         output.document({"predictions": ranked, **({"optimized": optimized} if optimized else {})})
         return

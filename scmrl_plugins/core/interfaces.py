@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Modality = Literal["audio", "visual"]
 MODALITIES: tuple[Modality, Modality] = ("audio", "visual")
-
+SPLITS = ("train", "validation", "test")
 
 TAGS: Mapping[str, str] = {
     "analogue": "neuron, encoder: puts out other values than 0 and 1",
@@ -355,6 +355,7 @@ class Dataset(Component):
 
 __all__ = [
     "MODALITIES",
+    "SPLITS",
     "TAGS",
     "Backbone",
     "BadFileError",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scmrl_plugins.core.data.prepare import prepare
-from scmrl_plugins.core.data.store import settings
+from scmrl_plugins.core.data.store import transform_settings
 from scmrl_plugins.core.model.assembly import assemble, build_dataset
 from scmrl_plugins.core.run import series
 from scmrl_plugins.core.system.progress import Progress
@@ -40,7 +40,7 @@ def prepare_data(trials: Sequence[Trial], directory: SweepDirectory, progress: P
         if directory.result_file(trial.name).exists():
             continue
         dataset, config = build_dataset(trial.config)
-        key = json.dumps([config.dataset.model_dump(), settings(dataset, config)], sort_keys=True, default=str)
+        key = json.dumps([config.dataset.model_dump(), transform_settings(dataset, config)], sort_keys=True, default=str)
         if key not in prepared:
             prepared.add(key)
             prepare(dataset, config, progress=progress)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NoReturn
 
-from scmrl_plugins.core.data.store import noting_handled
+from scmrl_plugins.core.data.transform import collect_repairs
 from scmrl_plugins.registry import KINDS
 from scmrl_plugins.testing.subject import Subject
 
@@ -37,7 +37,7 @@ class Check:
         return self.unless not in tags and (self.only is None or bool(getattr(cls, self.only)))
 
     def __call__(self, subject: Subject) -> None:
-        with noting_handled():  # a fixture may well need mending
+        with collect_repairs():  # a fixture may have files that need it
             self.function(subject)
 
 

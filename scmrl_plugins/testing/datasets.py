@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from scmrl_plugins.core.data.prepare import SPLITS
-from scmrl_plugins.core.data.store import inputs_of
-from scmrl_plugins.core.interfaces import MODALITIES, Dataset, ModelConfig
+from scmrl_plugins.core.data.transform import inputs_of
+from scmrl_plugins.core.interfaces import MODALITIES, SPLITS, Dataset, ModelConfig
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.testing.checks import check, fail, require
 from scmrl_plugins.testing.subject import Subject

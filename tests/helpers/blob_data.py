@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from scmrl_plugins.core.interfaces import ComponentConfig, ModelConfig
+from scmrl_plugins.core.interfaces import BadFileError, ComponentConfig, Handled, ModelConfig
 from scmrl_plugins.registry import UserError, catalogue
 from scmrl_plugins.registry.catalogue import Entry
 
 if TYPE_CHECKING:
     import datasets
+    import pytest
 
 SIZES = {"train": 48, "validation": 15, "test": 18}
 
@@ -70,6 +72,21 @@ class Blobs:
                 raise UserError(f"{path}: no such file")
             row[name] = np.load(path).tolist() if path is not None else None
         return row
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, *bad: str, repaired: tuple[str, ...] = ()) -> None:
+    """Make the rows with some ids bad, and have others repaired."""
+    original = Blobs.transform
+
+    def transform(blobs: Blobs, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
+        for name in rows["id"]:
+            if name in bad:
+                raise BadFileError(f"{name}.wav", "is noise; record it again")
+            if name in repaired:
+                warnings.warn(Handled(f"{name}.wav", "was loud"), stacklevel=1)
+        return original(blobs, rows)
+
+    monkeypatch.setattr(Blobs, "transform", transform)
 
 
 ENTRY = Entry("dataset", "blobs", f"{__name__}:Blobs", "patterns in noise", catalogue().plugins[0])

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from scmrl_plugins.core.config.layers import Layer, compose, read_file
 from scmrl_plugins.core.config.sections import ExperimentConfig
-from scmrl_plugins.core.data.prepare import evaluation_loader, load_splits
+from scmrl_plugins.core.data.loading import evaluation_loader
+from scmrl_plugins.core.data.prepare import load_splits
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.evaluation.evaluate import evaluate
 from scmrl_plugins.core.interfaces import ComponentConfig

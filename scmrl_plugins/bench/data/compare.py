@@ -13,8 +13,8 @@ from scmrl_plugins.bench.data import memory
 from scmrl_plugins.bench.data.loading import GROWTH, Loading, store, training_rows
 from scmrl_plugins.bench.spread import spread
 from scmrl_plugins.core.config.sections import ExperimentConfig
-from scmrl_plugins.core.data.prepare import Batch
-from scmrl_plugins.core.data.store import FeatureSplit
+from scmrl_plugins.core.data.loading import Batch
+from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.interfaces import Dataset
 from scmrl_plugins.core.model.assembly import build_dataset
 from scmrl_plugins.core.run import environment

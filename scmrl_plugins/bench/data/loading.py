@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.data import prepare
-from scmrl_plugins.core.data.prepare import Batch, training_loader
-from scmrl_plugins.core.data.store import FeatureSplit
+from scmrl_plugins.core.data.loading import Batch, training_loader
+from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.interfaces import Dataset, Handled
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.registry import UserError

@@ -1,115 +1,107 @@
-"""Every file of a data set read once, to say which cannot be used and why; nothing is stored."""
+"""Read every file of a data set once and report which cannot be used, and why; nothing is stored."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch.utils.data import DataLoader
-
 from scmrl_plugins.core.config.sections import ExperimentConfig
-from scmrl_plugins.core.data.prepare import SPLITS
-from scmrl_plugins.core.data.store import Rows, transform_rows
-from scmrl_plugins.core.interfaces import MODALITIES, Dataset
+from scmrl_plugins.core.data.transform import FileNotes, Rows, bad_files, transform_rows
+from scmrl_plugins.core.data.workers import map_items
+from scmrl_plugins.core.interfaces import MODALITIES, SPLITS, Dataset
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
     import datasets
 
-ROWS = 16
-"""Rows that are read at once: what a worker is given, and a step of the progress."""
-
-Told = list[tuple[str, str]]
-"""Paths, each with what is to be said of it."""
+BATCH = 16
+"""Rows that a worker reads at once: a step of the progress."""
 
 
 @dataclass
 class Findings:
-    """Samples looked at and good ones by split, files that cannot be used, and files that were mended."""
+    """Samples and good samples by split, the files that cannot be used, and the files that were repaired."""
 
     samples: dict[str, int] = field(default_factory=dict)
     good: dict[str, int] = field(default_factory=dict)
-    bad: Told = field(default_factory=list)
-    handled: Told = field(default_factory=list)
+    bad: FileNotes = field(default_factory=list)
+    repaired: FileNotes = field(default_factory=list)
 
     @property
     def empty(self) -> list[str]:
-        """The splits that have no good sample."""
+        """The splits without a good sample."""
         return [split for split, count in self.good.items() if not count]
 
 
-def check(dataset: Dataset, config: ExperimentConfig, progress: Progress, workers: int = 0) -> Findings:
-    """Read every file of every split anew, whatever is stored of it.
+@dataclass
+class _Batch:
+    """What is found in a few rows."""
 
-    A file that several samples share is told once. Raises ``UserError`` for a data set whose files are not there
-    at all.
+    samples: int
+    good: int
+    bad: FileNotes
+    repaired: FileNotes
+
+
+def check(dataset: Dataset, config: ExperimentConfig, progress: Progress, workers: int = 0) -> Findings:
+    """Read every file of every split, whatever is stored of it.
+
+    A file that several samples share is reported once. Raises ``UserError`` for a data set without any files.
     """
     import datasets
 
-    raw = dataset.splits()
-    problems = getattr(dataset, "bad_files", None)
-    found = Findings(bad=[(error.path, error.reason) for error in problems()] if problems else [])
+    rows = dataset.splits()
+    findings = Findings(bad=bad_files(dataset))
     for split in SPLITS:
-        found.samples[split] = found.good[split] = 0
-        if split not in raw:
+        findings.samples[split] = findings.good[split] = 0
+        if split not in rows:
             continue
-        rows = raw[split]
-        total = None if isinstance(rows, datasets.IterableDataset) else len(rows)
-        progress.stage(f"reading the {split} split", total)
-        for part in _parts(dataset, split, rows, workers):
-            progress.advance(part.samples[split])
-            found.samples[split] += part.samples[split]
-            found.good[split] += part.good[split]
-            found.bad += part.bad
-            found.handled += part.handled
-    if not found.bad and not any(found.samples.values()):
+        stream = isinstance(rows[split], datasets.IterableDataset)
+        progress.stage(f"reading the {split} split", None if stream else len(rows[split]))
+        for batch in _read_all(dataset, rows[split], workers):
+            progress.advance(batch.samples)
+            findings.samples[split] += batch.samples
+            findings.good[split] += batch.good
+            findings.bad += batch.bad
+            findings.repaired += batch.repaired
+    if not findings.bad and not any(findings.samples.values()):
         raise UserError(f"data set {config.dataset.name!r} has no samples: check the folder that it reads")
-    found.bad, found.handled = list(dict.fromkeys(found.bad)), list(dict.fromkeys(found.handled))
-    return found
+    findings.bad, findings.repaired = list(dict.fromkeys(findings.bad)), list(dict.fromkeys(findings.repaired))
+    return findings
 
 
-def _parts(
-    dataset: Dataset, split: str, rows: datasets.Dataset | datasets.IterableDataset, workers: int
-) -> Iterator[Findings]:
-    """What is found in a few rows after the other, in their order."""
+def _read_all(
+    dataset: Dataset, rows: datasets.Dataset | datasets.IterableDataset, workers: int
+) -> Iterator[_Batch]:
+    """What is found in all rows, in their order; a stream is read by this process alone."""
     import datasets
 
     if isinstance(rows, datasets.IterableDataset):
-        return (_read(dataset, split, batch) for batch in rows.iter(batch_size=ROWS))
-    reading = _Reading(dataset, split, rows)
-    return iter(DataLoader(reading, batch_size=None, num_workers=min(workers, len(reading))))
+        return (_read(dataset, batch) for batch in rows.iter(batch_size=BATCH))
+    return map_items(functools.partial(_read_from, dataset, rows), range(0, len(rows), BATCH), workers)
 
 
-class _Reading(torch.utils.data.Dataset):
-    """Reads some rows when it is asked for them, in whichever process asks."""
-
-    def __init__(self, dataset: Dataset, split: str, rows: datasets.Dataset) -> None:
-        self.dataset, self.split, self.rows = dataset, split, rows
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // ROWS)
-
-    def __getitem__(self, index: int) -> Findings:
-        return _read(self.dataset, self.split, self.rows[index * ROWS : (index + 1) * ROWS])
+def _read_from(dataset: Dataset, rows: datasets.Dataset, start: int) -> _Batch:
+    return _read(dataset, rows[start : start + BATCH])
 
 
-def _read(dataset: Dataset, split: str, rows: Rows) -> Findings:
-    outcome, _, kept = transform_rows(dataset, split, rows)
-    good = {row["id"] for row in kept}
-    for place, name in enumerate(rows["id"]):
-        if str(name) not in good:  # the first of its files was refused: what of the other?
-            for single in _by_modality({key: column[place] for key, column in rows.items()}):
-                told = transform_rows(dataset, split, single)[0]
-                outcome.bad += told.bad
-                outcome.handled += told.handled
-    return Findings({split: len(rows["id"])}, {split: len(kept)}, outcome.bad, outcome.handled)
+def _read(dataset: Dataset, rows: Rows) -> _Batch:
+    result = transform_rows(dataset, rows)
+    good = set(result.ids)
+    for index, name in enumerate(rows["id"]):
+        if str(name) not in good:  # the first of its files was refused; the other may be bad as well
+            for single in _by_modality({key: column[index] for key, column in rows.items()}):
+                again = transform_rows(dataset, single)
+                result.bad += again.bad
+                result.repaired += again.repaired
+    return _Batch(len(rows["id"]), len(result.ids), result.bad, result.repaired)
 
 
 def _by_modality(row: dict[str, Any]) -> Iterator[dict[str, list[Any]]]:
-    """A row of each modality that is there, without the other."""
+    """For each modality of a row, the row without the other one."""
     for name in MODALITIES:
         if row.get(name) is not None:
             yield {key: [None if key in MODALITIES and key != name else cell] for key, cell in row.items()}

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from scmrl_plugins.core.config.sections import ExperimentConfig
-from scmrl_plugins.core.data.prepare import SPLITS
-from scmrl_plugins.core.data.store import inputs_of, transform_rows
-from scmrl_plugins.core.interfaces import MODALITIES, Dataset
+from scmrl_plugins.core.data.transform import inputs_of, transform_rows
+from scmrl_plugins.core.interfaces import MODALITIES, SPLITS, Dataset
 from scmrl_plugins.core.system import files
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.registry import UserError
@@ -70,7 +69,7 @@ def show(
     bad: list[tuple[str, str]] = []
     progress.stage(f"decoding {split} samples", count)
     examples = []
-    for example in itertools.islice(_examples(dataset, split, rows, config.train.seed, bad), count):
+    for example in itertools.islice(_examples(dataset, rows, config.train.seed, bad), count):
         examples.append(example)
         progress.advance()
     if not examples:
@@ -101,18 +100,19 @@ class _Taken:
 
 
 def _examples(
-    dataset: Dataset, split: str, rows: datasets.Dataset | _Taken, seed: int, bad: list[tuple[str, str]]
+    dataset: Dataset, rows: datasets.Dataset | _Taken, seed: int, bad: list[tuple[str, str]]
 ) -> Iterator[Example]:
     """Good samples, at first one of each class, in an order drawn from the seed."""
     for place in _by_turns(np.asarray(rows["label"]), np.random.default_rng(seed)):
-        outcome, arrays, kept = transform_rows(dataset, split, rows[place : place + 1])
-        bad += outcome.bad
-        if not kept:
+        result = transform_rows(dataset, rows[place : place + 1])
+        bad += result.bad
+        if not result.arrays:
             continue
+        stored = result.arrays[0]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed + place)
-            drawn = inputs_of(dataset, arrays[0], True)
-        yield Example(kept[0]["label"], kept[0]["id"], inputs_of(dataset, arrays[0], False), drawn)
+            drawn = inputs_of(dataset, stored, True)
+        yield Example(result.labels[0], result.ids[0], inputs_of(dataset, stored, False), drawn)
 
 
 def _by_turns(labels: np.ndarray, rng: np.random.Generator) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scmrl_plugins.core.data.prepare import Batch
+from scmrl_plugins.core.data.loading import Batch
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.measure.operations import FiringRates
 from scmrl_plugins.core.model.assembly import Objective

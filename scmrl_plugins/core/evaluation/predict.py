@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scmrl_plugins.core.data.store import inputs_of
+from scmrl_plugins.core.data.transform import inputs_of
 from scmrl_plugins.core.interfaces import MODALITIES
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.registry import UserError

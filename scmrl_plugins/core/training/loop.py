@@ -18,8 +18,9 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from scmrl_plugins.core.config.sections import TrainConfig
-from scmrl_plugins.core.data.prepare import Batch, evaluation_loader, prepare, training_loader
-from scmrl_plugins.core.data.store import FeatureSplit
+from scmrl_plugins.core.data.loading import Batch, evaluation_loader, training_loader
+from scmrl_plugins.core.data.prepare import prepare
+from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.evaluation.evaluate import Evaluation, evaluate
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel

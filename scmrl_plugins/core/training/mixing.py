@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scmrl_plugins.core.config.sections import DataConfig
-from scmrl_plugins.core.data.prepare import Batch
+from scmrl_plugins.core.data.loading import Batch
 
 
 class Mixed(NamedTuple):

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from scmrl_plugins.core.data.prepare import SPLITS, feature_store
+from scmrl_plugins.core.data.prepare import feature_store
+from scmrl_plugins.core.interfaces import SPLITS
 from scmrl_plugins.core.measure.operations import count_parameters, random_inputs
 from scmrl_plugins.core.model.assembly import Assembly, assemble, assemble_model
 from scmrl_plugins.core.system import memory
@@ -175,13 +176,10 @@ def make(parts: Assembly, device: torch.device, processes: int) -> list[tuple[st
     """
     config, train = parts.config, parts.config.train
     rows = parts.dataset.splits()
-    sizes: dict[str, int | None] = {}
-    stored, missing = 0, 0
-    for name in SPLITS:
-        store = feature_store(parts.dataset, config, name, rows)
-        sizes[name] = None if store.streamed else len(store.rows)
-        todo = sum(map(store.samples, store.missing())) if not store.streamed else 0
-        stored, missing = stored + (sizes[name] or 0) - todo, missing + todo
+    status = {name: feature_store(parts.dataset, config, name, rows).status() for name in SPLITS}
+    sizes = {name: split.total for name, split in status.items()}
+    stored = sum(split.stored for split in status.values())
+    missing = sum(split.total - split.stored for split in status.values() if split.total is not None)
     published = train.protocol == "published"
     fitted = [sizes["train"], *([sizes["validation"]] if published else [])]
     samples = None if None in fitted else sum(size or 0 for size in fitted)

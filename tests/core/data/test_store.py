@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from blob_data import SIZES, Blobs
 
-from scmrl_plugins.core.data import store
-from scmrl_plugins.core.data.prepare import collate, prepare, training_loader
-from scmrl_plugins.core.data.store import FeatureSplit, transform_rows
-from scmrl_plugins.core.interfaces import BadFileError, Handled, cache_dir
+from scmrl_plugins.core.data.prepare import feature_store, prepare
+from scmrl_plugins.core.data.split import FeatureSplit
+from scmrl_plugins.core.data.store import FeatureStore, Status, file_state
+from scmrl_plugins.core.interfaces import cache_dir
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.registry import UserError
 
@@ -43,7 +43,7 @@ class Counted:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    monkeypatch.setattr(store, "ROWS", 10)
+    monkeypatch.setattr(FeatureStore, "part_rows", 10)
     return Counted(monkeypatch)
 
 
@@ -84,6 +84,17 @@ def test_what_transform_depends_on_decides(
     assert computed(model={"image_size": 16}) == everything
 
 
+def test_the_status_tells_what_is_stored(small: Small, counted: Counted) -> None:
+    parts = small()
+    store = feature_store(parts.dataset, parts.config, "train", parts.dataset.splits())
+    assert store.status() == Status(0, SIZES["train"])
+    prepare(parts.dataset, parts.config, ["train"])
+    assert store.status() == Status(SIZES["train"], SIZES["train"])
+    stored()[0].with_suffix(".json").unlink()
+    again = feature_store(parts.dataset, parts.config, "train", parts.dataset.splits())
+    assert again.status().stored in (SIZES["train"] - 10, SIZES["train"] - SIZES["train"] % 10)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -94,7 +105,7 @@ def test_what_transform_depends_on_decides(
         lambda arrow, record: arrow.write_bytes(arrow.read_bytes()[:-1]),
     ],
 )
-def test_half_a_file_is_computed_again(
+def test_a_damaged_part_is_computed_again(
     small: Small, counted: Counted, spoil: Callable[[Path, Path], None]
 ) -> None:
     parts = small()
@@ -118,161 +129,19 @@ def test_leftovers_of_a_killed_process_are_removed(small: Small, counted: Counte
     assert stored() == expected
 
 
-class Bad:
-    """Makes of some rows bad ones, by their ids, and mends some others."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str, mended: tuple[str, ...] = ()) -> None:
-        import warnings
-
-        original = Blobs.transform
-
-        def transform(blobs: Blobs, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
-            for name in rows["id"]:
-                if name in names:
-                    raise BadFileError(f"{name}.wav", "is noise; record it again")
-                if name in mended:
-                    warnings.warn(Handled(f"{name}.wav", "was loud"), stacklevel=1)
-            return original(blobs, rows)
-
-        monkeypatch.setattr(Blobs, "transform", transform)
-
-
-def test_a_bad_file_stops_in_one_line(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    Bad(monkeypatch, "train-7", "test-1")
-    parts = small()
-    for _ in range(2):  # computed, and known from before
-        with pytest.raises(BadFileError) as caught:
-            prepare(parts.dataset, parts.config)
-        assert str(caught.value) == (
-            "train-7.wav: is noise; record it again; or leave such files out with --set data.on_bad=skip"
-        )
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_bad_files_are_left_out(small: Small, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
-    monkeypatch.setattr(store, "ROWS", 10)
-    Bad(monkeypatch, "train-7", "train-30", "test-1", mended=("train-7", "train-8", "validation-2"))
-    parts = small(sets=["data.on_bad=skip", f"train.workers={workers}"])
-    for _ in range(2):
-        found = prepare(parts.dataset, parts.config)
-        assert found.bad == [
-            (f"{name}.wav", "is noise; record it again") for name in ("train-7", "train-30", "test-1")
-        ]
-        assert found.handled == [(f"{name}.wav", "was loud") for name in ("train-8", "validation-2")]
-        assert {name: len(split) for name, split in found.splits.items()} == {
-            "train": SIZES["train"] - 2,
-            "validation": SIZES["validation"],
-            "test": SIZES["test"] - 1,
-        }
-    loader, _ = training_loader([found.splits["train"]], parts.config)
-    assert sum(len(batch["label"]) for batch in loader) == SIZES["train"] - 2
-
-
-def test_files_that_are_in_no_split_count_too(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    lone = BadFileError("lone.wav", "has no picture; add it")
-    monkeypatch.setattr(Blobs, "bad_files", lambda self: [lone], raising=False)
-    parts = small()
-    with pytest.raises(BadFileError, match=r"lone\.wav: has no picture"):
-        prepare(parts.dataset, parts.config)
-    assert prepare(parts.dataset, parts.config, on_bad="skip").bad == [("lone.wav", "has no picture; add it")]
-
-
-def test_a_split_of_bad_files_alone_is_named(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    Bad(monkeypatch, *(f"validation-{i}" for i in range(SIZES["validation"])))
-    parts = small(sets=["data.on_bad=skip"])
-    with pytest.raises(UserError, match="no validation sample that can be used: scmrl data check says why"):
-        prepare(parts.dataset, parts.config)
-
-
-def test_rows_keep_their_order_shapes_and_types(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    def transform(blobs: Blobs, rows: Mapping[str, list[Any]]) -> dict[str, Any]:
-        numbers = [int(name.rpartition("-")[2]) for name in rows["id"]]
-        return {
-            "audio": [np.full((1, 8, 8), n, np.float32) for n in numbers],
-            "visual": [np.full((2, 3 + n, 4), n, np.uint8) for n in numbers],
-        }
-
-    monkeypatch.setattr(store, "ROWS", 7)
-    monkeypatch.setattr(Blobs, "transform", transform)
-    parts = small()
-    split = prepare(parts.dataset, parts.config).splits["train"]
-    for place in range(len(split)):
-        sample = split[place]
-        assert sample["audio"].dtype == np.float32
-        assert (sample["audio"] == place).all()
-        assert sample["visual"].dtype == np.uint8
-        assert sample["visual"].shape == (2, 3 + place, 4)
-        assert sample["label"] == place % 3
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_what_training_draws_follows_from_seed_epoch_and_sample(
-    small: Small, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
-    def inputs(blobs: Blobs, stored: Mapping[str, np.ndarray], training: bool) -> dict[str, np.ndarray]:
-        import torch
-
-        return {name: array + (torch.rand(1).numpy() if training else 0) for name, array in stored.items()}
-
-    monkeypatch.setattr(Blobs, "inputs", inputs, raising=False)
-
-    def drawn(seed: int, epoch: int, batch_size: int = 16) -> dict[bytes, Any]:
-        parts = small(sets=[f"train.seed={seed}", f"train.batch_size={batch_size}", f"train.workers={workers}"])
-        split = prepare(parts.dataset, parts.config).splits["train"]
-        loader, sampler = training_loader([split], parts.config)
-        sampler.epoch = epoch
-        batch = collate([sample for b in loader for sample in map(dict, _samples(b))])
-        order = batch["label"].argsort(stable=True)
-        return {name: np.sort(column[order].numpy().ravel()) for name, column in batch.items()}
-
-    first = drawn(1, 0)
-    assert _same(first, drawn(1, 0))
-    assert _same(first, drawn(1, 0, batch_size=5))
-    assert not _same(first, drawn(1, 1))
-    assert not _same(first, drawn(2, 0))
-
-
-def _samples(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{name: column[i].numpy() for name, column in batch.items()} for i in range(len(batch["label"]))]
-
-
-def _same(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
-    return all(np.array_equal(column, other[name]) for name, column in one.items())
-
-
-def test_drawing_leaves_the_generator_alone(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    parts = small()
-    loader, sampler = training_loader([prepare(parts.dataset, parts.config).splits["train"]], parts.config)
-    before = torch.get_rng_state()
-    loader.dataset[next(iter(sampler))[0]]
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 @pytest.mark.parametrize("change", ["content", "time"])
 def test_a_file_that_changed_is_read_again(tmp_path: Path, change: str) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(b"one")
-    before = store._state(str(path))
-    inside = store._state(f"{path}#train/one")
-    assert store._state(str(path)) == before
+    before = file_state(str(path))
+    inside = file_state(f"{path}#train/one")
+    assert file_state(str(path)) == before
     if change == "content":
         path.write_bytes(b"other")
     else:
         os.utime(path, (time.time() + 5, time.time() + 5))
-    assert store._state(str(path)) != before
-    assert store._state(f"{path}#train/one") != inside
-
-
-def test_one_bad_row_costs_no_other(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    Bad(monkeypatch, "train-1", mended=("train-0", "train-2"))
-    parts = small()
-    outcome, arrays, kept = transform_rows(parts.dataset, "train", parts.dataset.splits()["train"][:3])
-    assert [row["id"] for row in kept] == ["train-0", "train-2"]
-    assert len(arrays) == outcome.rows == 2
-    assert outcome.bad == [("train-1.wav", "is noise; record it again")]
-    assert outcome.handled == [("train-0.wav", "was loud"), ("train-2.wav", "was loud")]
+    assert file_state(str(path)) != before
+    assert file_state(f"{path}#train/one") != inside
 
 
 def test_the_record_is_plain_json(small: Small) -> None:

@@ -28,7 +28,7 @@ from scmrl_plugins.core.data import store
 from scmrl_plugins.core.model import assembly
 import torchvision.transforms.v2, datasets, scipy.signal
 
-store.ROWS = 2
+store.FeatureStore.part_rows = 2
 given, kills = sys.argv[1:-1], int(sys.argv[-1])
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scmrl_plugins.core.data.prepare import evaluation_loader, load_splits
+from scmrl_plugins.core.data.loading import evaluation_loader
+from scmrl_plugins.core.data.prepare import load_splits
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.evaluation.evaluate import evaluate, first_inputs
 from scmrl_plugins.core.model.assembly import Assembly

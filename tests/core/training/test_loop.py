@@ -18,7 +18,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 import scmrl_plugins
-from scmrl_plugins.core.data.prepare import evaluation_loader, load_splits
+from scmrl_plugins.core.data.loading import evaluation_loader
+from scmrl_plugins.core.data.prepare import load_splits
 from scmrl_plugins.core.evaluation.evaluate import Evaluation, evaluate
 from scmrl_plugins.core.evaluation.predict import predict
 from scmrl_plugins.core.model.assembly import Assembly

@@ -531,7 +531,7 @@ def test_what_is_mended_is_said(root: Path, cache: Path) -> None:
     sound = root / "train" / "bell" / "bell 0.wav"
     soundfile.write(sound, np.stack([tone(rate=8000)] * 2, axis=1), 8000)
     found = prepared("av-folder", root=root, validation=0.25)
-    assert {*found.handled} == {
+    assert {*found.repaired} == {
         (str(sound), "2 channels, averaged to one"),
         (str(sound), "8000 Hz, resampled to 22050 Hz"),
     }

@@ -480,8 +480,8 @@ def test_planted_files_are_found_and_left_out(root: Path, cache: Path) -> None:
     found = prepared("crema-d", root=root, validation=0.25)
     assert_found(found, expected)
     assert sum(map(len, found.splits.values())) == len(CLIPS)
-    assert {what for _, what in found.handled} == {"16000 Hz, resampled to 22050 Hz"}
-    assert {path for path, _ in found.handled} >= {str(sound_of(root, name)) for name in CLIPS}
+    assert {what for _, what in found.repaired} == {"16000 Hz, resampled to 22050 Hz"}
+    assert {path for path, _ in found.repaired} >= {str(sound_of(root, name)) for name in CLIPS}
 
 
 def test_the_command_line(root: Path, cache: Path, tmp_path: Path) -> None:

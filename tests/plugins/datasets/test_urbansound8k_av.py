@@ -283,7 +283,7 @@ def test_planted_files_are_found_and_left_out(root: Path, cache: Path) -> None:
     found = prepared("urbansound8k-av", root=root, validation=0.3)
     assert_found(found, expected)
     assert sum(map(len, found.splits.values())) == 80
-    assert dict(found.handled) == {
+    assert dict(found.repaired) == {
         str(other_rate): "44100 Hz, resampled to 22050 Hz",
         str(stereo): "2 channels, averaged to one",
     }

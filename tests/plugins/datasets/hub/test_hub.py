@@ -546,7 +546,7 @@ def test_bad_rows_are_found_and_left_out(planted: Path, streaming: bool) -> None
         path = f"train/{row}/{named or column}" if held else f"{planted}/{named}" if named else f"train/{row}"
         assert reason in reasons[path], reasons
     assert "nothing but silence" in reasons["test/4/audio"]
-    assert found.handled == [("test/5/slow.wav", f"8000 Hz, resampled to {RATE} Hz")]
+    assert found.repaired == [("test/5/slow.wav", f"8000 Hz, resampled to {RATE} Hz")]
     kept = {name: len(split) for name, split in found.splits.items()}
     assert kept["train"] + kept["validation"] == TRAIN - len(BAD)
     assert kept["test"] == TEST - 1

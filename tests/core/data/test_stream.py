@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from blob_data import SIZES, Blobs
 
-from scmrl_plugins.core.data import store
-from scmrl_plugins.core.data.prepare import Prepared, prepare
+from scmrl_plugins.core.data.prepare import Prepared, feature_store, prepare
+from scmrl_plugins.core.data.store import FeatureStore, Status
 from scmrl_plugins.core.interfaces import cache_dir
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.registry import UserError
@@ -47,7 +47,7 @@ def _streams(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     monkeypatch.setattr(Blobs, "splits", splits)
-    monkeypatch.setattr(store, "ROWS", 5)
+    monkeypatch.setattr(FeatureStore, "part_rows", 5)
     READ.clear()
 
 
@@ -81,20 +81,20 @@ def test_a_stream_is_read_once(small: Small) -> None:
 
 
 @pytest.mark.parametrize("stop", [1, 4, 9])
-def test_a_stopped_one_goes_on_from_its_source(small: Small, monkeypatch: pytest.MonkeyPatch, stop: int) -> None:
+def test_a_stopped_one_resumes_from_its_source(small: Small, monkeypatch: pytest.MonkeyPatch, stop: int) -> None:
     parts = small()
-    compute = store.FeatureStore.compute
+    transform = Blobs.transform
     calls = 0
 
-    def stopped(*arguments: Any) -> store.Outcome:
+    def stopped(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > stop:
             raise KeyboardInterrupt
-        return compute(*arguments)
+        return transform(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.FeatureStore, "compute", stopped)
+        patch.setattr(Blobs, "transform", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(parts)
     found = run(parts)
@@ -144,9 +144,11 @@ def test_one_that_breaks_off_is_one_line(small: Small, monkeypatch: pytest.Monke
     with monkeypatch.context() as patch:
         patch.setattr(datasets.Dataset, "select", broken)
         with pytest.raises(
-            UserError, match=r"train stream broke off after row 20 \(ConnectionResetError: .*goes on"
+            UserError, match=r"train stream broke off after row 20 \(ConnectionResetError: .*resumes"
         ):
             run(parts)
+    store = feature_store(parts.dataset, parts.config, "train", parts.dataset.splits())
+    assert store.status() == Status(20, None)
     assert run(parts).counts["train"].before == 20
 
 
@@ -157,7 +159,7 @@ def test_an_address_that_does_not_answer_is_no_bad_row(small: Small, monkeypatch
     parts = small()
     with monkeypatch.context() as patch:
         patch.setattr(Blobs, "transform", away)
-        with pytest.raises(UserError, match=r"hf://x: cannot be fetched; the same command goes on"):
+        with pytest.raises(UserError, match=r"hf://x: cannot be fetched; the same command resumes"):
             run(parts)
     assert run(parts).bad == []
 

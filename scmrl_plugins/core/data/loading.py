@@ -1,0 +1,141 @@
+"""Batches for training and evaluation: which samples, in which order, loaded by which process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from scmrl_plugins.core.config.sections import ExperimentConfig
+from scmrl_plugins.core.data.split import FeatureSplit
+from scmrl_plugins.core.data.workers import Guarded, first_error, unguarded
+from scmrl_plugins.core.parallel.processes import ALONE, Processes
+from scmrl_plugins.registry import UserError
+
+Batch = dict[str, Tensor]
+
+
+class Draw(NamedTuple):
+    """A sample to train on by its index, and the epoch: together they seed what is drawn at random for it."""
+
+    epoch: int
+    index: int
+
+
+class TrainingData(torch.utils.data.Dataset):
+    """The samples of several splits, indexed by ``Draw``.
+
+    What is drawn for a sample follows from the seed, the epoch and the sample, whichever process loads it.
+    """
+
+    def __init__(self, splits: Sequence[FeatureSplit], seed: int) -> None:
+        self.splits, self.seed = list(splits), seed
+        self.ends = np.cumsum([len(split) for split in splits])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def _find(self, index: int) -> tuple[FeatureSplit, int]:
+        """The split of a sample, and its index there."""
+        number = int(np.searchsorted(self.ends, index, side="right"))
+        split = self.splits[number]
+        return split, index - int(self.ends[number]) + len(split)
+
+    def ids(self, indices: Sequence[int]) -> list[str]:
+        """The ids of samples, for messages."""
+        return [split.rows[index]["id"][0].as_py() for split, index in map(self._find, indices)]
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        split, index = self._find(draw.index)
+        words = np.random.SeedSequence([self.seed, *draw]).generate_state(1, np.uint64)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(words[0]))
+            return split.sample(index, training=True)
+
+
+class EpochSampler(Sampler[list[Draw]]):
+    """The batches of one epoch, of a permutation that follows from the seed and the epoch alone.
+
+    A process gets its share of each batch, so that the batches are the same for any number of processes.
+    ``start``: the first sample of the epoch that a resumed run has not trained on yet.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int, processes: Processes = ALONE) -> None:
+        self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.processes = processes
+        self.epoch, self.start = 0, 0
+
+    def __len__(self) -> int:
+        return math.ceil((self.length - self.start) / self.batch_size)
+
+    def order(self) -> list[int]:
+        """The samples of the complete epoch."""
+        return np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        order = self.order()
+        for start in range(self.start, self.length, self.batch_size):
+            batch = order[start : start + self.batch_size]
+            yield [Draw(self.epoch, index) for index in self.processes.share(batch)]
+
+
+def collate(rows: Sequence[Mapping[str, np.ndarray]]) -> Batch:
+    """Samples to one batch of tensors."""
+    return {key: torch.from_numpy(np.stack([np.asarray(row[key]) for row in rows])) for key in rows[0]}
+
+
+def _collate_or_error(rows: Sequence[Any]) -> Batch | UserError:
+    return first_error(rows) or collate(rows)
+
+
+def training_loader(
+    splits: Sequence[FeatureSplit], config: ExperimentConfig, processes: Processes = ALONE
+) -> tuple[Loader, EpochSampler]:
+    """Batches of all the given splits together, in another order each epoch (``sampler.epoch``).
+
+    Raises ``UserError`` where the last batch of an epoch has fewer samples than there are processes.
+    """
+    data, size = TrainingData(splits, config.train.seed), config.train.batch_size
+    sampler = EpochSampler(len(data), size, config.train.seed, processes)
+    last, count = len(data) % size or size, sampler.processes.count
+    if last < count:
+        raise UserError(
+            f"train.batch_size = {size} leaves {last} of {len(data)} samples for the last batch of an epoch, and "
+            f"each of {count} processes needs one: choose another batch size, or fewer processes"
+        )
+    return Loader(data, config, sampler), sampler
+
+
+def evaluation_loader(split: FeatureSplit, config: ExperimentConfig, processes: Processes = ALONE) -> Loader:
+    """Batches of a split in its order; of n processes, each takes every n-th batch."""
+    size = config.train.batch_size
+    starts = range(0, len(split), size)[processes.rank :: processes.count]
+    return Loader(split, config, [range(start, min(start + size, len(split))) for start in starts])
+
+
+class Loader:
+    """Batches of samples, read by ``train.workers`` processes, or by this one for 0.
+
+    A worker's ``UserError`` is raised here, in its own words.
+    """
+
+    def __init__(self, data: Any, config: ExperimentConfig, batches: Any) -> None:
+        self.dataset, self.batches = data, batches
+        self._loader: DataLoader[Any] = DataLoader(
+            Guarded(data),
+            batch_sampler=batches,
+            num_workers=config.train.workers,
+            collate_fn=_collate_or_error,
+            persistent_workers=config.train.workers > 0,
+        )
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return unguarded(self._loader)

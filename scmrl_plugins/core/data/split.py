@@ -1,0 +1,46 @@
+"""One split of a data set as a model gets it, from stored features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from scmrl_plugins.core.data.parts import read_array
+from scmrl_plugins.core.data.transform import Arrays, inputs_of
+from scmrl_plugins.core.interfaces import MODALITIES, Dataset
+
+
+class FeatureSplit(torch.utils.data.Dataset):
+    """One split from its Arrow files, memory-mapped: ``split[i]`` is ``{"audio", "visual", "label"}``.
+
+    ``sample(i, training=True)`` draws from torch's generator what the data set draws anew.
+    """
+
+    def __init__(self, dataset: Dataset, paths: Sequence[Path]) -> None:
+        import datasets
+
+        self.dataset = dataset
+        tables = [datasets.Dataset.from_file(str(path)) for path in paths]
+        self.rows = datasets.concatenate_datasets(tables).with_format("arrow")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.sample(index)
+
+    def sample(self, index: int, *, training: bool = False) -> dict[str, Any]:
+        """A sample's inputs and its label."""
+        arrays, label = self.stored(index)
+        return {**inputs_of(self.dataset, arrays, training), "label": np.int64(label)}
+
+    def stored(self, index: int) -> tuple[Arrays, int]:
+        """A sample's arrays as ``transform`` returned them, read-only; and its label."""
+        row = self.rows[index]
+        # One row lies in one chunk; to combine chunks would copy it.
+        names = [name for name in MODALITIES if name in row.column_names]
+        return {name: read_array(row[name].chunk(0)) for name in names}, row["label"][0].as_py()

@@ -1,0 +1,97 @@
+"""A data set's rows to arrays, with bad rows told apart from good ones; stored arrays to a model's inputs."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from scmrl_plugins.core.interfaces import BadFileError, Dataset, Handled
+from scmrl_plugins.registry import UserError
+
+Rows = Mapping[str, list[Any]]
+"""A batch of rows by column."""
+Arrays = Mapping[str, np.ndarray]
+"""The arrays of one sample by modality."""
+FileNotes = list[tuple[str, str]]
+"""Paths, each with the reason why the file is bad, or with what was repaired in it."""
+
+
+@dataclass
+class Transformed:
+    """The good rows of a batch as arrays, ids and labels; and its bad and its repaired files."""
+
+    arrays: list[Arrays] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    bad: FileNotes = field(default_factory=list)
+    repaired: FileNotes = field(default_factory=list)
+
+
+def transform_rows(dataset: Dataset, rows: Rows) -> Transformed:
+    """Transform a batch of rows; where that fails, each row by itself, so that only the bad ones are left out."""
+    result = Transformed()
+    with collect_repairs() as repairs:
+        try:
+            batch: list[Arrays | None] = list(_by_row(dataset.transform(rows)))
+        except UserError:
+            repairs.clear()
+            singles = ({key: [cell] for key, cell in row.items()} for row in _by_row(rows))
+            batch = [_transform_one(dataset, single, result.bad) for single in singles]
+    result.repaired = [(repair.path, repair.what) for repair in repairs]
+    for arrays, name, label in zip(batch, rows["id"], rows["label"], strict=True):
+        if arrays is not None:
+            result.arrays.append({key: np.asarray(array) for key, array in arrays.items()})
+            result.ids.append(str(name))
+            result.labels.append(int(label))
+    return result
+
+
+def _by_row(columns: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    for cells in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, cells, strict=True))
+
+
+def _transform_one(dataset: Dataset, row: Rows, bad: FileNotes) -> Arrays | None:
+    """The arrays of a single row, or none; the reason then goes to ``bad``."""
+    try:
+        return next(_by_row(dataset.transform(row)))
+    except BadFileError as error:
+        bad.append((error.path, error.reason))
+    except UserError as error:
+        bad.append((str(row["id"][0]), str(error)))
+    return None
+
+
+@contextlib.contextmanager
+def collect_repairs() -> Iterator[list[Handled]]:
+    """Collect the warnings about repaired files that the block raises; others are shown as usual."""
+    repairs: list[Handled] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def collect(message: Any, *details: Any, **options: Any) -> None:
+            if isinstance(message, Handled):
+                repairs.append(message)
+            else:
+                show(message, *details, **options)
+
+        warnings.simplefilter("always", Handled)
+        warnings.showwarning = collect
+        yield repairs
+
+
+def inputs_of(dataset: Dataset, stored: Arrays, training: bool) -> Arrays:
+    """The model's inputs for a sample's stored arrays: ``dataset.inputs``, or the arrays where it has none."""
+    finish = getattr(dataset, "inputs", None)
+    return finish(stored, training) if finish else stored
+
+
+def bad_files(dataset: Dataset) -> FileNotes:
+    """The files that a data set left out of its splits, each with the reason."""
+    problems = getattr(dataset, "bad_files", None)
+    return [(error.path, error.reason) for error in problems()] if problems else []

@@ -1,0 +1,113 @@
+"""Figures of an evaluation against scikit-learn's, and the model left as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from blob_data import SIZES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
+from torch import Tensor, nn
+
+from scmrl_plugins.core.data.loading import evaluation_loader
+from scmrl_plugins.core.data.prepare import load_splits
+from scmrl_plugins.core.evaluation.disturbance import Disturbance
+from scmrl_plugins.core.evaluation.evaluate import evaluate
+from scmrl_plugins.core.interfaces import ModelOutput
+from scmrl_plugins.core.model.assembly import Assembly, Objective
+
+Small = Callable[..., Assembly]
+
+
+class Told(nn.Module):
+    """Its logits are its audio: what it says is told by the test."""
+
+    classes = ("a", "b", "c", "d")
+    neuron_type = nn.Identity
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.neuron = nn.Identity()
+        self.modes: list[bool] = []
+
+    def forward(self, audio: Tensor, visual: Tensor | None = None) -> ModelOutput:
+        self.modes.append(self.training)
+        return ModelOutput(self.neuron(audio.flatten(1)))
+
+
+class Mean(nn.Module):
+    """A loss that tells its mode: smoothing counts a thousand."""
+
+    def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output.logits, target) + 1000.0 * self.training
+
+
+def told(logits: Tensor, labels: Tensor, **options: Any) -> Any:
+    model, objective = Told(), Objective(["mean"], [Mean()], [1.0])
+    loader = [
+        {"audio": x.view(-1, 4, 1, 1), "label": y} for x, y in zip(logits.split(5), labels.split(5), strict=True)
+    ]
+    model.train()
+    objective.eval()
+    result = evaluate(model, objective, loader, torch.device("cpu"), **options)
+    assert model.training
+    assert not objective.training
+    assert not any(model.modes)
+    return result
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 33), st.integers(0, 10_000))
+def test_figures_agree_with_scikit_learn(n: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(n, 4, generator=generator)
+    labels = torch.randint(0, 4, (n,), generator=generator)
+    result, predicted = told(logits, labels), logits.argmax(1)
+    assert result.n == n
+    assert result.accuracy == pytest.approx(accuracy_score(labels, predicted))
+    assert result.confusion == confusion_matrix(labels, predicted, labels=range(4)).tolist()
+    present = sorted(set(labels.tolist()))
+    recalls = recall_score(labels, predicted, labels=present, average=None)
+    assert result.per_class == pytest.approx(
+        {Told.classes[i]: recall for i, recall in zip(present, recalls, strict=True)}
+    )
+    # The mean over samples, whatever the batches, and in evaluation mode.
+    assert result.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+
+
+def test_noise_of_an_evaluation_follows_from_its_seed() -> None:
+    logits, labels = torch.randn(40, 4), torch.randint(0, 4, (40,))
+    clean = told(logits, labels)
+    noisy, same, other = (
+        told(logits, labels, disturbance=Disturbance(noise={"audio": -5.0}), seed=seed) for seed in (0, 0, 1)
+    )
+    assert noisy.as_dict() == same.as_dict()
+    assert noisy.loss != other.loss
+    assert noisy.loss != clean.loss
+    assert (clean.noise, noisy.noise) == ({}, {"audio": -5.0})
+
+
+def test_modes_come_back_after_an_error() -> None:
+    model, objective = Told().train(), Objective(["mean"], [Mean()], [1.0]).train()
+    with pytest.raises(KeyError):
+        evaluate(model, objective, [{"audio": torch.zeros(1, 4, 1, 1)}], torch.device("cpu"))
+    assert model.training
+    assert objective.training
+
+
+def test_evaluation_leaves_the_model_as_it_was_and_tells_its_firing(small: Small) -> None:
+    parts = small()
+    loader = evaluation_loader(load_splits(parts.dataset, parts.config)["test"], parts.config)
+    before = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
+    result = evaluate(parts.model, parts.loss, loader, torch.device("cpu"))
+    assert all(torch.equal(before[name], tensor) for name, tensor in parts.model.state_dict().items())
+    assert result.n == SIZES["test"]
+    assert all(0 <= rate <= 1 for rate in result.firing_rates.values())
+    assert "backbones.audio.patches.stages.0.neuron" in result.firing_rates
+    assert result.per_class.keys() == {"one", "two", "three"}
+    assert SimpleNamespace(**result.as_dict()).accuracy == result.accuracy
