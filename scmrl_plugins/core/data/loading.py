@@ -21,10 +21,10 @@ Batch = dict[str, Tensor]
 
 
 class Draw(NamedTuple):
-    """A sample to train on by its index, and the epoch: together they seed what is drawn at random for it."""
+    """The index of a sample to train on, and the epoch: together they seed what is drawn at random for it."""
 
     epoch: int
-    index: int
+    sample: int
 
 
 class TrainingData(torch.utils.data.Dataset):
@@ -51,7 +51,7 @@ class TrainingData(torch.utils.data.Dataset):
         return [split.rows[index]["id"][0].as_py() for split, index in map(self._find, indices)]
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        split, index = self._find(draw.index)
+        split, index = self._find(draw.sample)
         words = np.random.SeedSequence([self.seed, *draw]).generate_state(1, np.uint64)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(words[0]))

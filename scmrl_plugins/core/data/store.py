@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -62,7 +62,7 @@ class FeatureStore(ABC):
         """What is stored by now, from the records alone."""
 
     @abstractmethod
-    def fill(self, workers: int, progress: Progress) -> Iterator[Outcome]:
+    def fill(self, workers: int, progress: Progress) -> Generator[Outcome, None, None]:
         """The outcome of every part; those that are missing are computed and stored.
 
         Only one process at a time fills a folder; others wait for it.
@@ -141,7 +141,7 @@ class TableStore(FeatureStore):
         missing = sum(map(self._length, self._missing()))
         return Status(len(self.rows) - missing, len(self.rows))
 
-    def fill(self, workers: int, progress: Progress) -> Iterator[Outcome]:
+    def fill(self, workers: int, progress: Progress) -> Generator[Outcome, None, None]:
         missing = self._missing()
         yield from list(self._complete.values())
         # Where nothing is missing nothing is written: the cache may be read-only here.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from scmrl_plugins.core.config.sections import ExperimentConfig
@@ -42,7 +42,7 @@ class StreamStore(FeatureStore):
             stored += outcome.total
         return Status(stored, None)
 
-    def fill(self, workers: int, progress: Progress) -> Iterator[Outcome]:
+    def fill(self, workers: int, progress: Progress) -> Generator[Outcome, None, None]:
         with self._locked(progress):
             progress.stage(f"features of the {self.split} split", None)
             before: Part | None = None

@@ -30,7 +30,7 @@ def test_each_epoch_is_a_permutation(length: int, size: int, seed: int, epoch: i
     sampler.epoch = again.epoch = epoch
     batches = list(sampler)
     order = [draw for batch in batches for draw in batch]
-    assert sorted(draw.index for draw in order) == list(range(length))
+    assert sorted(draw.sample for draw in order) == list(range(length))
     assert {draw.epoch for draw in order} <= {epoch}
     assert len(sampler) == len(batches)
     assert all(len(batch) == size for batch in batches[:-1])
