@@ -40,7 +40,8 @@ def prepare_data(trials: Sequence[Trial], directory: SweepDirectory, progress: P
         if directory.result_file(trial.name).exists():
             continue
         dataset, config = build_dataset(trial.config)
-        key = json.dumps([config.dataset.model_dump(), transform_settings(dataset, config)], sort_keys=True, default=str)
+        needed = [config.dataset.model_dump(), transform_settings(dataset, config)]
+        key = json.dumps(needed, sort_keys=True, default=str)
         if key not in prepared:
             prepared.add(key)
             prepare(dataset, config, progress=progress)
