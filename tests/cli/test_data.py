@@ -388,7 +388,7 @@ def test_show_with_nothing_to_show_is_one_line(events: list[str], tmp_path: Path
     ("given", "words"),
     [
         (["av-foldre"], ["unknown dataset 'av-foldre'", "did you mean 'av-folder'"]),
-        (["av-digits", "--root", "x"], ["--root x", "'av-digits' reads no folder"]),
+        (["av-digits", "--root", "x"], ["--root x", "'av-digits' does not read a directory"]),
         (["av-folder"], ["dataset.root"]),
         (["av-folder", "--root", "absent"], ["absent: not a folder"]),
         (["spoken-digits", "--root", "."], ["recordings", "dataset.root"]),

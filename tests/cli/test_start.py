@@ -128,6 +128,13 @@ def test_help_names_every_command_with_its_purpose() -> None:
         assert any(line[:1] == [name] and len(line) > 3 for line in lines), name
 
 
+@pytest.mark.parametrize("group", [[], ["data"], ["bench"]], ids=str)
+def test_summaries_fit_80_columns(group: list[str]) -> None:
+    lines = invoke(*group, "--help").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if line.endswith("...") and not line.startswith("Usage:")]
+
+
 def test_without_a_command_it_shows_the_help() -> None:
     assert invoke() == invoke("--help")
 

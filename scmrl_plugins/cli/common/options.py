@@ -9,13 +9,14 @@ import click
 
 from scmrl_plugins.cli.common import output
 from scmrl_plugins.registry import UserError, catalogue, register_file
+from scmrl_plugins.registry.kinds import TABLE
 
 if TYPE_CHECKING:
     from scmrl_plugins.core.config.sections import ExperimentConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_KINDS = ("fusion", "neuron", "encoder", "backbone", "readout", "dataset")
+_DEFAULTS = {kind.name: kind.default for kind in TABLE.values() if not kind.repeats}
 
 device = click.option(
     "--device",
@@ -85,14 +86,20 @@ root = click.option("--root", metavar="DIR", help="Directory of the data set; sh
 
 
 def experiment(function: F) -> F:
-    """``-c``, one option a kind, and ``--set``: everything that says what to build."""
+    """Add ``-c``, one option for each kind, and ``--set``: the options that describe an experiment."""
     options = [
         config,
         *(
-            click.option(f"--{kind}", metavar="NAME", help=f"Name of the {kind}; scmrl plugins lists all.")
-            for kind in _KINDS
+            click.option(f"--{kind}", metavar="NAME", show_default=default, help=f"Name of the {kind}.")
+            for kind, default in _DEFAULTS.items()
         ),
-        click.option("--loss", multiple=True, metavar="NAME", help="Name of a loss; repeat to sum several."),
+        click.option(
+            "--loss",
+            multiple=True,
+            metavar="NAME",
+            show_default="losses of the fusion",
+            help="Name of a loss; repeat to sum several.",
+        ),
         sets,
     ]
     for option in reversed(options):
@@ -101,15 +108,15 @@ def experiment(function: F) -> F:
 
 
 def dataset(function: F) -> F:
-    """NAME, ``--root``, ``-c`` and ``--set``: everything that says which data set, and how it is read."""
+    """Add NAME, ``--root``, ``-c`` and ``--set``: the options that describe a data set."""
     for option in (sets, config, root, click.argument("name", metavar="NAME")):
         function = option(function)
     return function
 
 
 def given(values: dict[str, Any]) -> list[str]:
-    """The names of the experiment's options that a user gave, as they are typed."""
-    names = {"files": "-c", "sets": "--set", "loss": "--loss", **{kind: f"--{kind}" for kind in _KINDS}}
+    """The names of the experiment's options that the user gave, as typed."""
+    names = {"files": "-c", "sets": "--set", "loss": "--loss", **{kind: f"--{kind}" for kind in _DEFAULTS}}
     return [names[key] for key, value in values.items() if value not in (None, ())]
 
 
@@ -117,7 +124,7 @@ def compose(values: dict[str, Any]) -> ExperimentConfig:
     """The configuration that the experiment's options describe."""
     from scmrl_plugins.core.config.layers import compose as compose_layers
 
-    options: dict[str, Any] = {kind: {"name": values[kind]} for kind in _KINDS if values[kind] is not None}
+    options: dict[str, Any] = {kind: {"name": values[kind]} for kind in _DEFAULTS if values[kind] is not None}
     if values["loss"]:
         options["loss"] = [{"name": name} for name in values["loss"]]
     return compose_layers(values["files"], options, values["sets"])
@@ -130,6 +137,6 @@ def compose_dataset(name: str, root: str | None, files: Sequence[str], sets: Seq
     section = {"name": name}
     if root is not None:
         if "root" not in catalogue().get("dataset", name).load().Config.model_fields:
-            raise UserError(f"--root {root}: data set {name!r} reads no folder; leave --root out")
+            raise UserError(f"--root {root}: data set {name!r} does not read a directory; remove --root")
         section["root"] = root
     return compose_layers(files, {"dataset": section}, sets)
