@@ -1,6 +1,6 @@
-"""Write docs/cli.md, docs/components.md and the tables of docs/plugins.md from the code; with --check, fail where
-they are out of date.
+"""Write docs/cli.md, docs/components.md and the tables of docs/plugins.md and README.md from the code.
 
+With --check, write nothing and fail if a page is out of date.
 
 python docs/generate.py [--check]
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,22 +123,39 @@ def plugins_page() -> str:
     return "\n".join(parts) + "\n"
 
 
+def readme() -> str:
+    """README.md with the built-in components in the last column of its table of kinds."""
+    text = (HERE.parent / "README.md").read_text(encoding="utf-8")
+    for kind in KINDS:
+        entries = [entry for entry in catalogue().entries if entry.kind == kind]
+        names = [f"`{entry.name}`" for entry in entries if entry.plugin.name != "braincog"]
+        if nodes := len(entries) - len(names):
+            names.append(f"and {nodes} nodes of BrainCog such as `braincog:PLIFNode`")
+        text = re.sub(rf"(?m)^(\| `{kind}` \| [^|]+ \| ).+ \|$", rf"\g<1>{', '.join(names)} |", text)
+    return text
+
+
 def _cell(text: str) -> str:
     return " ".join(text.replace("``", "`").replace("|", "/").split())
 
 
 def run(check: bool) -> int:
-    """Write the pages, or say which differ from the code."""
+    """Write the pages, or report those that differ from the code."""
     stale = []
-    pages = {"cli.md": cli_page(), "components.md": components_page(), "plugins.md": plugins_page()}
+    pages = {
+        "docs/cli.md": cli_page(),
+        "docs/components.md": components_page(),
+        "docs/plugins.md": plugins_page(),
+        "README.md": readme(),
+    }
     for name, text in pages.items():
-        path = HERE / name
+        path = HERE.parent / name
         if check and (not path.exists() or path.read_text(encoding="utf-8") != text):
             stale.append(name)
         elif not check:
             path.write_text(text, encoding="utf-8")
     for name in stale:
-        print(f"docs/{name} is out of date: run python docs/generate.py", file=sys.stderr)
+        print(f"{name} is out of date: run python docs/generate.py", file=sys.stderr)
     return 1 if stale else 0
 
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from scmrl_plugins.registry import KINDS, catalogue
-
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
@@ -26,13 +24,6 @@ def blocks(language: str) -> list[str]:
 
 def commands() -> list[str]:
     return [line for block in blocks("bash") for line in block.splitlines()]
-
-
-def rows(title: str) -> list[list[str]]:
-    """The cells of the first table of a section of the README, without its header."""
-    section = README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def run(arguments: list[str], cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -84,17 +75,9 @@ def test_the_results_are_those_of_the_benchmarks() -> None:
             for cell in (method["conditions"][condition] for condition in ("clean", "audio-0dB", "visual-0dB"))
         ]
         expected.append([f"`{name}`", *accuracies, f"{spoken[name]['energy_joules']['mean'] * 1e6:.1f}"])
-    assert rows("Results") == expected
-
-
-def test_the_table_of_components_is_complete() -> None:
-    table = {kind: set(re.findall(r"`([\w-]+)`", names)) for kind, _, names in rows("What is in the box")}
-    assert list(table) == list(KINDS)
-    for kind in KINDS:
-        entries = [entry for entry in catalogue().entries if entry.kind == kind and entry.plugin.builtin]
-        assert table[kind] == {entry.name for entry in entries if entry.plugin.name != "braincog"}
-    nodes = [entry for entry in catalogue().entries if entry.plugin.name == "braincog"]
-    assert f"{len(nodes)} nodes of BrainCog" in README
+    section = README.partition("\n## Results\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]] == expected
 
 
 def test_the_pages_link_to_files() -> None:
