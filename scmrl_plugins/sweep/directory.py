@@ -11,7 +11,7 @@ from typing import Any
 
 from scmrl_plugins.core.run import series
 from scmrl_plugins.core.run.directory import Run, check_free
-from scmrl_plugins.core.system import files, jsonable
+from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.sweep.sweep import Sweep, Trial
 
@@ -49,7 +49,7 @@ class SweepDirectory:
 
     def fail(self, name: str, reason: str) -> None:
         """Record why a trial failed."""
-        files.write_text(self.failure_file(name), jsonable.dumps({"reason": reason}) + "\n")
+        files.write_text(self.failure_file(name), files.to_json({"reason": reason}) + "\n")
 
     def outcome(self, trial: Trial) -> dict[str, Any]:
         """The result of a trial, or its settings and progress; ``status`` is one word."""
@@ -83,11 +83,11 @@ class SweepDirectory:
         described = {
             "search": sweep.section.search,
             "seed": sweep.section.seed,
-            "space": json.loads(jsonable.dumps(sweep.space)),
+            "space": json.loads(files.to_json(sweep.space)),
             "base": configs[0],
         }
         if not self.manifest.exists():
-            files.write_text(self.manifest, jsonable.dumps(described, indent=2) + "\n")
+            files.write_json(self.manifest, described)
             return
         try:
             existing = json.loads(self.manifest.read_text(encoding="utf-8"))

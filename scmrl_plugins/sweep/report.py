@@ -10,7 +10,7 @@ from typing import Any
 
 from scmrl_plugins.core.config.sections import PROTOCOLS
 from scmrl_plugins.core.run import environment
-from scmrl_plugins.core.system import files, jsonable
+from scmrl_plugins.core.system import files
 from scmrl_plugins.sweep import plot
 from scmrl_plugins.sweep.directory import DONE, FAILED, STOPPED, WAITING, SweepDirectory
 from scmrl_plugins.sweep.sweep import Sweep, Trial, settings_text, value_text
@@ -52,7 +52,7 @@ def _rank(outcome: Mapping[str, Any], metric: str) -> tuple[float, float, str]:
 
 def write(summary: Mapping[str, Any], out: Path, command: str) -> None:
     """Write ``results.json`` and ``results.md`` to ``out``, and ``results.png`` if a trial is done."""
-    files.write_text(out / "results.json", jsonable.dumps({"command": command, **summary}, indent=2) + "\n")
+    files.write_json(out / "results.json", {"command": command, **summary})
     files.write_text(out / "results.md", markdown(summary, command))
     if summary["best"]:
         with files.replacing(out / "results.png") as temporary:

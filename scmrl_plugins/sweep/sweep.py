@@ -13,7 +13,7 @@ from scmrl_plugins.core.config.layers import Layer, compose, parse_set, read_fil
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.interfaces import ComponentConfig
 from scmrl_plugins.core.run import series
-from scmrl_plugins.core.system import jsonable
+from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.sweep.space import LARGEST, Axis, Point, consistent, draw, grid, nested, read_axes
 
@@ -139,4 +139,4 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 def value_text(value: Any) -> str:
     """A value of a setting for people."""
-    return value if isinstance(value, str) else jsonable.dumps(value)
+    return value if isinstance(value, str) else files.to_json(value)

@@ -17,7 +17,7 @@ from rich.console import Console
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.run import environment, series
 from scmrl_plugins.core.run.directory import Run
-from scmrl_plugins.core.system import allocator, devices, files, jsonable
+from scmrl_plugins.core.system import allocator, devices, files
 from scmrl_plugins.core.system.memory import out_of_memory
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training.loop import Training
@@ -153,7 +153,7 @@ def _train(task: Task, progress: Progress) -> None:
         "environment": environment.describe(parts.config),
         "config": series.plain(parts.config),
     }
-    files.write_text(task.directory.result_file(trial.name), jsonable.dumps(result, indent=2) + "\n")
+    files.write_json(task.directory.result_file(trial.name), result)
 
 
 def reason(error: BaseException) -> str:

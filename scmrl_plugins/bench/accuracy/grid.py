@@ -22,7 +22,7 @@ from scmrl_plugins.core.measure import energy, operations
 from scmrl_plugins.core.model.assembly import Assembly, assemble
 from scmrl_plugins.core.run import environment, series
 from scmrl_plugins.core.run.directory import Run
-from scmrl_plugins.core.system import files, jsonable
+from scmrl_plugins.core.system import files
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training.loop import Training
 from scmrl_plugins.registry import UserError
@@ -201,8 +201,8 @@ def _result(
         "environment": environment.describe(parts.config),
         "config": resolved,
     }
-    files.write_text(file, jsonable.dumps(result, indent=2) + "\n")
-    return json.loads(jsonable.dumps(result))
+    files.write_json(file, result)
+    return json.loads(files.to_json(result))
 
 
 def _trained(cell: Cell, parts: Assembly, out: Path, device: torch.device, progress: Progress) -> Run:

@@ -9,7 +9,7 @@ from typing import Any
 
 from scmrl_plugins.core.config.sections import PROTOCOLS
 from scmrl_plugins.core.run import environment
-from scmrl_plugins.core.system import files, jsonable
+from scmrl_plugins.core.system import files
 
 
 def summarize(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 
 def write(summary: Mapping[str, Any], out: Path, command: str) -> None:
     """``results.json``, ``results.md`` and ``results.png`` in ``out``."""
-    files.write_text(out / "results.json", jsonable.dumps({"command": command, **summary}, indent=2) + "\n")
+    files.write_json(out / "results.json", {"command": command, **summary})
     files.write_text(out / "results.md", markdown(summary, command))
     with files.replacing(out / "results.png") as temporary:
         _figure(summary).savefig(temporary, format="png", dpi=120)

@@ -8,12 +8,12 @@ from typing import Any
 
 from scmrl_plugins.bench.data.compare import DECODED, STORED
 from scmrl_plugins.core.run import environment
-from scmrl_plugins.core.system import files, jsonable
+from scmrl_plugins.core.system import files
 
 
 def write(found: Mapping[str, Any], out: Path, command: str) -> None:
     """``data.json`` and ``data.md`` in ``out``."""
-    files.write_text(out / "data.json", jsonable.dumps({"command": command, **found}, indent=2) + "\n")
+    files.write_json(out / "data.json", {"command": command, **found})
     files.write_text(out / "data.md", markdown(found, command))
 
 

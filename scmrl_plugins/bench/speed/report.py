@@ -8,12 +8,12 @@ from typing import Any
 
 from scmrl_plugins.bench.speed.settings import BASELINE, OURS, SMALL
 from scmrl_plugins.core.run import environment
-from scmrl_plugins.core.system import files, jsonable
+from scmrl_plugins.core.system import files
 
 
 def write(found: Mapping[str, Any], out: Path, command: str) -> None:
     """``speed.json`` and ``speed.md`` in ``out``."""
-    files.write_text(out / "speed.json", jsonable.dumps({"command": command, **found}, indent=2) + "\n")
+    files.write_json(out / "speed.json", {"command": command, **found})
     files.write_text(out / "speed.md", markdown(found, command))
 
 

@@ -10,8 +10,6 @@ from typing import Any, TextIO
 
 import click
 
-from scmrl_plugins.core.system import jsonable
-
 STDOUT = "scmrl_plugins.stdout"
 """The key in the context's ``meta`` of the stream that ``--json`` reserves for its document."""
 
@@ -42,7 +40,9 @@ def reserved() -> Iterator[TextIO]:
 
 def document(value: Any) -> None:
     """Print the JSON document of ``--json``."""
-    click.echo(jsonable.dumps(value, indent=2), file=click.get_current_context().meta.get(STDOUT))
+    from scmrl_plugins.core.system import files
+
+    click.echo(files.to_json(value, indent=2), file=click.get_current_context().meta.get(STDOUT))
 
 
 def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:

@@ -103,7 +103,7 @@ class FeatureStore(ABC):
                 progress.line(f"another process prepares {self.split} in {self.folder}: waiting for it")
                 lock.acquire()
         try:
-            files.sweep(self.folder)
+            files.remove_partial(self.folder)
             yield
         finally:
             lock.release()

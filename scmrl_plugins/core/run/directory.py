@@ -15,7 +15,7 @@ from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.run import environment, weights
-from scmrl_plugins.core.system import files, jsonable
+from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError, catalogue
 
 _POSITION = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors")
@@ -88,25 +88,25 @@ class Run:
 
     def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Replace ``metrics.jsonl``."""
-        files.write_text(self.metrics_file, "".join(jsonable.dumps(line) + "\n" for line in lines))
+        files.write_text(self.metrics_file, "".join(files.to_json(line) + "\n" for line in lines))
 
     def add_metrics(self, line: Mapping[str, Any]) -> None:
         """Add a line to ``metrics.jsonl``."""
-        files.append_line(self.metrics_file, jsonable.dumps(line))
+        files.append_line(self.metrics_file, files.to_json(line))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Nobody else trains this run meanwhile; ``UserError`` where somebody does, or nothing can be written."""
         with files.locked(self.path, self.path / "checkpoints" / ".lock", "trains this run", "copy it"):
-            files.sweep(self.path)
-            files.sweep(self.path / "checkpoints")
+            files.remove_partial(self.path)
+            files.remove_partial(self.path / "checkpoints")
             yield
 
     def write_skipped(self, bad: Sequence[tuple[str, str]]) -> None:
         """List the files that were left out, with the reasons, in ``skipped.json``; none where there are none."""
         listed = [{"path": path, "reason": reason} for path, reason in bad]
         if listed:
-            files.write_text(self.path / "skipped.json", jsonable.dumps(listed, indent=1) + "\n")
+            files.write_json(self.path / "skipped.json", listed)
 
     def checkpoints(self) -> list[Path]:
         """Saved training states, oldest first."""
@@ -136,7 +136,7 @@ def create_run(path: str | Path, parts: assembly.Assembly) -> Run:
     run = Run(check_free(path))
     path = run.path
     (path / "checkpoints").mkdir(parents=True, exist_ok=True)
-    files.write_text(path / "environment.json", json.dumps(environment.describe(parts.config), indent=2) + "\n")
+    files.write_json(path / "environment.json", environment.describe(parts.config))
     run.write_metrics([])
     weights.save_weights(run.weights_file, parts.model)
     # Last, because it is what makes the directory a run.

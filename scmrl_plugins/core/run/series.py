@@ -14,7 +14,7 @@ from scmrl_plugins.core.config.layers import Layer, explain, to_toml
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.run.directory import Run, create_run, open_run
-from scmrl_plugins.core.system import jsonable
+from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError
 
 
@@ -37,7 +37,7 @@ def checked(model: type[BaseModel], data: Any, source: str | Path, where: str) -
 
 def plain(config: ExperimentConfig) -> dict[str, Any]:
     """A configuration as JSON gives it back, to be written and compared."""
-    return dict(json.loads(jsonable.dumps(config.model_dump())))
+    return dict(json.loads(files.to_json(config.model_dump())))
 
 
 def read_result(file: Path, config: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,12 +1,14 @@
-"""Files that are whole or not there: written under another name, synced, renamed; and lines that are."""
+"""Files written atomically: under a temporary name, synced, then renamed; locks; JSON."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from scmrl_plugins.registry import UserError
 
@@ -15,7 +17,7 @@ _PARTIAL = ".partial"
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an error."""
+    """A temporary path next to ``path``, which it replaces if the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL)
     os.close(handle)
@@ -31,18 +33,18 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes that were killed while they wrote into a folder left there; nobody else may write."""
+def remove_partial(folder: Path) -> None:
+    """Remove temporary files left in a folder by processes that were killed; no other process may write to it."""
     for left in folder.glob(f".*{_PARTIAL}"):
         left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def locked(folder: Path, lock: Path, does: str, otherwise: str) -> Iterator[None]:
-    """Nobody else holds the lock of a folder meanwhile.
+    """Hold the lock of a folder for the block.
 
-    Raises ``UserError`` where another process ``does`` something with the folder already, or where nothing can be
-    written; then with the remedy ``otherwise``.
+    Raises ``UserError`` if another process holds it, which ``does`` something with the folder, or if the folder
+    cannot be written; then ``otherwise`` is the remedy.
     """
     from filelock import FileLock, Timeout
 
@@ -62,7 +64,7 @@ def locked(folder: Path, lock: Path, does: str, otherwise: str) -> Iterator[None
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring a change of names in a folder to the disk, where the system can do that for folders."""
+    """Write a renaming in a folder to the disk, where the system supports that."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -72,10 +74,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a text file, on the disk when this returns.
+    """Append a line to a text file, and write it to the disk.
 
-    What a process that was killed in between leaves is no line, as it lacks its end: ``read_lines`` passes it
-    over.
+    A process that is killed meanwhile leaves a line without its end, which ``read_lines`` ignores.
     """
     with path.open("ab") as file:
         file.write(f"{line}\n".encode())
@@ -84,13 +85,25 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The whole lines of a text file, without their ends; none where there is no file."""
+    """The complete lines of a text file, without their ends; none if there is no file."""
     if not path.exists():
         return []
     return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole."""
+    """Write a complete text file."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a complete JSON file, indented."""
+    write_text(path, to_json(value, indent=2) + "\n")
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """``value`` as JSON, with null for NaN and infinities, which JSON does not have."""
+    from pydantic_core import to_jsonable_python
+
+    return json.dumps(to_jsonable_python(value, inf_nan_mode="null"), indent=indent, allow_nan=False)
