@@ -54,7 +54,7 @@ def main() -> None:
     with Progress() as progress:
         result = train(run, parts, torch.device("cpu"), progress)
     report.write(run)
-    print(f"test accuracy {result.accuracy:.2%} of {result.n} samples; report: {run.report_file}")
+    print(f"test accuracy {result.metrics['accuracy']:.2%} of {result.n} samples; report: {run.report_file}")
 
 
 if __name__ == "__main__":

@@ -50,4 +50,4 @@ def test_trains(small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     parts = assemble(compose(sets=[*SMALL, "dataset.images=100", "train.epochs=1"]))
     result = train(create_run(tmp_path / "run", parts), parts, torch.device("cuda"), Progress())
     assert result.n > 0
-    assert 0 <= result.accuracy <= 1
+    assert 0 <= result.metrics["accuracy"] <= 1

@@ -1,31 +1,60 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from scmrl_plugins.cli.common import options, output
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 
 class Decibels(click.ParamType):
-    """A signal-to-noise ratio: a number that leaves something of both."""
+    """A signal-to-noise ratio at which neither signal nor noise vanishes."""
 
     name = "dB"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         ratio: float = click.FLOAT.convert(value, param, ctx)
-        if not -200 <= ratio <= 200:  # NaN is not, either
+        if not -200 <= ratio <= 200:  # false for NaN too
             self.fail(f"{ratio:g} dB is not from -200 to 200", param, ctx)
         return ratio
 
 
-MODALITIES = ("audio", "visual")
-_SHARE = click.FloatRange(0, 1)
+INPUTS = {"audio": "spectrogram", "visual": "image"}
 
 
-def _given(**values: float | None) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None}
+def corruption(field: str, suffix: str, kind: click.ParamType, metavar: str, text: str) -> Callable[[F], F]:
+    """``--audio-SUFFIX`` and ``--visual-SUFFIX``: the amounts of a field of ``Disturbance``.
+
+    The function gets them as ``FIELD_audio`` and ``FIELD_visual``.
+    """
+
+    def decorate(function: F) -> F:
+        for modality, name in reversed(INPUTS.items()):
+            option = click.option(
+                f"--{modality}-{suffix}",
+                f"{field}_{modality}",
+                type=kind,
+                metavar=metavar,
+                help=text.format(name),
+            )
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _settings(amounts: dict[str, float | None], dropped: tuple[str, ...]) -> dict[str, Any]:
+    """The options as fields of ``Disturbance``."""
+    settings: dict[str, Any] = {"dropped": dropped}
+    for option, amount in amounts.items():
+        field, modality = option.split("_")
+        if amount is not None:
+            settings.setdefault(field, {})[modality] = amount
+    return settings
 
 
 @click.command("eval")
@@ -36,32 +65,19 @@ def _given(**values: float | None) -> dict[str, float]:
     default="test",
     help="Split to evaluate on.",
 )
-@click.option(
-    "--audio-snr",
-    type=Decibels(),
-    metavar="DB",
-    help="Add Gaussian noise to the audio input at this signal-to-noise ratio.",
+@corruption("noise", "snr", Decibels(), "DB", "Add Gaussian noise to the {} at this signal-to-noise ratio.")
+@corruption(
+    "occlusion",
+    "occlusion",
+    click.FloatRange(0, 1),
+    "SHARE",
+    "Occlude a square that covers this share of the {}.",
 )
 @click.option(
-    "--visual-snr",
-    type=Decibels(),
-    metavar="DB",
-    help="Add Gaussian noise to the visual input at this signal-to-noise ratio.",
-)
-@click.option(
-    "--audio-occlusion",
-    type=_SHARE,
-    metavar="SHARE",
-    help="Occlude a square that covers this share of the spectrogram.",
-)
-@click.option(
-    "--visual-occlusion",
-    type=_SHARE,
-    metavar="SHARE",
-    help="Occlude a square that covers this share of the image.",
-)
-@click.option(
-    "--drop", multiple=True, type=click.Choice(MODALITIES), help="Set the input of a modality to zero; repeatable."
+    "--drop",
+    multiple=True,
+    type=click.Choice(list(INPUTS)),
+    help="Set the input of a modality to zero; repeatable.",
 )
 @click.option(
     "--seed",
@@ -76,15 +92,12 @@ def _given(**values: float | None) -> dict[str, float]:
 def command(
     run: str,
     split: str,
-    audio_snr: float | None,
-    visual_snr: float | None,
-    audio_occlusion: float | None,
-    visual_occlusion: float | None,
     drop: tuple[str, ...],
     seed: int,
     optimize: bool,
     device: str,
     as_json: bool,
+    **amounts: float | None,
 ) -> None:
     """Evaluate a trained run, optionally with corrupted inputs.
 
@@ -94,51 +107,31 @@ def command(
     from scmrl_plugins.core.data.prepare import prepare
     from scmrl_plugins.core.evaluation.disturbance import Disturbance
     from scmrl_plugins.core.evaluation.evaluate import evaluate, first_inputs
-    from scmrl_plugins.core.model.folding import optimize_measured
+    from scmrl_plugins.core.evaluation.metrics import rows
+    from scmrl_plugins.core.measure.recording import optimize_measured
     from scmrl_plugins.core.run.directory import open_run
     from scmrl_plugins.core.system import devices
     from scmrl_plugins.core.system.progress import Progress
 
-    place = devices.resolve(device)
+    target = devices.resolve(device)
     parts = open_run(run).assemble()
-    disturbance = Disturbance.model_validate(
-        {
-            "noise": _given(audio=audio_snr, visual=visual_snr),
-            "occlusion": _given(audio=audio_occlusion, visual=visual_occlusion),
-            "dropped": drop,
-        }
-    )
+    disturbance = Disturbance.model_validate(_settings(amounts, drop))
     with Progress() as progress:
         data = prepare(parts.dataset, parts.config, [split], progress=progress)
     loader = evaluation_loader(data.splits[split], parts.config)
-    model = parts.model.to(place)
-    optimized = None
-    if optimize:
-        optimized = optimize_measured(model, first_inputs(loader, place, disturbance=disturbance, seed=seed))
+    model, loss = parts.model.to(target), parts.loss.to(target)
+    corrupted: dict[str, Any] = {"disturbance": disturbance, "seed": seed}
+    optimized = optimize_measured(model, first_inputs(loader, target, **corrupted)) if optimize else None
     with Progress() as progress:
         progress.stage(split, len(loader))
-        result = evaluate(
-            model,
-            parts.loss.to(place),
-            loader,
-            place,
-            disturbance=disturbance,
-            seed=seed,
-            progress=progress,
-        )
+        result = evaluate(model, loss, loader, target, progress=progress, **corrupted)
     if as_json:
-        found = {"optimized": asdict(optimized)} if optimized else {}
-        output.document({"split": split, "skipped": len(data.bad), **result.as_dict(), **found})
+        folding = {"optimized": asdict(optimized)} if optimized else {}
+        output.document({"split": split, "skipped": len(data.bad), **result.as_dict(), **folding})
         return
+    counts = [("samples", f"{result.n:,}"), *([("bad files left out", f"{len(data.bad):,}")] if data.bad else [])]
     output.table(
-        ", ".join(filter(None, [f"{run}: {split} split", str(disturbance)])),
-        [
-            ("accuracy", f"{result.accuracy:.2%}"),
-            ("samples", f"{result.n:,}"),
-            *([("bad files left out", f"{len(data.bad):,}")] if data.bad else []),
-            ("loss", f"{result.loss:.4f}"),
-            *((f"class {name}", f"{value:.2%}") for name, value in result.per_class.items()),
-        ],
+        ", ".join(filter(None, [f"{run}: {split} split", str(disturbance)])), [*counts, *rows(result.metrics)]
     )
     if optimized:
         click.echo(str(optimized))

@@ -92,7 +92,7 @@ def fit(parts: Any, place: Any, path: Path, run: Any = None) -> Any:
     A new run is made at ``path`` once the data and the recipe have proved usable. Of several processes, the main
     one makes it, and speaks.
     """
-    from scmrl_plugins.core.measure.operations import dead_layers
+    from scmrl_plugins.core.measure.firing import dead_layers
     from scmrl_plugins.core.run.directory import create_run, open_run
     from scmrl_plugins.core.system.progress import Progress
     from scmrl_plugins.core.training.loop import Training
@@ -113,7 +113,7 @@ def fit(parts: Any, place: Any, path: Path, run: Any = None) -> Any:
         return run
     report.write(run)
     protocol = parts.config.train.protocol
-    click.echo(f"test accuracy {result.accuracy:.2%} of {result.n} samples ({protocol} protocol)")
+    click.echo(f"test accuracy {result.metrics['accuracy']:.2%} of {result.n} samples ({protocol} protocol)")
     if dead := dead_layers(result.firing_rates):
         click.echo(f"warning: {len(dead)} neuron layers never fired: {', '.join(dead)}")
     click.echo(f"run: {path}")

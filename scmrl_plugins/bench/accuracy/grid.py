@@ -15,10 +15,11 @@ from scmrl_plugins.core.config.layers import Layer, compose, read_file
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.data.loading import evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
+from scmrl_plugins.core.evaluation import metrics
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.evaluation.evaluate import evaluate
 from scmrl_plugins.core.interfaces import ComponentConfig
-from scmrl_plugins.core.measure import energy, operations
+from scmrl_plugins.core.measure import energy, firing, operations
 from scmrl_plugins.core.model.assembly import Assembly, assemble
 from scmrl_plugins.core.run import environment, series
 from scmrl_plugins.core.run.directory import Run
@@ -186,13 +187,11 @@ def _result(
         "seed": cell.seed,
         "protocol": parts.config.train.protocol,
         "n": tested[CLEAN].n,
-        "conditions": {
-            name: {"accuracy": one.accuracy, "loss": one.loss, **conditions[name]} for name, one in tested.items()
-        },
+        "conditions": {name: {**metrics.scalars(one.metrics), **conditions[name]} for name, one in tested.items()},
         "parameters": measured.parameters,
         "operations": measured.operations,
         "firing_rate": sum(rates) / max(1, len(rates)),
-        "dead_layers": operations.dead_layers(tested[CLEAN].firing_rates),
+        "dead_layers": firing.dead_layers(tested[CLEAN].firing_rates),
         "energy_joules": spent.joules,
         "multiply_accumulates": spent.multiply_accumulates,
         "accumulates": spent.accumulates,

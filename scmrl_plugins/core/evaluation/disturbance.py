@@ -1,8 +1,13 @@
-"""What is done to the inputs at test time: noise, occlusion, a modality left out."""
+"""Corruptions of the inputs at test time: noise, occlusion, a dropped modality.
+
+A new corruption is a function and a field here, a row of ``CORRUPTIONS``, and an option in ``cli/evaluate.py``.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -11,35 +16,12 @@ from torch import Tensor
 from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Modality
 
 
-class Disturbance(ComponentConfig):
-    """Noise first, then occlusion, of the model's inputs; a dropped modality is zero throughout."""
+@dataclass(frozen=True)
+class Corruption:
+    """``apply(x [B, ...], amount, generator) -> [B, ...]``, and ``text(modality, amount)``, which describes it."""
 
-    noise: dict[Modality, float] = Field(
-        default_factory=dict, description="signal-to-noise ratio in dB of Gaussian noise, by modality"
-    )
-    occlusion: dict[Modality, Annotated[float, Field(ge=0, le=1)]] = Field(
-        default_factory=dict, description="share of the area that a square hides, by modality"
-    )
-    dropped: tuple[Modality, ...] = Field((), strict=False, description="modalities left out")
-
-    def __call__(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """The modalities of a batch as the model gets them; the generator is on the CPU, for all devices alike."""
-        found: dict[str, Tensor] = {}
-        for name in MODALITIES:
-            if name not in batch:
-                continue
-            x = batch[name]
-            if name in self.noise:
-                x = add_noise(x, self.noise[name], generator)
-            if name in self.occlusion:
-                x = occlude(x, self.occlusion[name], generator)
-            found[name] = torch.zeros_like(x) if name in self.dropped else x
-        return found
-
-    def __str__(self) -> str:
-        parts = [f"{name} at {ratio:g} dB" for name, ratio in self.noise.items()]
-        parts += [f"{share:.0%} of {name} hidden" for name, share in self.occlusion.items()]
-        return ", ".join(parts + [f"no {name}" for name in self.dropped])
+    apply: Callable[[Tensor, Any, torch.Generator], Tensor]
+    text: Callable[[str, Any], str]
 
 
 def add_noise(x: Tensor, snr_db: float, generator: torch.Generator) -> Tensor:
@@ -54,9 +36,9 @@ def add_noise(x: Tensor, snr_db: float, generator: torch.Generator) -> Tensor:
 
 
 def occlude(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """x with a square of about ``share`` of its pixels set to the sample's minimum, somewhere inside.
+    """x with a square of about ``share`` of its pixels set to the sample's minimum, at a random position.
 
-    ``x [B, ..., H, W] -> [B, ..., H, W]``; one place a sample, the same for all channels and time steps. The
+    ``x [B, ..., H, W] -> [B, ..., H, W]``; one position per sample, the same for all channels and time steps. The
     minimum is the dark of an image and the silence of a spectrogram.
     """
     height, width = x.shape[-2:]
@@ -70,3 +52,52 @@ def occlude(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
     mask = hidden.view(len(x), *([1] * (x.dim() - 3)), height, width).to(x.device)
     lowest = x.flatten(1).amin(1).view(-1, *([1] * (x.dim() - 1)))
     return torch.where(mask, lowest, x)
+
+
+def drop(x: Tensor, _amount: None, _generator: torch.Generator) -> Tensor:
+    """Zeros of the shape of x."""
+    return torch.zeros_like(x)
+
+
+CORRUPTIONS = {
+    "noise": Corruption(add_noise, lambda name, ratio: f"{name} at {ratio:g} dB"),
+    "occlusion": Corruption(occlude, lambda name, share: f"{share:.0%} of {name} hidden"),
+    "dropped": Corruption(drop, lambda name, _: f"no {name}"),
+}
+"""By field of ``Disturbance``, in the order in which they are applied."""
+
+
+class Disturbance(ComponentConfig):
+    """The corruptions of a model's inputs, by modality, applied in the order of ``CORRUPTIONS``."""
+
+    noise: dict[Modality, float] = Field(
+        default_factory=dict, description="signal-to-noise ratio in dB of Gaussian noise, by modality"
+    )
+    occlusion: dict[Modality, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=dict, description="share of the area that a square hides, by modality"
+    )
+    dropped: tuple[Modality, ...] = Field((), strict=False, description="modalities left out")
+
+    def __call__(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """The corrupted inputs of a batch; the generator is on the CPU, so that all devices draw alike."""
+        inputs: dict[str, Tensor] = {name: batch[name] for name in MODALITIES if name in batch}
+        for name in inputs:
+            for kind, corruption in CORRUPTIONS.items():
+                if name in (amounts := self._amounts(kind)):
+                    inputs[name] = corruption.apply(inputs[name], amounts[name], generator)
+        return inputs
+
+    def settings(self) -> dict[str, Any]:
+        """The amounts by corruption, for JSON."""
+        return self.model_dump(mode="json", include=set(CORRUPTIONS))
+
+    def _amounts(self, kind: str) -> dict[str, Any]:
+        value = dict(self)[kind]
+        return value if isinstance(value, dict) else dict.fromkeys(value)
+
+    def __str__(self) -> str:
+        return ", ".join(
+            corruption.text(name, amount)
+            for kind, corruption in CORRUPTIONS.items()
+            for name, amount in self._amounts(kind).items()
+        )

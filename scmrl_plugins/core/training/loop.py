@@ -22,6 +22,7 @@ from scmrl_plugins.core.data.loading import Batch, evaluation_loader, training_l
 from scmrl_plugins.core.data.prepare import prepare
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.evaluation.evaluate import Evaluation, evaluate
+from scmrl_plugins.core.evaluation.metrics import scalars
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.parallel.batch_norm import synchronize
@@ -150,7 +151,8 @@ class Training:
             "skipped": len(self.data.bad),
         }
         run.add_metrics(figures | result.as_dict())
-        self.accelerator.log({"test_accuracy": result.accuracy, "test_loss": result.loss}, step=self._steps_done)
+        tested = {f"test_{name}": value for name, value in scalars(result.metrics).items()}
+        self.accelerator.log(tested, step=self._steps_done)
 
     def _patient_enough(self) -> bool:
         """Whether no epoch was better than the best for as long as the recipe waits."""
@@ -205,16 +207,16 @@ class Training:
             "terms": {
                 key.removeprefix(_TERM): value / n for key, value in state.sums.items() if key.startswith(_TERM)
             },
-            f"{self.chooser}_loss": chosen.loss,
-            f"{self.chooser}_accuracy": chosen.accuracy,
+            **{f"{self.chooser}_{name}": value for name, value in scalars(chosen.metrics).items()},
             "seconds": round(time.monotonic() - started, 3),
         }
         if state.sums.get("lost"):
             figures["lost_steps"] = state.sums["lost"]
         state.epoch, state.step, state.sums = epoch + 1, 0, {}
         # The smaller loss decides between equal accuracies, which small validation splits make common.
-        if (chosen.accuracy, -chosen.loss) > (state.best_accuracy, -state.best_loss):
-            state.best_epoch, state.best_accuracy, state.best_loss = epoch + 1, chosen.accuracy, chosen.loss
+        accuracy, loss = chosen.metrics["accuracy"], chosen.metrics["loss"]
+        if (accuracy, -loss) > (state.best_accuracy, -state.best_loss):
+            state.best_epoch, state.best_accuracy, state.best_loss = epoch + 1, accuracy, loss
         # In this order, so that a run stopped in between goes on as the same run.
         self._note(run, figures)
         self._save(run)
@@ -222,7 +224,7 @@ class Training:
             self._save_weights(run)
         self.progress.line(
             f"epoch {epoch + 1}/{self.recipe.epochs}  loss {figures['train_loss']:.3f}  "
-            f"accuracy {figures['train_accuracy']:.2%}  {self.chooser} {chosen.accuracy:.2%}"
+            f"accuracy {figures['train_accuracy']:.2%}  {self.chooser} {accuracy:.2%}"
         )
         if self.processes.any(interrupts.asked):
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Noise, hidden squares and a missing modality, as an evaluation applies them."""
+"""Corruptions of inputs: noise, occlusion, a dropped modality."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scmrl_plugins.core.evaluation.disturbance import Disturbance, add_noise, occlude
+from scmrl_plugins.core.evaluation.disturbance import CORRUPTIONS, Disturbance, add_noise, occlude
 
 
 @pytest.mark.parametrize("snr", [-10.0, 0.0, 5.0, 20.0])
@@ -78,3 +78,7 @@ def test_a_disturbance_says_what_it_is() -> None:
     told = Disturbance(noise={"audio": -5.0}, occlusion={"visual": 0.25}, dropped=("audio",))
     assert str(told) == "audio at -5 dB, 25% of visual hidden, no audio"
     assert str(Disturbance()) == ""
+
+
+def test_every_corruption_is_a_field() -> None:
+    assert Disturbance.model_fields.keys() == CORRUPTIONS.keys()

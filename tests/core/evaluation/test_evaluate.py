@@ -1,4 +1,4 @@
-"""Figures of an evaluation against scikit-learn's, and the model left as it was."""
+"""A model evaluated: its metrics are those of scikit-learn, and nothing of the model changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from blob_data import SIZES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 from torch import Tensor, nn
 
 from scmrl_plugins.core.data.loading import evaluation_loader
@@ -69,15 +69,16 @@ def test_figures_agree_with_scikit_learn(n: int, seed: int) -> None:
     labels = torch.randint(0, 4, (n,), generator=generator)
     result, predicted = told(logits, labels), logits.argmax(1)
     assert result.n == n
-    assert result.accuracy == pytest.approx(accuracy_score(labels, predicted))
+    assert result.metrics["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
     assert result.confusion == confusion_matrix(labels, predicted, labels=range(4)).tolist()
+    assert result.metrics["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
     present = sorted(set(labels.tolist()))
     recalls = recall_score(labels, predicted, labels=present, average=None)
-    assert result.per_class == pytest.approx(
+    assert result.metrics["per_class"] == pytest.approx(
         {Told.classes[i]: recall for i, recall in zip(present, recalls, strict=True)}
     )
     # The mean over samples, whatever the batches, and in evaluation mode.
-    assert result.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert result.metrics["loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
 
 
 def test_noise_of_an_evaluation_follows_from_its_seed() -> None:
@@ -87,9 +88,9 @@ def test_noise_of_an_evaluation_follows_from_its_seed() -> None:
         told(logits, labels, disturbance=Disturbance(noise={"audio": -5.0}), seed=seed) for seed in (0, 0, 1)
     )
     assert noisy.as_dict() == same.as_dict()
-    assert noisy.loss != other.loss
-    assert noisy.loss != clean.loss
-    assert (clean.noise, noisy.noise) == ({}, {"audio": -5.0})
+    assert noisy.metrics["loss"] != other.metrics["loss"]
+    assert noisy.metrics["loss"] != clean.metrics["loss"]
+    assert (clean.as_dict()["noise"], noisy.as_dict()["noise"]) == ({}, {"audio": -5.0})
 
 
 def test_modes_come_back_after_an_error() -> None:
@@ -109,5 +110,5 @@ def test_evaluation_leaves_the_model_as_it_was_and_tells_its_firing(small: Small
     assert result.n == SIZES["test"]
     assert all(0 <= rate <= 1 for rate in result.firing_rates.values())
     assert "backbones.audio.patches.stages.0.neuron" in result.firing_rates
-    assert result.per_class.keys() == {"one", "two", "three"}
-    assert SimpleNamespace(**result.as_dict()).accuracy == result.accuracy
+    assert result.metrics["per_class"].keys() == {"one", "two", "three"}
+    assert SimpleNamespace(**result.as_dict()).accuracy == result.metrics["accuracy"]

@@ -15,9 +15,10 @@ from scmrl_plugins.core.data.loading import evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.evaluation.evaluate import evaluate, first_inputs
+from scmrl_plugins.core.measure.recording import Moved, moved_spikes, optimize_measured, record_spikes
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
-from scmrl_plugins.core.model.folding import Moved, moved_spikes, optimize, optimize_measured, record_spikes
+from scmrl_plugins.core.model.folding import optimize
 from scmrl_plugins.core.run import weights
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv
 from scmrl_plugins.registry import UserError, catalogue

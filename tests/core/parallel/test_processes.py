@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,14 @@ def test_two_processes_have_the_loss_curve_of_one(forked: Forked, alone: Path, t
     one, two = (Run(path).metrics()[-1] for path in (alone, tmp_path / "run"))
     assert (one["n"], two["n"]) == (18, 18)
     assert sum(map(sum, two["confusion"])) == 18
+
+
+@needs_fork
+def test_two_processes_test_a_finished_run_as_one(forked: Forked, alone: Path, tmp_path: Path) -> None:
+    """Predictions are gathered in the order of one process, so that all metrics agree to the last digit."""
+    run = Path(shutil.copytree(alone, tmp_path / "run"))
+    assert forked(run=run, processes=2)["code"] == 0
+    assert Run(run).metrics() == Run(alone).metrics()
 
 
 METHODS: dict[str, dict[str, Any]] = {

@@ -6,11 +6,9 @@ import io
 import json
 import shutil
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from blob_data import SIZES, Blobs
@@ -21,7 +19,6 @@ import scmrl_plugins
 from scmrl_plugins.core.data.loading import evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
 from scmrl_plugins.core.evaluation.evaluate import Evaluation, evaluate
-from scmrl_plugins.core.evaluation.predict import predict
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.run import environment, weights
 from scmrl_plugins.core.run.directory import Run, create_run, next_directory, open_run
@@ -57,7 +54,7 @@ def test_a_run_learns_and_leaves_what_it_promises(small: Small, tmp_path: Path) 
     lines = epochs(run)
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert lines[-1]["train_loss"] < lines[0]["train_loss"] * 0.8
-    assert result.accuracy > 0.9
+    assert result.metrics["accuracy"] > 0.9
     assert result.n == SIZES["test"]
     assert {path.name for path in run.path.iterdir()} == {
         "config.toml",
@@ -77,6 +74,7 @@ def test_a_run_learns_and_leaves_what_it_promises(small: Small, tmp_path: Path) 
             "terms",
             "validation_loss",
             "validation_accuracy",
+            "validation_macro_f1",
             "seconds",
         }
         assert line["terms"].keys() == {"ce", "sao"}
@@ -93,7 +91,7 @@ def test_a_run_learns_and_leaves_what_it_promises(small: Small, tmp_path: Path) 
     split = load_splits(again.dataset, again.config)["test"]
     measured = evaluate(again.model, again.loss, evaluation_loader(split, again.config), CPU)
     assert measured.as_dict() == result.as_dict()
-    assert run.metrics()[-1]["accuracy"] == result.accuracy
+    assert run.metrics()[-1]["accuracy"] == result.metrics["accuracy"]
 
 
 def test_a_run_begins_with_its_configuration_and_environment(small: Small, tmp_path: Path) -> None:
@@ -233,7 +231,7 @@ class Script:
             self.splits.append(name.split()[0])
             result = original(trainer, model, split, name)
             if "/" in name:
-                result.accuracy, result.loss = next(self.figures)
+                result.metrics["accuracy"], result.metrics["loss"] = next(self.figures)
             return result
 
         monkeypatch.setattr(loop.Training, "_evaluate", scripted)
@@ -371,90 +369,3 @@ def test_a_changed_run_is_refused(small: Small, tmp_path: Path) -> None:
     run.metrics_file.write_text("{half a li\n")
     with pytest.raises(UserError, match="not JSON lines"):
         fit(run)
-
-
-# Report and prediction --------------------------------------------------------------------------------
-
-
-class _Tags(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.images: list[str] = []
-        self.links: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        for key, value in attrs:
-            if key in ("src", "href") and value:
-                (self.images if value.startswith("data:image/png;base64,") else self.links).append(value)
-
-
-def test_the_report_stands_alone_and_is_written_whole(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parts = small(sets=["train.epochs=2"])
-    run = create_run(tmp_path / "run", parts)
-    result = fit(run, parts)
-    report.write(run)
-    page = run.report_file.read_text(encoding="utf-8")
-    best = run.metrics()[-1]["best_epoch"]
-    assert f"Test accuracy {result.accuracy:.2%} of {SIZES['test']} samples, weights of epoch {best}" in page
-    tags = _Tags()
-    tags.feed(page)
-    assert len(tags.images) == 1
-    assert tags.links == []
-    for name in ("one", "two", "three", "backbones.audio.patches.stages.0.neuron", "embed_dims = 8"):
-        assert name in page
-
-    def fail(*_: Any) -> Any:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "replace", fail)
-        with pytest.raises(KeyboardInterrupt):
-            report.write(run)
-    assert run.report_file.read_text(encoding="utf-8") == page
-    assert not [path for path in run.path.iterdir() if path.name.startswith(".")]
-
-
-def test_the_report_escapes_names(small: Small, tmp_path: Path) -> None:
-    parts = small(sets=["train.epochs=1"])
-    run = create_run(tmp_path / "run", parts)
-    fit(run, parts)
-    lines = run.metrics()
-    lines[-1]["per_class"] = {"<script>": 0.5, "two & more": 0.25, "three": 1.0}
-    run.write_metrics(lines)
-    report.write(run)
-    page = run.report_file.read_text(encoding="utf-8")
-    assert "<script>" not in page
-    assert "&lt;script&gt;" in page
-    assert "two &amp; more" in page
-
-
-def test_predictions_agree_with_the_model(small: Small, tmp_path: Path) -> None:
-    parts = small(sets=["train.epochs=2"])
-    run = create_run(tmp_path / "run", parts)
-    fit(run, parts)
-    row = parts.dataset.splits()["test"][1]
-    paths = {name: tmp_path / f"{name}.npy" for name in ("audio", "visual")}
-    for name, path in paths.items():
-        np.save(path, np.asarray(row[name]))
-    found = predict(run.assemble(), paths["audio"], paths["visual"], CPU)
-
-    inputs = {name: torch.tensor([row[name]], dtype=torch.float32) for name in paths}
-    expected = scmrl_plugins.load(run.path)(**inputs).logits[0].softmax(0)
-    assert {line["label"] for line in found} == set(Blobs.classes)
-    assert [line["probability"] for line in found] == sorted(expected.tolist(), reverse=True)
-    assert found[0]["label"] == Blobs.classes[int(expected.argmax())]
-    assert sum(line["probability"] for line in found) == pytest.approx(1, abs=1e-6)
-
-
-def test_predictions_ask_for_what_the_model_needs(small: Small, tmp_path: Path) -> None:
-    path = tmp_path / "visual.npy"
-    np.save(path, np.zeros((2, 8, 8)))
-    with pytest.raises(UserError, match="'cmrl' needs audio: give --audio FILE"):
-        predict(small(), None, path, CPU)
-    with pytest.raises(UserError, match="no such file"):
-        predict(small(), tmp_path / "nowhere.npy", path, CPU)
-    alone = small(fusion={"name": "visual"})
-    assert len(predict(alone, None, path, CPU)) == 3
-    assert len(predict(alone, tmp_path / "nowhere.npy", path, CPU)) == 3

@@ -1,0 +1,56 @@
+"""Firing rates of a model's neuron layers, and the layers that never fire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+from scmrl_plugins.core.parallel.processes import Processes
+
+
+def dead_layers(firing_rates: Mapping[str, float]) -> list[str]:
+    """The names of the layers that never fired: no information passes through them."""
+    return [name for name, rate in firing_rates.items() if rate == 0]
+
+
+class FiringRates:
+    """Counts the spikes of every neuron layer inside the ``with`` block.
+
+    ``rates`` are spikes per neuron and time step. In a layer with analogue output, values other than zero count.
+    """
+
+    def __init__(self, model: AudioVisualModel) -> None:
+        self.layers: list[tuple[str, nn.Module]] = [
+            (n, m) for n, m in model.named_modules() if isinstance(m, model.neuron_type)
+        ]
+        self._spikes: dict[str, int | Tensor] = dict.fromkeys((name for name, _ in self.layers), 0)
+        self._total: dict[str, int] = dict.fromkeys((name for name, _ in self.layers), 0)
+
+    def __enter__(self) -> FiringRates:
+        self._handles = [
+            module.register_forward_hook(lambda _module, _args, out, name=name: self._count(name, out))
+            for name, module in self.layers
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _count(self, name: str, out: Tensor) -> None:
+        self._spikes[name] += torch.count_nonzero(out)  # read at the end, so as not to wait for a GPU here
+        self._total[name] += out.numel()
+
+    def add_up(self, processes: Processes) -> None:
+        """Add the counts of all processes."""
+        counts = [[int(self._spikes[name]), self._total[name]] for name, _ in self.layers]
+        for (name, _), (spikes, total) in zip(self.layers, processes.total(torch.tensor(counts)), strict=True):
+            self._spikes[name], self._total[name] = int(spikes), int(total)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Firing rate by the name of the layer, 0 for a layer that was not reached."""
+        return {name: int(spikes) / max(1, self._total[name]) for name, spikes in self._spikes.items()}

@@ -1,0 +1,85 @@
+"""The report of a run: all of it in one page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from blob_data import SIZES
+from rich.console import Console
+
+from scmrl_plugins.core.evaluation.evaluate import Evaluation
+from scmrl_plugins.core.model.assembly import Assembly
+from scmrl_plugins.core.run.directory import Run, create_run
+from scmrl_plugins.core.system.progress import Progress
+from scmrl_plugins.core.training.loop import train
+from scmrl_plugins.explain import report
+from scmrl_plugins.explain.figures import FIGURES
+
+Small = Callable[..., Assembly]
+
+
+def fit(run: Run, parts: Assembly) -> Evaluation:
+    return train(run, parts, torch.device("cpu"), Progress(Console(file=io.StringIO())))
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for key, value in attrs:
+            if key in ("src", "href") and value:
+                (self.images if value.startswith("data:image/png;base64,") else self.links).append(value)
+
+
+def test_the_report_stands_alone_and_is_written_whole(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = small(sets=["train.epochs=2"])
+    run = create_run(tmp_path / "run", parts)
+    result = fit(run, parts)
+    report.write(run)
+    page = run.report_file.read_text(encoding="utf-8")
+    best = run.metrics()[-1]["best_epoch"]
+    assert (
+        f"Test accuracy {result.metrics['accuracy']:.2%} of {SIZES['test']} samples, weights of epoch {best}"
+        in page
+    )
+    tags = _Tags()
+    tags.feed(page)
+    assert len(tags.images) == len(FIGURES)
+    assert tags.links == []
+    for name in ("one", "two", "three", "backbones.audio.patches.stages.0.neuron", "embed_dims = 8"):
+        assert name in page
+
+    def fail(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", fail)
+        with pytest.raises(KeyboardInterrupt):
+            report.write(run)
+    assert run.report_file.read_text(encoding="utf-8") == page
+    assert not [path for path in run.path.iterdir() if path.name.startswith(".")]
+
+
+def test_the_report_escapes_names(small: Small, tmp_path: Path) -> None:
+    parts = small(sets=["train.epochs=1"])
+    run = create_run(tmp_path / "run", parts)
+    fit(run, parts)
+    lines = run.metrics()
+    lines[-1]["per_class"] = {"<script>": 0.5, "two & more": 0.25, "three": 1.0}
+    run.write_metrics(lines)
+    report.write(run)
+    page = run.report_file.read_text(encoding="utf-8")
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "two &amp; more" in page
