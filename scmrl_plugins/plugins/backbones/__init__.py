@@ -18,5 +18,5 @@ def scmrl_register(register: Register) -> None:
         "backbone",
         "qkformer",
         "scmrl_plugins.plugins.backbones.qkformer:QKFormer",
-        "three scales with query-key attention, linear in tokens",
+        "three scales with query-key attention, linear in the number of tokens",
     )

@@ -7,29 +7,29 @@ from scmrl_plugins.registry.hookspecs import Register
 
 _HERE = "scmrl_plugins.plugins.braincog"
 
-# Every node of BrainCog's that is a layer on tensors, in its own order. Not here, because they cannot be one:
+# All BrainCog nodes that are layers on tensors, in BrainCog's order. These nodes cannot be layers:
 # BaseMCNode and ThreeCompNode (two inputs), BackEINode (a convolution over a fixed number of image channels),
 # CTIzhNode (one scalar cell and its wiring), HHNode and aEIF (a brain area with its own weights), adth (no
 # step), DoubleSidePLIFNode (its step raises TypeError).
 NODES = {
-    "ReLUNode": "no spikes: max(x, 0), for comparison with an ANN",
-    "BiasReLUNode": "no spikes: max(x + 0.1, 0)",
+    "ReLUNode": "rectified linear unit without spikes, for comparison with an ANN",
+    "BiasReLUNode": "rectified linear unit max(x + 0.1, 0) without spikes",
     "IFNode": "integrate and fire",
     "LIFNode": "leaky integrate and fire, stepped in Python",
-    "BurstLIFNode": "leaky integrate and fire, bursts of up to five",
-    "NoiseLIFNode": "leaky integrate and fire, beta noise on the membrane",
-    "BiasLIFNode": "leaky integrate and fire with a constant current",
-    "LIFSTDPNode": "leaky integrate and fire as BrainCog's STDP uses it",
-    "PLIFNode": "leaky integrate and fire, learned time constant",
-    "NoisePLIFNode": "learned time constant, beta noise on the membrane",
-    "BiasPLIFNode": "learned time constant, constant current",
-    "IzhNode": "Izhikevich",
-    "IzhNodeMU": "Izhikevich, all constants free",
-    "DGLIFNode": "directly trained, analogue value above the threshold",
-    "HTDGLIFNode": "DGLIF on integrate and fire",
-    "SimHHNode": "Hodgkin-Huxley, simplified",
+    "BurstLIFNode": "leaky integrate and fire with bursts of up to five spikes",
+    "NoiseLIFNode": "leaky integrate and fire with beta-distributed membrane noise",
+    "BiasLIFNode": "leaky integrate and fire with a constant input current",
+    "LIFSTDPNode": "leaky integrate and fire for BrainCog's STDP",
+    "PLIFNode": "leaky integrate and fire with a learned time constant",
+    "NoisePLIFNode": "PLIFNode with beta-distributed membrane noise",
+    "BiasPLIFNode": "PLIFNode with a constant input current",
+    "IzhNode": "Izhikevich neuron",
+    "IzhNodeMU": "Izhikevich neuron with all constants configurable",
+    "DGLIFNode": "directly trained leaky integrate and fire with analogue output above the threshold",
+    "HTDGLIFNode": "DGLIFNode without leak",
+    "SimHHNode": "simplified Hodgkin-Huxley neuron",
     "LIAFNode": "leaky integrate and analogue fire",
-    "OnlineLIFNode": "leaky integrate and fire, trained online",
+    "OnlineLIFNode": "leaky integrate and fire with online training",
 }
 
 

@@ -1,4 +1,4 @@
-"""Built-in data sets: spoken digits beside handwritten ones."""
+"""Built-in audio-visual data sets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def scmrl_register(register: Register) -> None:
         "dataset",
         "av-digits",
         "scmrl_plugins.plugins.datasets.av_digits:AVDigits",
-        "embedded: real handwritten 8x8 digits, spoken by eSpeak NG (extra 'demo')",
+        "built-in: handwritten 8x8 digits with digits spoken by eSpeak NG (extra 'demo')",
     )
     register(
         "dataset",
@@ -25,29 +25,29 @@ def scmrl_register(register: Register) -> None:
         "dataset",
         "av-folder",
         "scmrl_plugins.plugins.datasets.av_folder:AVFolder",
-        "sounds and pictures or videos of your own, in folders of classes or a table",
+        "audio with images or videos, from a folder per class or a table",
     )
     register(
         "dataset",
         "urbansound8k-av",
         "scmrl_plugins.plugins.datasets.urbansound8k_av:UrbanSound8KAV",
-        "sounds of the city with pictures, ten classes, from dataset.root",
+        "urban sounds with images, ten classes (UrbanSound8K-AV), from dataset.root",
     )
     register(
         "dataset",
         "mnistdvs-ntidigits",
         "scmrl_plugins.plugins.datasets.mnistdvs_ntidigits:MNISTDVSNTIDIGITS",
-        "events of digits seen (MNIST-DVS, AEDAT) and heard (N-TIDIGITS, HDF5), from dataset.root",
+        "events of a camera (MNIST-DVS, AEDAT) and a cochlea (N-TIDIGITS, HDF5), from dataset.root",
     )
     register(
         "dataset",
         "hub",
         "scmrl_plugins.plugins.datasets.hub.hub:Hub",
-        "any Hugging Face data set, by id, or Parquet, JSON lines or CSV, with sounds, pictures and labels",
+        "Hugging Face data set by id, or Parquet, JSON Lines or CSV files, with audio, images and labels",
     )
     register(
         "dataset",
         "crema-d",
         "scmrl_plugins.plugins.datasets.crema_d:CremaD",
-        "voices and faces of actors in six emotions (CREMA-D), from dataset.root",
+        "voices and faces of actors, six emotions (CREMA-D), from dataset.root",
     )

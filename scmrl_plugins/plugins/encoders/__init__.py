@@ -10,9 +10,14 @@ _HERE = "scmrl_plugins.plugins.encoders"
 
 @hookimpl
 def scmrl_register(register: Register) -> None:
-    register("encoder", "direct", f"{_HERE}.codes:Direct", "the input itself at every step")
-    register("encoder", "rate", f"{_HERE}.codes:Rate", "spikes with probability = intensity")
-    register("encoder", "phase", f"{_HERE}.codes:Phase", "binary digits of the intensity, weighted 2^-t")
-    register("encoder", "ttfs", f"{_HERE}.codes:TimeToFirstSpike", "one spike, earlier for a larger input")
-    register("encoder", "delta", f"{_HERE}.delta:Delta", "a spike for every change of the threshold's size")
-    register("encoder", "cochlea", f"{_HERE}.cochlea:Cochlea", "spikes of the frequency bands of a spectrogram")
+    register("encoder", "direct", f"{_HERE}.codes:Direct", "analogue input, repeated at every time step")
+    register("encoder", "rate", f"{_HERE}.codes:Rate", "Bernoulli spikes with the intensity as probability")
+    register("encoder", "phase", f"{_HERE}.codes:Phase", "binary digits of the intensity, weighted by 2^-t")
+    register(
+        "encoder",
+        "ttfs",
+        f"{_HERE}.codes:TimeToFirstSpike",
+        "time to first spike: one spike, earlier for larger intensities",
+    )
+    register("encoder", "delta", f"{_HERE}.delta:Delta", "a spike for every change by the threshold")
+    register("encoder", "cochlea", f"{_HERE}.cochlea:Cochlea", "spikes per frequency band of a spectrogram")

@@ -13,11 +13,16 @@ def scmrl_register(register: Register) -> None:
     register("fusion", "cmrl", f"{_HERE}.cmrl:CMRL", "cross-modal residual by spiking cross-attention (S-CMRL)")
     register("fusion", "late", f"{_HERE}.late:Late", "no interaction before the read-out")
     register(
-        "fusion", "weight-attention", f"{_HERE}.weight_attention:WeightAttention", "one weight a step (baseline)"
+        "fusion",
+        "weight-attention",
+        f"{_HERE}.weight_attention:WeightAttention",
+        "one weight per time step (baseline)",
     )
-    register("fusion", "sca", f"{_HERE}.sca:SCA", "spiking cross-attention in the stream's place (baseline)")
-    register("fusion", "cmci", f"{_HERE}.cmci:CMCI", "a joint stream, and a head for each of three (baseline)")
-    register("fusion", "cmqka", f"{_HERE}.cmqka:CMQKA", "query-key masks across modalities, linear in tokens")
-    register("fusion", "taaf", f"{_HERE}.taaf:TAAF", "attention over time steps, balanced learning")
-    register("fusion", "audio", f"{_HERE}.unimodal:Audio", "audio alone, with spiking self-attention")
-    register("fusion", "visual", f"{_HERE}.unimodal:Visual", "vision alone, with spiking self-attention")
+    register("fusion", "sca", f"{_HERE}.sca:SCA", "spiking cross-attention that replaces the stream (baseline)")
+    register("fusion", "cmci", f"{_HERE}.cmci:CMCI", "a joint stream with three classification heads (baseline)")
+    register(
+        "fusion", "cmqka", f"{_HERE}.cmqka:CMQKA", "cross-modal query-key masks, linear in the number of tokens"
+    )
+    register("fusion", "taaf", f"{_HERE}.taaf:TAAF", "attention over time steps with balanced learning")
+    register("fusion", "audio", f"{_HERE}.unimodal:Audio", "audio only, with spiking self-attention")
+    register("fusion", "visual", f"{_HERE}.unimodal:Visual", "vision only, with spiking self-attention")

@@ -1,4 +1,4 @@
-"""Losses: cross-entropies, the alignment of the modalities' residuals, their balance, and firing rates."""
+"""Losses: classification, alignment and balance of the modalities, and firing rates."""
 
 from __future__ import annotations
 
@@ -10,10 +10,22 @@ _HERE = "scmrl_plugins.plugins.losses"
 
 @hookimpl
 def scmrl_register(register: Register) -> None:
-    register("loss", "ce", f"{_HERE}.cross_entropy:CrossEntropy", "cross-entropy, label smoothing in training")
+    register(
+        "loss", "ce", f"{_HERE}.cross_entropy:CrossEntropy", "cross-entropy with label smoothing during training"
+    )
     register("loss", "sao", f"{_HERE}.sao:SemanticAlignment", "semantic alignment of the residuals (S-CMRL)")
-    register("loss", "tet", f"{_HERE}.tet:TemporalEfficientTraining", "cross-entropy of every time step")
-    register("loss", "infonce", f"{_HERE}.infonce:InfoNCE", "each sample's residuals find their partner")
-    register("loss", "supcon", f"{_HERE}.supcon:SupervisedContrast", "residuals of a class find each other")
-    register("loss", "balance", f"{_HERE}.balance:Balance", "the modality that dominates learns less (TAAF)")
-    register("loss", "rate", f"{_HERE}.firing_rate:FiringRate", "firing rates of the layers within two bounds")
+    register("loss", "tet", f"{_HERE}.tet:TemporalEfficientTraining", "cross-entropy at every time step")
+    register(
+        "loss",
+        "infonce",
+        f"{_HERE}.infonce:InfoNCE",
+        "contrast between the residuals of a sample and those of others",
+    )
+    register(
+        "loss",
+        "supcon",
+        f"{_HERE}.supcon:SupervisedContrast",
+        "contrast between the residuals of a class and those of others",
+    )
+    register("loss", "balance", f"{_HERE}.balance:Balance", "slower learning for the dominant modality (TAAF)")
+    register("loss", "rate", f"{_HERE}.firing_rate:FiringRate", "penalty for firing rates outside two bounds")

@@ -13,5 +13,5 @@ def scmrl_register(register: Register) -> None:
     register("neuron", "lif", f"{_HERE}.lif:LIF", "leaky integrate and fire, all time steps in one pass")
     register("neuron", "if", f"{_HERE}.integrate_and_fire:IF", "integrate and fire, all time steps in one pass")
     register("neuron", "plif", f"{_HERE}.plif:PLIF", "lif with a learned time constant")
-    register("neuron", "alif", f"{_HERE}.alif:ALIF", "lif whose threshold rises with each spike and falls back")
-    register("neuron", "ternary", f"{_HERE}.ternary:Ternary", "lif with spikes of both signs, -1, 0 and 1")
+    register("neuron", "alif", f"{_HERE}.alif:ALIF", "lif with a threshold that rises with each spike and decays")
+    register("neuron", "ternary", f"{_HERE}.ternary:Ternary", "lif with positive and negative spikes")

@@ -1,4 +1,4 @@
-"""Read-outs: from fused streams to logits."""
+"""Read-outs: map fused streams to logits."""
 
 from __future__ import annotations
 
@@ -11,4 +11,6 @@ _HERE = "scmrl_plugins.plugins.readouts"
 @hookimpl
 def scmrl_register(register: Register) -> None:
     register("readout", "add", f"{_HERE}.linear:Add", "linear head on the sum of the modalities' features")
-    register("readout", "concat", f"{_HERE}.linear:Concat", "linear head on both modalities' features")
+    register(
+        "readout", "concat", f"{_HERE}.linear:Concat", "linear head on the concatenated features of the modalities"
+    )
