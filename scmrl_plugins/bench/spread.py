@@ -13,6 +13,17 @@ def spread(seconds: Sequence[float]) -> dict[str, Any]:
     return {"minimum": min(seconds), "median": statistics.median(seconds), "seconds": list(seconds)}
 
 
+def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
+    """Mean and sample standard deviation, none where a value is none, as a loss that is not finite; the values."""
+    known = [value for value in values if value is not None]
+    complete = len(known) == len(values)
+    return {
+        "mean": statistics.fmean(known) if complete else None,
+        "std": statistics.stdev(known) if complete and len(known) > 1 else None,
+        "values": list(values),
+    }
+
+
 def alike(one: float, other: float) -> bool:
     """Whether two losses differ only by rounding: by at most one part in ten thousand."""
     return abs(one - other) <= 1e-4 * max(abs(one), abs(other))

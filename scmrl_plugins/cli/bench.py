@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from scmrl_plugins.cli.common import options, output
 from scmrl_plugins.registry import UserError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group("bench")
@@ -16,20 +19,41 @@ def command() -> None:
     """Benchmark accuracy, speed and data loading."""
 
 
+def _results(meaning: str, *, required: bool = False) -> Callable[[F], F]:
+    """``-o``, ``--plugin`` and ``--json``: where results go."""
+
+    def decorate(function: F) -> F:
+        out = click.option(
+            "-o",
+            "--output",
+            "out",
+            metavar="DIR",
+            type=click.Path(file_okay=False),
+            required=required,
+            help=meaning,
+        )
+        return out(options.plugin(options.json(function)))
+
+    return decorate
+
+
+def _show(report: Any, results: Mapping[str, Any], command: str, out: str | None, as_json: bool) -> None:
+    """Write results to the directory ``out``, and print them as JSON or Markdown; ``report`` is their module."""
+    if out is not None:
+        report.write(results, Path(out), command)
+    if as_json:
+        output.document({"command": command, **results})
+        return
+    click.echo(report.markdown(results, command))
+    if out is not None:
+        click.echo(f"results: {Path(out) / report.PAGE}")
+
+
 @command.command("accuracy")
 @click.argument("grid", metavar="GRID")
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    metavar="DIR",
-    required=True,
-    help="Directory of runs and results, created or resumed.",
-)
 @options.sets
 @options.device
-@options.plugin
-@options.json
+@_results("Directory of runs and results, created or resumed.", required=True)
 def accuracy(grid: str, out: str, sets: tuple[str, ...], device: str, as_json: bool) -> None:
     """Compare the accuracy of methods over seeds and conditions.
 
@@ -38,24 +62,18 @@ def accuracy(grid: str, out: str, sets: tuple[str, ...], device: str, as_json: b
     The same command resumes an interrupted benchmark. DIR receives results.json, results.md and results.png.
     """
     from scmrl_plugins.bench.accuracy import report
-    from scmrl_plugins.bench.accuracy.grid import read_grid, run_grid
+    from scmrl_plugins.bench.accuracy.grid import read_grid
+    from scmrl_plugins.bench.accuracy.run import run_grid
     from scmrl_plugins.core.system import devices
     from scmrl_plugins.core.system.progress import Progress
     from scmrl_plugins.explain.report import write as write_report
 
-    place = devices.resolve(device)
-    wanted = read_grid(grid, sets)
+    resolved = devices.resolve(device)
+    methods = read_grid(grid, sets)
     with Progress() as progress:
-        results = run_grid(wanted, Path(out), place, progress, write_report)
-    summary = report.summarize(results)
-    given = [word for setting in sets for word in ("--set", setting)]
-    typed = shlex.join(["scmrl", "bench", "accuracy", grid, "-o", out, *given])
-    report.write(summary, Path(out), typed)
-    if as_json:
-        output.document({"command": typed, **summary})
-        return
-    click.echo(report.markdown(summary, typed))
-    click.echo(f"results: {Path(out) / 'results.md'}")
+        results = run_grid(methods, Path(out), resolved, progress, write_report)
+    typed = ["scmrl", "bench", "accuracy", grid, "-o", out, *(word for key in sets for word in ("--set", key))]
+    _show(report, report.summarize(results), shlex.join(typed), out, as_json)
 
 
 def _shape(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int, ...]:
@@ -91,11 +109,7 @@ def _size(name: str, default: int, largest: int, meaning: str, smallest: int = 1
 )
 @click.option("--profile", is_flag=True, help="Also profile our training step by operator.")
 @options.device
-@click.option(
-    "-o", "--output", "out", metavar="DIR", type=click.Path(file_okay=False), help="Directory for the results."
-)
-@options.plugin
-@options.json
+@_results("Directory for the results.")
 def speed(device: str, scaling: bool, profile: bool, out: str | None, as_json: bool, **settings: Any) -> None:
     """Compare the speed of the model to its published form.
 
@@ -103,27 +117,19 @@ def speed(device: str, scaling: bool, profile: bool, out: str | None, as_json: b
     layer on every time step with channels first, and compiles nothing. Ratios are baseline / ours, of the
     shortest times. DIR receives speed.json and speed.md.
     """
-    from scmrl_plugins.bench.speed import compare as comparison
-    from scmrl_plugins.bench.speed import report
+    from scmrl_plugins.bench.speed import compare, report
     from scmrl_plugins.bench.speed.settings import Settings
     from scmrl_plugins.core.system import devices
     from scmrl_plugins.core.system.progress import Progress
 
-    place = str(devices.resolve(device))
-    wanted = {**settings, "kernel_shape": ",".join(map(str, settings["kernel_shape"]))}
-    given = [word for name, value in wanted.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    resolved = str(devices.resolve(device))
+    values = {**settings, "kernel_shape": ",".join(map(str, settings["kernel_shape"]))}
+    words = [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     flags = ["--scaling"] * scaling + ["--profile"] * profile
-    typed = shlex.join(["scmrl", "bench", "speed", *given, *flags, "--device", place])
+    typed = shlex.join(["scmrl", "bench", "speed", *words, *flags, "--device", resolved])
     with Progress() as progress:
-        found = comparison.run(Settings(**settings), place, progress, scaling=scaling, profile=profile)
-    if out is not None:
-        report.write(found, Path(out), typed)
-    if as_json:
-        output.document({"command": typed, **found})
-        return
-    click.echo(report.markdown(found, typed))
-    if out is not None:
-        click.echo(f"results: {Path(out) / 'speed.md'}")
+        results = compare.run(Settings(**settings), resolved, progress, scaling=scaling, profile=profile)
+    _show(report, results, typed, out, as_json)
 
 
 @command.command("data")
@@ -139,11 +145,7 @@ def speed(device: str, scaling: bool, profile: bool, out: str | None, as_json: b
     smallest=8,
 )
 @_size("repeats", 5, 1000, "Number of epochs per measurement.")
-@click.option(
-    "-o", "--output", "out", metavar="DIR", type=click.Path(file_okay=False), help="Directory for the results."
-)
-@options.plugin
-@options.json
+@_results("Directory for the results.")
 def data(
     name: str | None,
     root: str | None,
@@ -174,12 +176,5 @@ def data(
             name, root = "av-folder", str(stack.enter_context(clips(samples)))
         config = options.compose_dataset(name, root, files, sets)
         progress = stack.enter_context(Progress())
-        found = compare.run(config, samples, repeats, progress)
-    if out is not None:
-        report.write(found, Path(out), typed)
-    if as_json:
-        output.document({"command": typed, **found})
-        return
-    click.echo(report.markdown(found, typed))
-    if out is not None:
-        click.echo(f"results: {Path(out) / 'data.md'}")
+        results = compare.run(config, samples, repeats, progress)
+    _show(report, results, typed, out, as_json)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scmrl_plugins.core.config.sections import PROTOCOLS
+from scmrl_plugins.core.evaluation.metrics import METRICS
 from scmrl_plugins.core.run import environment
 from scmrl_plugins.core.system import files
 from scmrl_plugins.sweep import plot
@@ -42,12 +43,15 @@ def summarize(sweep: Sweep, trials: Sequence[Trial], directory: SweepDirectory) 
     }
 
 
-def _rank(outcome: Mapping[str, Any], metric: str) -> tuple[float, float, str]:
-    """Smaller is better; the other metric of the validation split breaks ties, then the name."""
-    accuracy, loss = -outcome["validation_accuracy"], outcome["validation_loss"]
-    loss = math.inf if loss is None else loss
-    first, second = (accuracy, loss) if metric == "validation_accuracy" else (loss, accuracy)
-    return first, second, outcome["trial"]
+def _rank(outcome: Mapping[str, Any], metric: str) -> tuple[Any, ...]:
+    """Smaller is better; the other metrics of the validation split break ties, in the order of the table."""
+    by = metric.removeprefix("validation_")
+    values = {name: outcome.get(f"validation_{name}") for name in (by, *METRICS)}
+    signs = {name: -1 if METRICS[name].higher_is_better else 1 for name in values}
+    return (
+        *(math.inf if value is None else signs[name] * value for name, value in values.items()),
+        outcome["trial"],
+    )
 
 
 def write(summary: Mapping[str, Any], out: Path, command: str) -> None:
@@ -60,28 +64,21 @@ def write(summary: Mapping[str, Any], out: Path, command: str) -> None:
 
 
 def markdown(summary: Mapping[str, Any], command: str) -> str:
-    """The ranked table, with notes on how it was made."""
-    keys = list(summary["space"])
-    figure = {"validation_accuracy": "validation accuracy, %", "validation_loss": "validation loss"}[
-        summary["metric"]
-    ]
-    count = summary["count"]
+    """The ranked trials, all their metrics, and notes on how they were made."""
+    count, title = summary["count"], _title(summary["metric"])
     statuses = ", ".join(f"{number} {status}" for status, number in count.items() if number)
     lines = [
-        f"{sum(count.values())} trials ({statuses}), ranked by {figure.partition(',')[0]}:",
+        f"{sum(count.values())} trials ({statuses}), ranked by {title.partition(',')[0]}:",
         "",
-        f"| trial | {' | '.join(keys)} | {figure} | test accuracy, % | best epoch | status |",
-        "|---|" + "---:|" * (len(keys) + 3) + "---|",
+        *_ranking(summary, title),
+        *_metrics([trial for trial in summary["trials"] if trial["status"] == DONE]),
+        "",
     ]
-    for trial in summary["trials"]:
-        values = [_cell(value_text(trial["settings"][key])) for key in keys]
-        lines.append(f"| {' | '.join([trial['trial'], *values, *_figures(trial, summary['metric'])])} |")
-    lines.append("")
     if summary["best"]:
         best = summary["trials"][0]
         lines.append(f"- best: {best['trial']}, {settings_text(best['settings'])}; its run is `{best['run']}`")
         lines.append(
-            f"- test accuracy is on {summary['samples']} samples, read once per trial and not used to choose"
+            f"- test metrics are on {summary['samples']} samples, read once per trial and not used to choose"
         )
     drawn = f", points from seed {summary['seed']}" if summary["search"] == "random" else ""
     devices = ", ".join(summary["devices"]) or "no device yet"
@@ -93,21 +90,60 @@ def markdown(summary: Mapping[str, Any], command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _figures(trial: Mapping[str, Any], metric: str) -> list[str]:
-    if trial["status"] == DONE:
-        value = trial[metric]
-        shown = _percent(value) if metric == "validation_accuracy" else "" if value is None else f"{value:.4f}"
-        return [shown, _percent(trial["test_accuracy"]), str(trial["best_epoch"]), DONE]
-    status = {
-        FAILED: f"failed: {_cell(trial.get('reason', ''))}",
-        STOPPED: f"stopped after epoch {trial.get('epochs_done')}",
-        WAITING: "waiting",
-    }[trial["status"]]
-    return ["", "", "", status]
+def _ranking(summary: Mapping[str, Any], title: str) -> list[str]:
+    """Settings, the metric that ranks, the test accuracy and the status of every trial."""
+    keys, metric = list(summary["space"]), summary["metric"]
+    lines = [
+        f"| trial | {' | '.join(keys)} | {title} | {_title('test_accuracy')} | best epoch | status |",
+        "|---|" + "---:|" * (len(keys) + 3) + "---|",
+    ]
+    for trial in summary["trials"]:
+        cells = [trial["trial"], *(_cell(value_text(trial["settings"][key])) for key in keys)]
+        if trial["status"] == DONE:
+            cells += [_value(trial, metric), _value(trial, "test_accuracy"), str(trial["best_epoch"]), DONE]
+        else:
+            cells += ["", "", "", _status(trial)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _status(trial: Mapping[str, Any]) -> str:
+    if trial["status"] == FAILED:
+        return f"failed: {_cell(trial.get('reason', ''))}"
+    return f"stopped after epoch {trial.get('epochs_done')}" if trial["status"] == STOPPED else WAITING
+
+
+def _metrics(done: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every metric of the trials that are done, on both splits."""
+    keys = [
+        key
+        for split in ("validation", "test")
+        for name in METRICS
+        if any((key := f"{split}_{name}") in trial for trial in done)
+    ]
+    if not keys:
+        return []
+    return [
+        "",
+        "All metrics:",
+        "",
+        f"| trial | {' | '.join(map(_title, keys))} |",
+        "|---|" + "---:|" * len(keys),
+        *(f"| {trial['trial']} | {' | '.join(_value(trial, key) for key in keys)} |" for trial in done),
+    ]
+
+
+def _title(key: str) -> str:
+    """``validation accuracy, %``."""
+    split, _, name = key.partition("_")
+    return f"{split} {METRICS[name].label}" + (", %" if METRICS[name].format.endswith("%") else "")
+
+
+def _value(trial: Mapping[str, Any], key: str) -> str:
+    value, metric = trial.get(key), METRICS[key.partition("_")[2]]
+    if value is None:
+        return ""
+    return f"{100 * value:.1f}" if metric.format.endswith("%") else metric.text(value)
 
 
 def _cell(text: str) -> str:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from scmrl_plugins.core.config.layers import Layer, compose, parse_set, read_file
 from scmrl_plugins.core.config.sections import ExperimentConfig
+from scmrl_plugins.core.evaluation.metrics import METRICS
 from scmrl_plugins.core.interfaces import ComponentConfig
 from scmrl_plugins.core.run import series
 from scmrl_plugins.core.system import files
@@ -24,8 +25,9 @@ class SweepSection(ComponentConfig):
     search: Literal["grid", "random"] = Field("grid", description="every combination, or random points")
     trials: int | None = Field(None, ge=1, le=LARGEST, description="of a random search: how many")
     seed: int = Field(0, ge=0, description="of a random search: the seed of its points")
-    metric: Literal["validation_accuracy", "validation_loss"] = Field(
-        "validation_accuracy", description="of the validation split, at the best epoch: what ranks the trials"
+    metric: str = Field(
+        "validation_accuracy",
+        description="metric of the validation split that ranks the trials, at the best epoch",
     )
     parallel: int | None = Field(
         None, ge=1, description="most trials at once; none: as many as cores and GPUs allow"
@@ -37,6 +39,14 @@ class SweepSection(ComponentConfig):
         None, ge=0, description="GPUs of a trial, or a share of one; none: one, if there are any"
     )
     retries: int = Field(2, ge=0, description="how often a trial resumes after its process was killed")
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        names = [f"validation_{name}" for name, one in METRICS.items() if not one.by_class]
+        if metric not in names:
+            raise ValueError(f"input should be {' or '.join(map(repr, names))}")
+        return metric
 
     @model_validator(mode="after")
     def _fits(self) -> SweepSection:

@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from scmrl_plugins.core.evaluation import metrics
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.run import environment, series
 from scmrl_plugins.core.run.directory import Run
@@ -141,10 +142,8 @@ def _train(task: Task, progress: Progress) -> None:
     result = {
         "trial": trial.name,
         "settings": trial.settings,
-        "validation_accuracy": best["validation_accuracy"],
-        "validation_loss": best["validation_loss"],
-        "test_accuracy": tested["accuracy"],
-        "test_loss": tested["loss"],
+        **{f"validation_{name}": value for name, value in metrics.scalars(best, "validation_").items()},
+        **{f"test_{name}": value for name, value in metrics.scalars(tested).items()},
         "n": tested["n"],
         "best_epoch": tested["best_epoch"],
         "protocol": tested["protocol"],

@@ -17,6 +17,11 @@ def test_trials_are_runs_and_the_table_ranks_them(tmp_path: Path) -> None:
     assert ranks == sorted(ranks)
     assert summary["best"] == summary["trials"][0]["trial"]
     by_loss = read(tmp_path, FILE, "space.neuron.threshold=[0.3]", "sweep.metric=validation_loss")
+    by_f1 = read(tmp_path, FILE, "space.neuron.threshold=[0.3]", "sweep.metric=validation_macro_f1")
+    ranked = report.summarize(by_f1, by_f1.trials(), directory)
+    scores = [trial["validation_macro_f1"] for trial in ranked["trials"]]
+    assert scores == sorted(scores, reverse=True)
+    assert "| trial | train.lr | neuron.threshold | validation macro F1, % | test" in report.markdown(ranked, "it")
     losses = [t["validation_loss"] for t in report.summarize(by_loss, by_loss.trials(), directory)["trials"]]
     assert losses == sorted(losses)
     for trial in summary["trials"]:
@@ -32,3 +37,18 @@ def test_trials_are_runs_and_the_table_ranks_them(tmp_path: Path) -> None:
     assert all(words in table for words in ("honest", "the command", "torch ", "ray ", "train.seed 42"))
     assert json.loads((tmp_path / "out" / "results.json").read_text())["best"] == best["trial"]
     assert (tmp_path / "out" / "results.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_results_from_before_a_metric_was_added_are_ranked(tmp_path: Path) -> None:
+    sweep = read(tmp_path, FILE, "space.neuron.threshold=[0.3]")
+    directory = work(sweep, tmp_path / "out")
+    for trial in sweep.trials():
+        file = directory.result_file(trial.name)
+        result = json.loads(file.read_text())
+        for key in [key for key in result if key.endswith("macro_f1")]:
+            del result[key]
+        file.write_text(json.dumps(result))
+    summary = report.summarize(sweep, sweep.trials(), directory)
+    assert summary["count"]["done"] == 2
+    page = report.markdown(summary, "the command")
+    assert "| trial | validation accuracy, % | validation loss | test accuracy, % | test loss |" in page

@@ -1,4 +1,4 @@
-"""What ``scmrl bench speed`` found, as JSON and Markdown."""
+"""The results of ``scmrl bench speed`` as JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -10,51 +10,53 @@ from scmrl_plugins.bench.speed.settings import BASELINE, OURS, SMALL
 from scmrl_plugins.core.run import environment
 from scmrl_plugins.core.system import files
 
-
-def write(found: Mapping[str, Any], out: Path, command: str) -> None:
-    """``speed.json`` and ``speed.md`` in ``out``."""
-    files.write_json(out / "speed.json", {"command": command, **found})
-    files.write_text(out / "speed.md", markdown(found, command))
+PAGE = "speed.md"
 
 
-def markdown(found: Mapping[str, Any], command: str) -> str:
-    """The tables, with what they were made by."""
-    settings, hardware, memory = found["settings"], found["hardware"], found["memory"]
-    shape = ", ".join(map(str, found["kernel"]["shape"]))
-    rounds, losses = settings["repeats"], found["first_losses"]
+def write(results: Mapping[str, Any], out: Path, command: str) -> None:
+    """Write ``speed.json`` and ``speed.md`` to ``out``."""
+    files.write_json(out / "speed.json", {"command": command, **results})
+    files.write_text(out / PAGE, markdown(results, command))
+
+
+def markdown(results: Mapping[str, Any], command: str) -> str:
+    """The tables, with notes on how they were made."""
+    settings, hardware, memory = results["settings"], results["hardware"], results["memory"]
+    shape = ", ".join(map(str, results["kernel"]["shape"]))
+    rounds, losses = settings["repeats"], results["first_losses"]
     lines = [
         f"Least time of {rounds} rounds taken in turns, and baseline / ours, so that more is better:",
         "",
         "| | baseline | ours | ratio | of the medians |",
         "|---|---:|---:|---:|---:|",
-        _times("training step", found["train"]),
-        _times("inference", found["inference"]),
-        _times("inference, ours with batch norm folded (`--optimize`)", found["inference_folded"]),
-        _times(f"neuron alone, forward and backward, [{shape}]", found["kernel"]),
+        _times("training step", results["train"]),
+        _times("inference", results["inference"]),
+        _times("inference, ours with batch norm folded (`--optimize`)", results["inference_folded"]),
+        _times(f"neuron alone, forward and backward, [{shape}]", results["kernel"]),
         f"| peak memory of a training step | {_bytes(memory[BASELINE])} | {_bytes(memory[OURS])} "
         f"| {_number(memory['ratio'])} | |",
         "",
-        f"- convolutions and matrix products alone: {found['bare_ms']:.0f} ms; our training step takes "
-        f"{found['times_bare']:.2f} times that",
-        f"- compilation, once, in our first step: {found['compile_seconds']:.1f} s",
+        f"- convolutions and matrix products alone: {results['bare_ms']:.0f} ms; our training step takes "
+        f"{results['times_bare']:.2f} times that",
+        f"- compilation, once, in our first step: {results['compile_seconds']:.1f} s",
         f"- first loss {losses[BASELINE]:.6f} and {losses[OURS]:.6f}, ours channels first "
         f"{losses['ours_channels_first']:.6f}"
-        + ("" if found["same_first_loss"] else ": not the baseline's, so the variants are not one model"),
+        + ("" if results["same_first_loss"] else ": not the baseline's, so the variants are not one model"),
         "- baseline: BrainCog's LIFNode stepped in Python, every layer on all steps, channels first, no compiler",
         f"- fusion {settings['fusion']}, batch {settings['batch']}, {settings['steps']} steps, image size "
         f"{settings['image_size']}, {settings['dims']} dimensions, {settings['heads']} heads, "
-        f"{found['parameters']:,} parameters, {settings['threads']} threads",
+        f"{results['parameters']:,} parameters, {settings['threads']} threads",
     ]
-    lines += [f"- warning: {warning}" for warning in found["warnings"]]
+    lines += [f"- warning: {warning}" for warning in results["warnings"]]
     machine = (
         f"{hardware['device_name'] or hardware['device']}, {hardware['cpu']}, {hardware['cores']} cores, "
         f"{hardware['compiler'] or 'no compiler'}"
     )
-    lines.append(f"- {environment.provenance(command, machine, found['environment'])}")
-    if "scaling" in found:
-        lines += _scaling(found["scaling"])
-    if "profile" in found:
-        lines += _profile(found["profile"])
+    lines.append(f"- {environment.provenance(command, machine, results['environment'])}")
+    if "scaling" in results:
+        lines += _scaling(results["scaling"])
+    if "profile" in results:
+        lines += _profile(results["profile"])
     return "\n".join(lines) + "\n"
 
 
