@@ -63,7 +63,7 @@ class ModelConfig(ComponentConfig):
 class NeuronFactory(Protocol):
     """Builds one neuron layer of the configured kind; keywords override its configuration by name."""
 
-    def __call__(self, **overrides: Any) -> nn.Module: ...
+    def __call__(self, **overrides: Any) -> Neuron: ...
 
 
 @dataclass(frozen=True)
@@ -291,6 +291,16 @@ class Foldable(Protocol):
         ...
 
 
+@runtime_checkable
+class CountsRepeats(Protocol):
+    """A batch norm whose ``forward(x, repeats)`` takes x as one of so many copies of the batch.
+
+    Copies change the unbiased running variance alone. Layers that process a static input once use it.
+    """
+
+    counts_repeats: bool
+
+
 class Dataset(Component):
     """``(config, model) ->`` classes, Hugging Face splits, and the way from their rows to a model's inputs.
 
@@ -362,6 +372,7 @@ __all__ = [
     "Component",
     "ComponentConfig",
     "Context",
+    "CountsRepeats",
     "Dataset",
     "Encoder",
     "Foldable",

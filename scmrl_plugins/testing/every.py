@@ -15,12 +15,11 @@ from typing import Any, Literal, Union, get_args, get_origin
 import torch
 from pydantic import ValidationError
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from scmrl_plugins.core.config import layers
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.interfaces import TAGS
+from scmrl_plugins.core.system.private import TorchDispatchMode, tree_leaves
 from scmrl_plugins.registry import GROUP, KINDS, UserError, catalogue
 from scmrl_plugins.registry.catalogue import INLINE, Plugin
 from scmrl_plugins.registry.errors import describe, near

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map, tree_map_only
+
+from scmrl_plugins.core.system.private import TorchDispatchMode, tree_map, tree_map_only
 
 _aten = torch.ops.aten
 PRODUCTS = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.measure import operations
 from scmrl_plugins.core.model.assembly import assemble_model
+from scmrl_plugins.core.system.private import BatchNorm
 
 CLASSES, CHANNELS = 6, {"audio": 1, "visual": 3}
 """Those of CREMA-D, on which the model is published."""
@@ -29,7 +29,7 @@ class Step:
         self.model.to(device)
         self.loss.to(device)
         for module in self.model.modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, BatchNorm):
                 module.momentum = 1.0  # a few steps suffice for neurons to fire in inference as in training
         inputs = operations.random_inputs(self.model, device, config.train.batch_size)
         self.inputs = {name: x for name, x in inputs.items() if name in self.model.modalities}

@@ -23,6 +23,7 @@ from scmrl_plugins.core.data.transform import Rows, transform_rows
 from scmrl_plugins.core.data.workers import map_items
 from scmrl_plugins.core.interfaces import MODALITIES, Dataset, cache_dir
 from scmrl_plugins.core.system import files
+from scmrl_plugins.core.system.private import fingerprint
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.registry import UserError, catalogue
 
@@ -134,7 +135,7 @@ class TableStore(FeatureStore):
             holds_content |= cells.field("bytes").null_count < len(cells)
             described.append([file_state(path) for path in cells.field("path").to_pylist()])
         # Rows that hold content themselves are told apart by their data set's fingerprint, without reading it all.
-        content = (self.rows._fingerprint, start) if holds_content else ()
+        content = (fingerprint(self.rows), start) if holds_content else ()
         return Part(start, self.folder / f"{digest(self.key, content, described)[:32]}.arrow")
 
     def status(self) -> Status:

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+from scmrl_plugins.core.system.private import TorchDispatchMode
 
 MULTIPLY_ACCUMULATE = 4.6e-12
 ACCUMULATE = 0.9e-12

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scmrl_plugins.core.config.layers import explain
 from scmrl_plugins.core.config.sections import ComponentSection, ExperimentConfig, LossSection, TrainConfig
-from scmrl_plugins.core.interfaces import Backbone, ComponentConfig, Context, Dataset, ModelOutput
+from scmrl_plugins.core.interfaces import Backbone, ComponentConfig, Context, Dataset, ModelOutput, Neuron
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.registry import UserError, catalogue
 
@@ -55,7 +55,7 @@ class _NeuronFactory:
         self.cls, self.config = cls, config
         self.context: Context | None = None
 
-    def __call__(self, **overrides: Any) -> nn.Module:
+    def __call__(self, **overrides: Any) -> Neuron:
         section = self.config.neuron
         if unknown := overrides.keys() - self.cls.Config.model_fields.keys():
             raise UserError(

@@ -7,22 +7,22 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from scmrl_plugins.core.parallel.processes import ALONE, Processes
+from scmrl_plugins.core.system.private import BatchNorm
 
 
-class SynchronousBatchNorm(_BatchNorm):
+class SynchronousBatchNorm(BatchNorm):
     """(x - m) / sqrt(v + eps) w + b, with the mean m and the variance v of all processes' samples in training.
 
     ``x [B, C, *] -> [B, C, *]``, on every device, where torch's own is for GPUs. Running statistics as those of
-    ``nn.BatchNorm2d``. With ``repeats`` the batch stands for so many copies of it, which the unbiased running
+    ``nn.BatchNorm2d``. With ``repeats`` x is one of so many copies of the batch, which the unbiased running
     variance counts.
     """
 
     processes = ALONE
     counts_repeats = True
-    """That ``forward`` takes them, for layers which know that a batch is repeated."""
+    """Marks that ``forward`` takes ``repeats``: see ``CountsRepeats``."""
 
     def _check_input_dim(self, x: Tensor) -> None:
         """Any number of dimensions."""
@@ -92,14 +92,16 @@ def synchronize(model: nn.Module, processes: Processes) -> None:
     """Make every batch norm of a model one over all processes; weights and names stay as they are."""
     for module in model.modules():
         for name, child in module.named_children():
-            if isinstance(child, _BatchNorm):
+            if isinstance(child, BatchNorm):
                 setattr(module, name, _of(child, processes))
 
 
-def _of(norm: _BatchNorm, processes: Processes) -> SynchronousBatchNorm:
-    own = SynchronousBatchNorm(
+def _of(norm: BatchNorm, processes: Processes) -> SynchronousBatchNorm:
+    synchronous = SynchronousBatchNorm(
         norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, device="meta"
     )
-    own._parameters, own._buffers, own.processes = norm._parameters, norm._buffers, processes
-    own.train(norm.training)
-    return own
+    for name, tensor in (*norm.named_parameters(recurse=False), *norm.named_buffers(recurse=False)):
+        setattr(synchronous, name, tensor)
+    synchronous.processes = processes
+    synchronous.train(norm.training)
+    return synchronous

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from scmrl_plugins.core.interfaces import ModelOutput
 from scmrl_plugins.core.parallel import launch
+from scmrl_plugins.core.system.private import BatchNorm, reset_accelerator
 from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Processes:
         """Give batch norm's running statistics in every process the mean over all of them."""
         if self.count == 1:
             return
-        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
         kept = [x for norm in norms for x in (norm.running_mean, norm.running_var) if x is not None]
         if not kept:
             return
@@ -153,7 +153,6 @@ def accelerator(device: torch.device, precision: str) -> tuple[Accelerator, Proc
     Raises ``UserError`` for a precision or a number of processes that does not work there.
     """
     from accelerate import Accelerator, PartialState
-    from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     local, count = int(os.environ.get("LOCAL_RANK", 0)), launch.count()
@@ -166,7 +165,7 @@ def accelerator(device: torch.device, precision: str) -> tuple[Accelerator, Proc
         raise UserError(f"{count} processes do not train on {device.type}: start one, or use --device cpu")
     if not PartialState().use_distributed:
         # Accelerate keeps one state a process and refuses another precision or device than the first's.
-        AcceleratorState._reset_state(reset_partial_state=True)
+        reset_accelerator()
     try:
         made = Accelerator(
             cpu=device.type == "cpu",

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from scmrl_plugins.core.interfaces import Backbone, ComponentConfig, Context, NeuronFactory
 from scmrl_plugins.plugins.layers.attention import QueryKeyAttention, SpikingAttention
 from scmrl_plugins.plugins.layers.blocks import SpikingMLP
-from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv, through
+from scmrl_plugins.plugins.layers.recompute import checkpointed
+from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv
 from scmrl_plugins.registry import UserError
 
 # Below this size a first stage of stride 4 would leave a handful of tokens at the end.
@@ -72,7 +73,7 @@ class QKFormer(Backbone):
 
     def feed_forward(self, tokens: Tensor) -> Tensor:
         """The MLP half of the block whose attention is the fusion: ``[T, B, D, N] -> [T, B, D, N]``."""
-        return through(self.mlp, tokens, recompute=self.recompute)
+        return checkpointed(self.mlp, tokens, recompute=self.recompute)
 
 
 class Stage(nn.Module):
@@ -85,10 +86,10 @@ class Stage(nn.Module):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = through(self.embedding, x, recompute=self.recompute)
+        x = checkpointed(self.embedding, x, recompute=self.recompute)
         tokens = x.flatten(3)
         for block in self.blocks:
-            tokens = through(block, tokens, recompute=self.recompute)
+            tokens = checkpointed(block, tokens, recompute=self.recompute)
         return tokens.unflatten(3, x.shape[3:])
 
 

@@ -8,9 +8,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import Backbone, ComponentConfig, Context
-from scmrl_plugins.plugins.layers.blocks import SpikingBlock, SpikingMLP
-from scmrl_plugins.plugins.layers.patches import SpikingPatchSplitting
-from scmrl_plugins.plugins.layers.spiking_conv import through
+from scmrl_plugins.plugins.layers.blocks import SpikingBlock, SpikingMLP, SpikingPatchSplitting
+from scmrl_plugins.plugins.layers.recompute import checkpointed
 from scmrl_plugins.registry import UserError
 
 # Channels of each stage as a share of D.
@@ -58,9 +57,9 @@ class Spikformer(Backbone):
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.patches(x, self.recompute)
         for block in self.blocks:
-            tokens = through(block, tokens, recompute=self.recompute)
+            tokens = checkpointed(block, tokens, recompute=self.recompute)
         return tokens
 
     def feed_forward(self, tokens: Tensor) -> Tensor:
         """The MLP half of the block whose attention is the fusion: ``[T, B, D, N] -> [T, B, D, N]``."""
-        return through(self.mlp, tokens, recompute=self.recompute)
+        return checkpointed(self.mlp, tokens, recompute=self.recompute)

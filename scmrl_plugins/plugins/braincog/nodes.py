@@ -1,4 +1,4 @@
-"""BrainCog's nodes as layers over [T, B, *]: one adapter that steps any of them."""
+"""BrainCog's nodes as layers over ``[T, B, *]``, through one adapter that steps any of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Neuron
 from scmrl_plugins.plugins.braincog import NODES
 from scmrl_plugins.plugins.braincog.upstream import node
 from scmrl_plugins.plugins.neurons.surrogates import SURROGATES, SurrogateName
@@ -19,11 +19,11 @@ from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 
 
-class NodeAdapter(nn.Module):
-    """s[t] = node(x[t]) for t = 1..T with BrainCog's node reset before and after: ``x [T, B, *] -> [T, B, *]``.
+class NodeAdapter(Neuron):
+    """s[t] = node(x[t]) for t = 1..T, with BrainCog's node reset before and after: ``x [T, B, *] -> [T, B, *]``.
 
-    Settings left out are BrainCog's own defaults. What comes out is what the node puts out: most give spikes
-    in {0, 1}, some (``ReLUNode``, ``LIAFNode``, ``DGLIFNode``) analogue values.
+    Settings that are left out have BrainCog's defaults. Most nodes return spikes in {0, 1}, some (``ReLUNode``,
+    ``LIAFNode``, ``DGLIFNode``) analogue values.
     """
 
     class Config(ComponentConfig):
@@ -37,24 +37,22 @@ class NodeAdapter(nn.Module):
         )
 
     node_name: ClassVar[str]
-    tags: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, config: Config, context: Context | None = None) -> None:
         super().__init__()
         self.node: Any = self._make(config)
 
-    def _make(self, config: Config) -> nn.Module:
+    def _make(self, config: Config) -> Any:
         cls = getattr(node, self.node_name)
         accepted = _parameters(cls)
-        free = (accepted | _HIDDEN.get(self.node_name, set())) - _OWN_SETTINGS - _CODE
+        free = (accepted | _HIDDEN.get(self.node_name, set())) - _RESERVED - _CODE
         if unknown := set(config.options) - free:
             raise UserError(
                 f"neuron.options.{min(unknown)}: not an option of BrainCog's {self.node_name}"
                 f"{near(min(unknown), free)}; options are {', '.join(sorted(free))}"
             )
         keywords: dict[str, Any] = {**config.options, "mem_detach": config.detach_membrane}
-        for key in ("threshold", "tau"):
-            value = getattr(config, key)
+        for key, value in (("threshold", config.threshold), ("tau", config.tau)):
             if value is not None and key not in accepted:
                 raise UserError(f"neuron.{key}: BrainCog's {self.node_name} has none; leave it out")
             if value is not None:
@@ -64,18 +62,19 @@ class NodeAdapter(nn.Module):
                 raise UserError(f"neuron.surrogate: BrainCog's {self.node_name} has none; leave it out")
             keywords["act_fun"] = SURROGATES[config.surrogate].act_fun
         try:
-            made = copy.deepcopy(cls(**keywords))  # LIAFNode's surrogate is a default that all of them share
+            # A copy, as all LIAFNodes share a default argument, their surrogate.
+            made = copy.deepcopy(cls(**keywords))
         except (TypeError, ValueError, ZeroDivisionError) as error:
             raise UserError(
                 f"neuron: BrainCog's {self.node_name} does not take these settings: {error}"
             ) from error
         if self.node_name == "DGLIFNode":
-            made.v_reset = 0.0  # BrainCog hands tau on in its place, so that the node would fire by itself
+            made.v_reset = 0.0  # BrainCog passes tau in its place, so that the node would fire without input
         if config.alpha is not None:
-            alpha = getattr(getattr(made, "act_fun", None), "alpha", None)
-            if alpha is None:
+            slope = dict(made.named_parameters()).get("act_fun.alpha")
+            if slope is None:
                 raise UserError(f"neuron.alpha: the surrogate of BrainCog's {self.node_name} has no slope")
-            alpha.data.fill_(config.alpha)
+            slope.data.fill_(config.alpha)
         return made
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,40 +84,39 @@ class NodeAdapter(nn.Module):
         return spikes
 
     def single_step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """BrainCog's own step: ``x [B, *] -> [B, *]``; the state is a copy of the node with its membrane."""
+        """One step of the node: ``x [B, *] -> [B, *]``; the state is a copy of it with its membrane."""
         if state is None:
             state = copy.deepcopy(self.node)
             _reset(state)
         return _step(state, x), state
 
 
-def _step(node: Any, x: Tensor) -> Tensor:
-    # BrainCog's atan and gates return float32 whatever they are given, and OnlineLIFNode appends a trace of
-    # its rate to the batch.
-    return node(x)[: x.shape[0]].to(x.dtype)
+def _step(made: Any, x: Tensor) -> Tensor:
+    # BrainCog's atan and gates always return float32, and OnlineLIFNode appends a trace of its rate to the batch.
+    return made(x)[: x.shape[0]].to(x.dtype)
 
 
-def _reset(node: Any) -> None:
-    node.n_reset()
-    if hasattr(node, "rate_tracking"):  # BrainCog's reset leaves OnlineLIFNode's state behind
-        node.rate_tracking, node.init = None, True
+def _reset(made: Any) -> None:
+    made.n_reset()
+    if isinstance(made, node.OnlineLIFNode):  # BrainCog's reset leaves its state behind
+        made.rate_tracking, made.init = None, True
 
 
-# Settings above, and those of how BrainCog steps a node, which the adapter does here.
-_OWN_SETTINGS = {"threshold", "tau", "mem_detach", "step", "layer_by_layer", "n_groups", "requires_fp"}
-# Keywords that a constructor takes without naming them.
+# Keywords that the adapter sets: settings of its Config, and how BrainCog steps a node.
+_RESERVED = {"threshold", "tau", "mem_detach", "step", "layer_by_layer", "n_groups", "requires_fp"}
+# Keywords that a constructor reads from **kwargs.
 _HIDDEN = {
     "IzhNode": {"a", "b", "c", "d"},
     "IzhNodeMU": {"a", "b", "c", "d"},
     "NoisePLIFNode": {"log_alpha", "log_beta"},
 }
-# BrainCog evaluates these where they are strings: only classes from the table of surrogates reach them.
+# As strings, BrainCog evaluates these as code: only classes from the table of surrogates may reach them.
 _CODE = {"act_fun", "spike_act"}
 
 
 @functools.cache
 def _parameters(cls: type) -> frozenset[str]:
-    """The keywords that a node's constructor takes, through its base classes."""
+    """The keywords that a node's constructor accepts, including those of its base classes."""
     names: set[str] = set()
     for base in cls.__mro__:
         if not issubclass(base, node.BaseNode):
@@ -131,7 +129,7 @@ def _parameters(cls: type) -> frozenset[str]:
 
 
 _ANALOGUE = frozenset({"analogue"})
-# Compiled by torch 2.11 they draw other noise under the same seed.
+# Compiled, they draw different noise under the same seed (torch 2.11).
 _NOISY = frozenset({"stochastic", "no-compile"})
 TAGS = {
     "ReLUNode": frozenset({"analogue", "memoryless"}),
@@ -146,7 +144,7 @@ TAGS = {
 
 
 def __getattr__(name: str) -> type[NodeAdapter]:
-    """``nodes:PLIFNode`` and so on: an adapter class for each node of BrainCog's, made on first use."""
+    """``nodes:PLIFNode`` and so on: an adapter class for each of BrainCog's nodes, made on first use."""
     if name not in NODES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     members = {

@@ -1,8 +1,8 @@
-"""BrainCog's own modules, without the rest of ``braincog.base``.
+"""BrainCog's node and surrogate modules, without the rest of ``braincog.base``.
 
-``braincog.base`` imports every subpackage on first use: ten seconds, and it overwrites timm's resnet entries.
-The modules needed here depend on torch alone, so they are imported under a stand-in for the package, which is
-taken away again: a user's own ``import braincog.base`` later runs in full and finds the same classes.
+Importing ``braincog.base`` imports every subpackage, which takes ten seconds and overwrites timm's resnet entries.
+The two modules depend on torch alone. They are imported under an empty package of that name, which is removed
+afterwards: a later ``import braincog.base`` by a user runs in full and finds the same classes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def _import(name: str) -> ModuleType:
         package = importlib.util.find_spec("braincog")
         if package is None or not package.submodule_search_locations:
             raise ModuleNotFoundError("braincog is not installed: pip install braincog")
-        stand_in = ModuleType(_BASE)
-        stand_in.__path__ = [f"{place}/base" for place in package.submodule_search_locations]
-        sys.modules[_BASE] = stand_in
+        empty = ModuleType(_BASE)
+        empty.__path__ = [f"{folder}/base" for folder in package.submodule_search_locations]
+        sys.modules[_BASE] = empty
         try:
             return importlib.import_module(full)
         finally:

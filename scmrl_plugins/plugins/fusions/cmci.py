@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Context, Fused, Fusion, Modality
 from scmrl_plugins.plugins.layers.blocks import SpikingMLP
-from scmrl_plugins.plugins.layers.spiking_conv import linear
+from scmrl_plugins.plugins.layers.linear import linear
 from scmrl_plugins.registry import UserError
 
 

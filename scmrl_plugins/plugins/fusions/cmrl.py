@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Fusion
 from scmrl_plugins.plugins.layers.attention import SpikingAttention, TemporalAttention, TemporalOrder
-from scmrl_plugins.plugins.layers.spiking_conv import linear
+from scmrl_plugins.plugins.layers.linear import linear
 
 
 class CMRL(Fusion):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Context, Fused, Fusion, Modality
-from scmrl_plugins.plugins.layers.spiking_conv import linear
+from scmrl_plugins.plugins.layers.linear import linear
 
 
 class TAAF(Fusion):

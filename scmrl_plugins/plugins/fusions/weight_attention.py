@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Fusion
-from scmrl_plugins.plugins.layers.spiking_conv import linear
+from scmrl_plugins.plugins.layers.linear import linear
 
 
 class WeightAttention(Fusion):

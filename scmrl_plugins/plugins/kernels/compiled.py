@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scmrl_plugins.core.system.private import compile_cpp, operations_intercepted
 from scmrl_plugins.registry import UserError
 
 # Below this many elements a function runs op by op: a few milliseconds a call do not earn back the seconds that
@@ -60,10 +61,7 @@ def library(source: Path) -> ctypes.CDLL | None:
     None without a compiler that can, of which a warning is given once.
     """
     try:
-        # The file, the flags for vectors and threads, and the locks of several processes are torch's.
-        from torch._inductor.codecache import CppCodeCache
-
-        return CppCodeCache.load(source.read_text(encoding="utf-8"))
+        return compile_cpp(source.read_text(encoding="utf-8"))
     except Exception as error:  # as above: a compiler, its headers, its cache or what it made may be at fault
         _say(error)
         return None
@@ -96,7 +94,7 @@ def worth(x: Tensor, pays: bool = True) -> bool:
         and x.dtype in (torch.float32, torch.float64)
         # Inside another compilation, or where operations are counted, each operation is to be seen.
         and not torch.compiler.is_compiling()
-        and not torch._C._len_torch_dispatch_stack()
+        and not operations_intercepted()
     )
 
 

@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import Context
+from scmrl_plugins.core.interfaces import Context, Neuron
 from scmrl_plugins.plugins.braincog.upstream import node
 from scmrl_plugins.plugins.neurons import fused
 from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Rate, Settings
 from scmrl_plugins.plugins.neurons.surrogates import SURROGATES, Fire
 
 
-class FusedNeuron(node.BaseNode):  # type: ignore[name-defined]
+class FusedNeuron(Neuron, node.BaseNode):  # type: ignore[name-defined]
     """A BrainCog node that computes all time steps in one call, from a state of zero:
 
         v[t] = charge(x[t], v[t-1])
@@ -32,6 +32,11 @@ class FusedNeuron(node.BaseNode):  # type: ignore[name-defined]
 
     Config: type[Settings] = Settings
     dynamics_type: ClassVar[type[Dynamics]]
+
+    # BrainCog's attributes.
+    threshold: nn.Parameter
+    act_fun: Any
+    mem_detach: bool
 
     def __init__(self, config: Any, context: Context | None = None, **node_settings: float) -> None:
         super().__init__(

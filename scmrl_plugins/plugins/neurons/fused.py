@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils._pytree import tree_map_only
 
+from scmrl_plugins.core.system.private import fix_sizes, has_forward_hooks, tree_map_only
 from scmrl_plugins.plugins.kernels.compiled import Compiled, worth
 from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Rate
 from scmrl_plugins.plugins.neurons.strides import empty_like_steps, flat, has_dense_steps, unflat, without_base
@@ -50,7 +50,7 @@ def pooled_spikes(x: Tensor, rate: Rate, threshold: Tensor, dynamics: Dynamics, 
     key = (dynamics, len(x), x.dtype, x.shape[2:], window)
     last = without_base(x.permute(0, 1, 3, 4, 2))
     # All sizes but the number of samples are fixed: symbolic ones cost seconds in each new process.
-    torch._dynamo.mark_static(last, [2, 3, 4])
+    fix_sizes(last, [2, 3, 4])
     maps, *_ = _compiled_pool(key, last, rate, threshold, dynamics, window)
     return maps.permute(0, 1, 4, 2, 3)
 
@@ -61,7 +61,7 @@ def _window(pool: nn.Module) -> tuple[int, int, int] | None:
         return None
     window = (pool.kernel_size, pool.stride, pool.padding)
     square = all(isinstance(size, int) for size in window)
-    return window if square and not pool._forward_hooks else None  # type: ignore[return-value]
+    return window if square and not has_forward_hooks(pool) else None  # type: ignore[return-value]
 
 
 class _Detached(torch.autograd.Function):

@@ -45,6 +45,7 @@ class LIF(FusedNeuron, node.LIFNode):  # type: ignore[name-defined]
         pass
 
     dynamics_type: ClassVar[type[Dynamics]] = Leaky
+    tau: float
 
     def __init__(self, config: Config, context: Context | None = None) -> None:
         super().__init__(config, context, tau=config.tau)

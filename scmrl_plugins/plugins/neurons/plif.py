@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import Context
 from scmrl_plugins.plugins.braincog.upstream import node
@@ -51,6 +51,7 @@ class PLIF(FusedNeuron, node.PLIFNode):  # type: ignore[name-defined]
         tau: float = Field(2.0, gt=1, description="membrane time constant at the start, in time steps")
 
     dynamics_type = Learned
+    w: nn.Parameter
 
     def __init__(self, config: Config, context: Context | None = None) -> None:
         super().__init__(config, context, tau=config.tau)

@@ -19,7 +19,7 @@ from scmrl_plugins.core.config import layers
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.plugins.kernels import compiled, lookup
-from scmrl_plugins.plugins.layers import attention, spiking_conv
+from scmrl_plugins.plugins.layers import attention, recompute, spiking_conv
 
 
 def tokens_first(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -43,12 +43,12 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
         return call
 
     monkeypatch.setenv("SCMRL_COMPILE", "always")
-    monkeypatch.setattr(spiking_conv, "PIECE", 1)
+    monkeypatch.setattr(recompute, "CHUNK", 1)
     call = compiled.Compiled.__call__
     monkeypatch.setattr(
         compiled.Compiled, "__call__", lambda kernel, *args: counted(kernel.name, call)(kernel, *args)
     )
-    monkeypatch.setattr(spiking_conv.Join, "apply", counted("pieces", spiking_conv.Join.apply))
+    monkeypatch.setattr(recompute.Join, "apply", counted("chunks", recompute.Join.apply))
     monkeypatch.setattr(spiking_conv.Repeat, "apply", counted("once", spiking_conv.Repeat.apply))
     monkeypatch.setattr(attention, "mix", counted("mix", attention.mix))
     monkeypatch.setattr(lookup._Convolution, "apply", counted("lookup", lookup._Convolution.apply))
@@ -68,7 +68,7 @@ def test_golden_numbers_with_every_fast_path(
     monkeypatch.setattr(attention, "mix", mix)
     golden = Golden(case)
     check_every_number(golden, golden.model().to(memory_format=torch.channels_last))
-    assert all(fast[name] > 0 for name in ("scmrl::neuron", "scmrl::neuron_backward", "pieces", "lookup")), fast
+    assert all(fast[name] > 0 for name in ("scmrl::neuron", "scmrl::neuron_backward", "chunks", "lookup")), fast
 
 
 @needs_compiler
@@ -96,7 +96,7 @@ def test_a_static_input_with_every_fast_path_is_the_published_form(
         if "running" in name:
             close(buffer, statistics[name], name)
     kernels = {"scmrl::neuron", "scmrl::neuron_backward", "scmrl::neuron_and_pooling"}
-    assert fast.keys() == {*kernels, "pieces", "once", "mix", "lookup"}
+    assert fast.keys() == {*kernels, "chunks", "once", "mix", "lookup"}
 
 
 # Training ------------------------------------------------------------------------------------------------

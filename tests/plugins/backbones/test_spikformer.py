@@ -14,8 +14,7 @@ from torch.nn import functional as F
 from scmrl_plugins.core.interfaces import Context
 from scmrl_plugins.plugins.backbones.qkformer import QKFormer
 from scmrl_plugins.plugins.backbones.spikformer import DEEP_FROM, Spikformer
-from scmrl_plugins.plugins.layers.blocks import SpikingBlock, SpikingMLP
-from scmrl_plugins.plugins.layers.patches import SpikingPatchSplitting
+from scmrl_plugins.plugins.layers.blocks import SpikingBlock, SpikingMLP, SpikingPatchSplitting
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv
 from scmrl_plugins.plugins.neurons.lif import LIF
 from scmrl_plugins.registry import UserError

@@ -163,13 +163,11 @@ def test_a_layer_takes_it_and_keeps_bits_only(kind: str, monkeypatch: pytest.Mon
 
 
 def test_a_broken_compiler_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch._inductor.codecache import CppCodeCache
-
     def broken(*_args: Any) -> Any:
         raise RuntimeError("no C++ compiler found\nand a long story")
 
     monkeypatch.setattr(compiled, "_said", False)
-    monkeypatch.setattr(CppCodeCache, "load", broken)
+    monkeypatch.setattr(compiled, "compile_cpp", broken)
     compiled.library.cache_clear()
     layer = spiking_conv.Conv3x3(32, 32)
     x = spikes(1, 32, 8, 8, dtype=torch.float32)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scmrl_plugins.core.interfaces import Context
-from scmrl_plugins.plugins.layers.attention import SCALE, SpikingAttention, TemporalAttention
+from scmrl_plugins.plugins.layers.attention import SCALE, SpikingAttention, TemporalAttention, mix
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv
 from scmrl_plugins.registry import UserError
 
@@ -178,3 +178,28 @@ def test_temporal_attention_wants_as_many_tokens(make_context: MakeContext) -> N
     attention = TemporalAttention(make_context())
     with pytest.raises(UserError, match="one modality has 5 and the other 4"):
         attention(torch.randn(3, 2, 8, 5), torch.randn(3, 2, 8, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("n", "m", "d"), [(64, 64, 16), (4, 4, 16), (100, 3, 8), (3, 100, 8)])
+def test_both_orders_of_attention_are_exact_for_spikes(n: int, m: int, d: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(n)
+    q, k, v = (torch.randint(0, 2, (2, size, d), generator=generator).to(dtype) for size in (n, m, m))
+    exact = (q.long() @ k.long().transpose(1, 2)) @ v.long()
+    assert torch.equal(mix(q, k, v), exact.to(dtype))
+    assert torch.equal((q @ (k.mT @ v)).long() if dtype == torch.float64 else exact, exact)
+    assert mix(q, k, v).dtype == dtype
+
+
+def test_attention_takes_the_cheaper_order() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def operations(n: int, d: int) -> int:
+        q = torch.ones(1, n, d)
+        with FlopCounterMode(display=False) as flops:
+            mix(q, q, q)
+        return flops.get_total_flops()
+
+    assert operations(64, 16) == 2 * (2 * 64 * 16 * 16)
+    assert operations(4, 16) == 2 * (2 * 4 * 4 * 16)
+    assert operations(4096, 16) == 4 * operations(1024, 16)

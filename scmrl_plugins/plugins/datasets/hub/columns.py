@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from scmrl_plugins.core.system.private import infer_features
 from scmrl_plugins.plugins.datasets.hub.source import NAMES, Source
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
@@ -151,7 +152,7 @@ def _splits(source: Source, config: Any, found: Mapping[str, Rows]) -> dict[str,
 
 def _features(rows: Rows) -> Any:
     """The columns' types; of a stream whose reader does not say, those of its first rows."""
-    return rows.features or rows._resolve_features().features or {}
+    return rows.features or infer_features(rows) or {}
 
 
 def _named(source: Source, features: Mapping[str, Any], name: str, purpose: str) -> str:

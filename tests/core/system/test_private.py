@@ -1,0 +1,160 @@
+"""Private names of other libraries: each exists with the signature used, or the test says what breaks."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from compiler import needs_compiler
+from torch import nn
+
+import scmrl_plugins
+from scmrl_plugins.core.system import private
+
+PACKAGE = Path(scmrl_plugins.__file__).parent
+
+
+def batch_norm() -> None:
+    for cls in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm):
+        assert issubclass(cls, private.BatchNorm)
+    assert [*inspect.signature(private.BatchNorm).parameters][:5] == [
+        "num_features",
+        "eps",
+        "momentum",
+        "affine",
+        "track_running_stats",
+    ]
+    assert "_check_input_dim" in vars(nn.BatchNorm2d)
+
+
+def dispatch_mode() -> None:
+    class Mode(private.TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    seen: list[Any] = []
+    assert not private.operations_intercepted()
+    with Mode():
+        assert private.operations_intercepted()
+        torch.zeros(2) + 1
+    assert torch.ops.aten.add.Tensor in seen
+    assert not private.operations_intercepted()
+
+
+def pytree() -> None:
+    tree = {"a": [1, (2.0,)], "b": 3}
+    assert private.tree_leaves(tree) == [1, 2.0, 3]
+    assert private.tree_map(str, tree) == {"a": ["1", ("2.0",)], "b": "3"}
+    assert private.tree_map_only(int, lambda x: -x, tree) == {"a": [-1, (2.0,)], "b": -3}
+
+
+def forward_hooks() -> None:
+    layer = nn.ReLU()
+    assert not private.has_forward_hooks(layer)
+    handle = layer.register_forward_hook(lambda *_: None)
+    assert private.has_forward_hooks(layer)
+    handle.remove()
+    assert not private.has_forward_hooks(layer)
+
+
+def fixed_sizes() -> None:
+    shapes: list[Any] = []
+
+    def backend(graph: Any, _inputs: Any) -> Any:
+        examples = [node.meta["example_value"] for node in graph.graph.nodes if node.op == "placeholder"]
+        shapes.extend(x.shape for x in examples if isinstance(x, torch.Tensor))
+        return graph.forward
+
+    x = torch.zeros(5, 7)
+    private.fix_sizes(x, [1])
+    torch.compile(lambda x: x + 1, dynamic=True, backend=backend)(x)
+    (shape,) = shapes
+    assert isinstance(shape[0], torch.SymInt)
+    assert isinstance(shape[1], int)
+
+
+def accelerator() -> None:
+    from accelerate import Accelerator
+
+    for precision in ("no", "bf16"):
+        private.reset_accelerator()
+        assert Accelerator(cpu=True, mixed_precision=precision).mixed_precision == precision
+    private.reset_accelerator()
+
+
+def fingerprints() -> None:
+    import datasets
+
+    one, other = (datasets.Dataset.from_dict({"x": [value]}) for value in (1, 2))
+    assert isinstance(private.fingerprint(one), str)
+    assert private.fingerprint(one) != private.fingerprint(other)
+
+
+def inferred_features() -> None:
+    import datasets
+
+    rows = datasets.IterableDataset.from_generator(lambda: iter([{"x": 1}]))
+    assert rows.features is None
+    assert private.infer_features(rows)["x"].dtype == "int64"
+
+
+BREAKS: dict[Callable[[], None], str] = {
+    batch_norm: "batch norm over several processes, recomputed blocks and the recalibration of running statistics",
+    dispatch_mode: "counts of operations and energy, the products of scmrl bench speed, the check of devices; "
+    "with them, compiled kernels would hide operations that are counted",
+    pytree: "neurons of more than 16 time steps, scmrl bench speed, the check of devices",
+    forward_hooks: "hooks on neurons would see a part of the batch, and hooks on a pooling would not be called",
+    fixed_sizes: "neurons fused with pooling take seconds longer to compile in each process",
+    accelerator: "a second training in one process, with another precision or device, is refused",
+    fingerprints: "stored features of data sets whose rows hold their content would be confused with others'",
+    inferred_features: "streams from the Hub that declare no features cannot be read",
+}
+
+
+@pytest.mark.parametrize(("check", "breaks"), BREAKS.items(), ids=lambda value: getattr(value, "__name__", ""))
+def test_a_private_name_still_works(check: Callable[[], None], breaks: str) -> None:
+    try:
+        check()
+    except Exception as error:
+        raise AssertionError(f"core/system/private.py needs this version's name. Breaks: {breaks}") from error
+
+
+@needs_compiler
+def test_cpp_compiles() -> None:
+    """Without it convolutions of spikes are not looked up, and run several times slower."""
+    library = private.compile_cpp('extern "C" long scmrl_test_twice(long x) { return 2 * x; }')
+    assert library.scmrl_test_twice(21) == 42
+
+
+LIBRARIES = ("accelerate", "datasets", "safetensors", "timm", "torch", "torchvision")
+
+
+def private_names(tree: ast.AST) -> Iterator[str]:
+    """Private modules and names of the libraries that a module imports or reads."""
+    for found in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(found, ast.ImportFrom) and found.module and not found.level:
+            names = [f"{found.module}.{alias.name}" for alias in found.names]
+        elif isinstance(found, ast.Import):
+            names = [alias.name for alias in found.names]
+        elif isinstance(found, ast.Attribute):
+            names = [ast.unparse(found)]
+        for name in names:
+            first, *rest = name.split(".")
+            if first in LIBRARIES and any(part.startswith("_") and not part.startswith("__") for part in rest):
+                yield name
+
+
+def test_private_names_are_used_nowhere_else() -> None:
+    found = {
+        str(path.relative_to(PACKAGE)): names
+        for path in PACKAGE.rglob("*.py")
+        if (names := [*private_names(ast.parse(path.read_text(encoding="utf-8")))])
+    }
+    assert found.keys() == {str(Path("core", "system", "private.py"))}
