@@ -102,7 +102,7 @@ def test_plugins_json_is_the_catalogue() -> None:
     assert said["broken"] == [
         {"name": b.name, "distribution": b.distribution, "error": b.error} for b in found.broken
     ]
-    assert {"kind": "fusion", "name": "cmrl", "plugin": "fusion"}.items() <= max(
+    assert {"kind": "fusion", "name": "cmrl", "plugin": "fusions"}.items() <= max(
         said["components"], key=lambda component: component["name"] == "cmrl"
     ).items()
 
