@@ -8,7 +8,6 @@ from typing import NoReturn
 
 import click
 
-from scmrl_plugins.core.system.memory import out_of_memory
 from scmrl_plugins.registry import catalogue
 
 
@@ -23,6 +22,8 @@ def explain(error: Exception) -> str | None:
 
     External causes are a lack of memory, the end of another process, a plugin, and the operating system.
     """
+    from scmrl_plugins.core.system.memory import out_of_memory
+
     if out_of_memory(error):
         return "not enough memory: reduce train.batch_size, model.image_size, model.embed_dims or model.steps"
     if message := _other_process_ended(error):
