@@ -140,10 +140,10 @@ class BadFileError(UserError):
         return f"{self.path}: {self.reason}"
 
 
-class Handled(UserWarning):
-    """What ``transform`` mended in a file without losing it, such as a recording of another sample rate.
+class RepairedFileWarning(UserWarning):
+    """What ``transform`` repaired in a file that it could use, such as the sample rate of a recording.
 
-    ``warnings.warn(Handled(path, what))``: ``scmrl data check`` lists them.
+    ``warnings.warn(RepairedFileWarning(path, what))``: ``scmrl data check`` lists them.
     """
 
     def __init__(self, path: object, what: str) -> None:
@@ -304,40 +304,27 @@ class CountsRepeats(Protocol):
 class Dataset(Component):
     """``(config, model) ->`` classes, Hugging Face splits, and the way from their rows to a model's inputs.
 
-    Building it must touch no file, so that a model can be assembled without the data. A row goes to ``transform``
-    once, whose arrays are stored; ``inputs`` (default: they are the inputs as they are) makes of the stored arrays
-    what the model gets, each time anew. A row that ``transform`` refuses by a ``BadFileError`` is skipped or
-    stops the run, as ``data.on_bad`` says. May also have:
-
-    ``inputs(stored, training) -> {"audio": array, "visual": array}`` of one sample, float32 ``[C, H, W]`` or
-    ``[T, C, H, W]``; what it draws in training it draws from torch's generator, seeded for each sample and epoch.
-    ``bad_files() -> list[BadFileError]``: what ``splits`` left out, such as a recording without its picture.
-    ``transform_key() -> Mapping``: all that the result of ``transform`` depends on beside the row (default: the
-    whole configuration and the model's sizes), so that stored arrays serve every configuration that agrees in it;
-    where rows come as a stream, which nobody reads to tell whether they are others, also what tells that.
+    Building one reads no file, so that a model can be assembled without the data. ``transform`` computes a row's
+    arrays once, and they are stored; ``inputs`` computes the model's inputs from the stored arrays each time a
+    sample is loaded. A row that ``transform`` refuses with a ``BadFileError`` stops the run or is left out, as
+    ``data.on_bad`` says.
     """
 
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Sections of the configuration this data set decides unless the user does, ``{"model": {...}}``."""
+    """Sections of the configuration that this data set changes unless the user sets them, ``{"model": {...}}``."""
     classes: Sequence[str]
+    """The names of the classes, in the order of their labels; empty where only the files tell, see ``settle``."""
     channels: Mapping[str, int]
+    """Channels of each modality's inputs, ``{"audio": 1, "visual": 3}``."""
 
     @classmethod
-    def settle(cls, config: ComponentConfig) -> ComponentConfig:
+    def settle(cls, config: Any) -> Any:
         """The configuration with what only the files can tell, such as the names of the classes.
 
-        Called before the data set is built for work that needs the files or the classes. The default returns it
-        unchanged.
+        Called before the data set is built for work that needs the files or the classes. By default nothing is
+        looked up.
         """
         return config
-
-    def splits(self) -> Mapping[str, datasets.Dataset | datasets.IterableDataset]:
-        """``train``, ``validation`` and ``test`` with columns ``audio``, ``visual``, ``label`` and ``id``.
-
-        A stream comes in one order, unshuffled: training draws its own. Raises ``UserError`` where the files are
-        not what the data set looks for.
-        """
-        raise NotImplementedError
 
     @staticmethod
     def fixture(folder: Path) -> Mapping[str, Any]:
@@ -347,18 +334,48 @@ class Dataset(Component):
         """
         raise NotImplementedError
 
-    def transform(self, rows: Mapping[str, list[Any]]) -> Mapping[str, Sequence[np.ndarray]]:
-        """A batch of rows to ``audio`` and ``visual``, an array a row; without ``inputs`` float32 ``[C, H, W]``.
+    def splits(self) -> Mapping[str, datasets.Dataset | datasets.IterableDataset]:
+        """``train``, ``validation`` and ``test`` with columns ``audio``, ``visual``, ``label`` and ``id``.
 
-        Deterministic: the result is computed once and stored. Raises ``BadFileError`` for a row of no use.
+        A stream comes in a fixed order, not shuffled: training shuffles stored samples. Raises ``UserError`` where
+        the files are not those that the data set expects.
         """
         raise NotImplementedError
 
-    def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
-        """One row (columns ``audio``, ``visual``) from files of the user's; ``UserError`` for bad ones.
+    def bad_files(self) -> Sequence[BadFileError]:
+        """The files that ``splits`` left out, such as a recording without its picture. By default none."""
+        return ()
 
-        What the data set would not take as it is, such as another sample rate or image size, is refused, or,
-        with ``convert``, converted.
+    def transform(self, rows: Mapping[str, list[Any]]) -> Mapping[str, Sequence[np.ndarray] | np.ndarray]:
+        """A batch of rows to ``audio`` and ``visual``, an array a row; without ``inputs`` float32 ``[C, H, W]``.
+
+        Deterministic: the result is computed once and stored. Raises ``BadFileError`` for a row that cannot be
+        used.
+        """
+        raise NotImplementedError
+
+    def transform_key(self) -> Mapping[str, Any] | None:
+        """All that the result of ``transform`` depends on beside the row: settings and sizes by name.
+
+        Stored arrays serve every configuration with the same key. Where rows come as a stream, the key also
+        identifies the stream, whose rows are not compared. By default none: the data set's complete configuration
+        and all sizes of the model.
+        """
+        return None
+
+    def inputs(self, stored: Mapping[str, np.ndarray], training: bool) -> Mapping[str, np.ndarray]:
+        """A sample's stored arrays to ``audio`` and ``visual``, float32 ``[C, H, W]`` or ``[T, C, H, W]``.
+
+        Random draws in training come from torch's generator, which is seeded for each sample and epoch. By default
+        the stored arrays are the inputs.
+        """
+        return stored
+
+    def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
+        """One row (columns ``audio``, ``visual``) from the user's files; ``UserError`` for bad ones.
+
+        A file that does not fit, such as one of another sample rate or image size, is refused, or, with
+        ``convert``, converted.
         """
         raise NotImplementedError
 
@@ -378,7 +395,6 @@ __all__ = [
     "Foldable",
     "Fused",
     "Fusion",
-    "Handled",
     "Loss",
     "Modality",
     "ModelConfig",
@@ -386,5 +402,6 @@ __all__ = [
     "Neuron",
     "NeuronFactory",
     "Readout",
+    "RepairedFileWarning",
     "cache_dir",
 ]

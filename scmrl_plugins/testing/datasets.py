@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from scmrl_plugins.core.data.transform import inputs_of
 from scmrl_plugins.core.interfaces import MODALITIES, SPLITS, Dataset, ModelConfig
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.testing.checks import check, fail, require
@@ -132,7 +131,7 @@ def _inputs(
 ) -> Mapping[str, np.ndarray]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return inputs_of(dataset, arrays, training)
+        return dataset.inputs(arrays, training)
 
 
 @check("dataset")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from scmrl_plugins.core.interfaces import BadFileError, ComponentConfig, Handled, ModelConfig
+from scmrl_plugins.core.interfaces import BadFileError, ComponentConfig, ModelConfig, RepairedFileWarning
 from scmrl_plugins.registry import UserError, catalogue
 from scmrl_plugins.registry.catalogue import Entry
 
@@ -83,7 +83,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, *bad: str, repaired: tuple[str, ...] 
             if name in bad:
                 raise BadFileError(f"{name}.wav", "is noise; record it again")
             if name in repaired:
-                warnings.warn(Handled(f"{name}.wav", "was loud"), stacklevel=1)
+                warnings.warn(RepairedFileWarning(f"{name}.wav", "was loud"), stacklevel=1)
         return original(blobs, rows)
 
     monkeypatch.setattr(Blobs, "transform", transform)

@@ -10,7 +10,7 @@ from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.data import prepare
 from scmrl_plugins.core.data.loading import Batch, training_loader
 from scmrl_plugins.core.data.split import FeatureSplit
-from scmrl_plugins.core.interfaces import Dataset, Handled
+from scmrl_plugins.core.interfaces import Dataset, RepairedFileWarning
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.registry import UserError
 
@@ -31,7 +31,7 @@ class Loading:
         """The batches of one epoch."""
         self.sampler.epoch = number
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Handled)
+            warnings.simplefilter("ignore", RepairedFileWarning)
             yield from self.loader
 
 

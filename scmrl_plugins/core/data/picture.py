@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from scmrl_plugins.core.config.sections import ExperimentConfig
-from scmrl_plugins.core.data.transform import inputs_of, transform_rows
+from scmrl_plugins.core.data.transform import transform_rows
 from scmrl_plugins.core.interfaces import MODALITIES, SPLITS, Dataset
 from scmrl_plugins.core.system import files
 from scmrl_plugins.core.system.progress import Progress
@@ -111,8 +111,8 @@ def _examples(
         stored = result.arrays[0]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed + place)
-            drawn = inputs_of(dataset, stored, True)
-        yield Example(result.labels[0], result.ids[0], inputs_of(dataset, stored, False), drawn)
+            drawn = dataset.inputs(stored, True)
+        yield Example(result.labels[0], result.ids[0], dataset.inputs(stored, False), drawn)
 
 
 def _by_turns(labels: np.ndarray, rng: np.random.Generator) -> list[int]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from scmrl_plugins.core.data.parts import read_array
-from scmrl_plugins.core.data.transform import Arrays, inputs_of
+from scmrl_plugins.core.data.transform import Arrays
 from scmrl_plugins.core.interfaces import MODALITIES, Dataset
 
 
@@ -36,7 +36,7 @@ class FeatureSplit(torch.utils.data.Dataset):
     def sample(self, index: int, *, training: bool = False) -> dict[str, Any]:
         """A sample's inputs and its label."""
         arrays, label = self.stored(index)
-        return {**inputs_of(self.dataset, arrays, training), "label": np.int64(label)}
+        return {**self.dataset.inputs(arrays, training), "label": np.int64(label)}
 
     def stored(self, index: int) -> tuple[Arrays, int]:
         """A sample's arrays as ``transform`` returned them, read-only; and its label."""

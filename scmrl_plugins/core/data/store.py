@@ -174,8 +174,8 @@ class TableStore(FeatureStore):
 
 def transform_settings(dataset: Dataset, config: ExperimentConfig) -> Any:
     """All that a data set's stored arrays depend on beside its rows."""
-    key = getattr(dataset, "transform_key", None)
-    return dict(key()) if key else (config.dataset.model_dump(), config.model.model_dump())
+    key = dataset.transform_key()
+    return (config.dataset.model_dump(), config.model.model_dump()) if key is None else dict(key)
 
 
 def file_state(path: str | None) -> Any:

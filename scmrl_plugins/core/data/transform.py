@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from scmrl_plugins.core.interfaces import BadFileError, Dataset, Handled
+from scmrl_plugins.core.interfaces import BadFileError, Dataset, RepairedFileWarning
 from scmrl_plugins.registry import UserError
 
 Rows = Mapping[str, list[Any]]
@@ -51,7 +51,7 @@ def transform_rows(dataset: Dataset, rows: Rows) -> Transformed:
     return result
 
 
-def _by_row(columns: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+def _by_row(columns: Mapping[str, Iterable[Any]]) -> Iterator[dict[str, Any]]:
     for cells in zip(*columns.values(), strict=True):
         yield dict(zip(columns, cells, strict=True))
 
@@ -68,30 +68,23 @@ def _transform_one(dataset: Dataset, row: Rows, bad: FileNotes) -> Arrays | None
 
 
 @contextlib.contextmanager
-def collect_repairs() -> Iterator[list[Handled]]:
+def collect_repairs() -> Iterator[list[RepairedFileWarning]]:
     """Collect the warnings about repaired files that the block raises; others are shown as usual."""
-    repairs: list[Handled] = []
+    repairs: list[RepairedFileWarning] = []
     with warnings.catch_warnings():
         show = warnings.showwarning
 
         def collect(message: Any, *details: Any, **options: Any) -> None:
-            if isinstance(message, Handled):
+            if isinstance(message, RepairedFileWarning):
                 repairs.append(message)
             else:
                 show(message, *details, **options)
 
-        warnings.simplefilter("always", Handled)
+        warnings.simplefilter("always", RepairedFileWarning)
         warnings.showwarning = collect
         yield repairs
 
 
-def inputs_of(dataset: Dataset, stored: Arrays, training: bool) -> Arrays:
-    """The model's inputs for a sample's stored arrays: ``dataset.inputs``, or the arrays where it has none."""
-    finish = getattr(dataset, "inputs", None)
-    return finish(stored, training) if finish else stored
-
-
 def bad_files(dataset: Dataset) -> FileNotes:
     """The files that a data set left out of its splits, each with the reason."""
-    problems = getattr(dataset, "bad_files", None)
-    return [(error.path, error.reason) for error in problems()] if problems else []
+    return [(error.path, error.reason) for error in dataset.bad_files()]

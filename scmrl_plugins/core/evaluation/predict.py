@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from scmrl_plugins.core.data.transform import inputs_of
 from scmrl_plugins.core.interfaces import MODALITIES
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.registry import UserError
@@ -33,7 +32,7 @@ def predict(
     )
     features = parts.dataset.transform({name: [value] for name, value in row.items()})
     stored = {name: np.asarray(column[0]) for name, column in features.items()}
-    sample = inputs_of(parts.dataset, stored, training=False)
+    sample = parts.dataset.inputs(stored, False)
     inputs = {name: torch.from_numpy(sample[name])[None].to(device) for name in model.modalities}
     probabilities = model(**inputs).logits[0].softmax(0).tolist()
     ranked = sorted(zip(model.classes, probabilities, strict=True), key=lambda pair: -pair[1])

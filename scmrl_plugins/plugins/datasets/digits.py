@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field, model_validator
 
-from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Handled, ModelConfig
+from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Dataset, ModelConfig
 from scmrl_plugins.plugins.datasets.files.folders import table
 from scmrl_plugins.plugins.datasets.media import audio as sound
 from scmrl_plugins.plugins.datasets.media import images
@@ -53,7 +52,7 @@ class Row(NamedTuple):
     id: str
 
 
-class Digits:
+class Digits(Dataset):
     """Recordings and images of the ten digits: ``log(|STFT| + 1e-7)`` and gray values, each ``[1, S, S]``.
 
     S is the model's ``image_size``. The spectrogram is computed as S-CMRL does (arXiv 2502.12488): clamped to
@@ -67,8 +66,8 @@ class Digits:
         "model": {"steps": 4, "embed_dims": 32, "num_heads": 4, "image_size": 28},
         "train": {"epochs": 8, "batch_size": 32, "lr": 4e-3, "warmup_epochs": 0},
     }
-    classes: ClassVar[tuple[str, ...]] = CLASSES
-    channels: ClassVar[Mapping[str, int]] = {"audio": 1, "visual": 1}
+    classes = CLASSES
+    channels: Mapping[str, int] = {"audio": 1, "visual": 1}
     native_size: ClassVar[int]
     """Height and width of the data set's own images."""
 
@@ -140,9 +139,7 @@ class Digits:
         source, name = source_of(cell, "audio")
         samples, rate = sound.decode(source, name)
         sound.refuse_silence(samples, name)
-        if rate != self.config.sample_rate:
-            warnings.warn(Handled(name, f"{rate} Hz, resampled to {self.config.sample_rate} Hz"), stacklevel=2)
-            samples = sound.resample(samples, rate, self.config.sample_rate)
+        samples = sound.repair_rate(samples, rate, self.config.sample_rate, name)
         return resize(sound.log_spectrogram(samples, self.config.n_fft, self.config.hop), self.image_size)
 
     def _image(self, cell: Mapping[str, Any]) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, ComponentConfig, ModelConfig
+from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, ComponentConfig, Dataset, ModelConfig
 from scmrl_plugins.plugins.datasets.digits import CLASSES
 from scmrl_plugins.plugins.datasets.files.folders import (
     Listing,
@@ -44,7 +44,7 @@ NTIDIGITS = "n-tidigits.hdf5"
 _NAME = re.compile(r"mnist_([0-9])_scale(04|08|16)_([0-9]+)")
 
 
-class MNISTDVSNTIDIGITS:
+class MNISTDVSNTIDIGITS(Dataset):
     """MNIST-DVS's AEDAT files with recordings of the same digit from N-TIDIGITS, binned into T frames each.
 
     Visual: the middle of the 128 x 128 sensor, ``[T, 2, S, S]``, less light and more light; audio: 64 cochlea
@@ -89,8 +89,8 @@ class MNISTDVSNTIDIGITS:
         )
 
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"model": {"steps": 16, "image_size": 28}}
-    classes: ClassVar[tuple[str, ...]] = CLASSES
-    channels: ClassVar[Mapping[str, int]] = {"audio": 1, "visual": 2}
+    classes = CLASSES
+    channels: Mapping[str, int] = {"audio": 1, "visual": 2}
 
     def __init__(self, config: Config, model: ModelConfig) -> None:
         self.config = config

@@ -19,7 +19,7 @@ from digit_files import av
 from PIL import Image
 from pydantic import ValidationError
 
-from scmrl_plugins.core.interfaces import Dataset, Handled, ModelConfig
+from scmrl_plugins.core.interfaces import Dataset, ModelConfig, RepairedFileWarning
 from scmrl_plugins.plugins.datasets.av_digits import AVDigits
 from scmrl_plugins.plugins.datasets.media import images
 from scmrl_plugins.plugins.datasets.miniatures.digits import tone
@@ -150,7 +150,7 @@ def test_transform_refuses_a_gap_and_resamples(built: datasets.DatasetDict) -> N
     rows = built["train"][:3]
     with pytest.raises(UserError, match="row 1 of the batch has no audio"):
         av().transform({**rows, "audio": [rows["audio"][0], None, rows["audio"][2]]})
-    with pytest.warns(Handled, match="8000 Hz, resampled to 16000 Hz"):
+    with pytest.warns(RepairedFileWarning, match="8000 Hz, resampled to 16000 Hz"):
         assert av(sample_rate=16000).transform(rows)["audio"].shape == (3, 1, 28, 28)
     with pytest.raises(UserError, match="neither bytes nor a path"):
         av().transform({"audio": [{"bytes": None, "path": None}]})

@@ -367,7 +367,7 @@ def test_prepared_files_that_belong_nowhere(prepared_root: Path) -> None:
 # Frames -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore::scmrl_plugins.core.interfaces.Handled")
+@pytest.mark.filterwarnings("ignore::scmrl_plugins.core.interfaces.RepairedFileWarning")
 def test_frames_are_spread_over_the_steps(written: Path) -> None:
     rows = crema(written).splits()["test"][:1]
     (one,) = crema(written).transform(rows)["visual"]

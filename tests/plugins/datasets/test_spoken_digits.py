@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from scmrl_plugins.core.config.layers import compose
 from scmrl_plugins.core.data.prepare import prepare
-from scmrl_plugins.core.interfaces import Dataset, Handled, ModelConfig
+from scmrl_plugins.core.interfaces import Dataset, ModelConfig, RepairedFileWarning
 from scmrl_plugins.plugins.datasets.media import images
 from scmrl_plugins.plugins.datasets.media.idx import idx_bytes, read_idx
 from scmrl_plugins.plugins.datasets.miniatures.digits import SPEAKERS, tone, write_mnist, write_recordings
@@ -194,7 +194,7 @@ def test_recordings_are_brought_to_the_sample_rate(tmp_path: Path) -> None:
     digits = spoken(tmp_path, validation_indices=1)
     rows = digits.splits()["test"]
     place = rows["id"].index(next(name for name in rows["id"] if name.startswith("0_theo_0/")))
-    with pytest.warns(Handled, match="0_theo_0.wav: 44100 Hz, resampled to 8000 Hz") as caught:
+    with pytest.warns(RepairedFileWarning, match="0_theo_0.wav: 44100 Hz, resampled to 8000 Hz") as caught:
         brought = digits.transform(rows[place : place + 1])["audio"]
     assert len(caught) == 1
     soundfile.write(tmp_path / "recordings" / "0_theo_0.wav", tone(rate=8000), 8000)

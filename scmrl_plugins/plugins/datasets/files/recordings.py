@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, ComponentConfig, Handled, ModelConfig
+from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, ComponentConfig, Dataset, ModelConfig
 from scmrl_plugins.plugins.datasets.files.folders import VIDEOS, Listing, at_home, is_folder, to_rows
 from scmrl_plugins.plugins.datasets.media import audio as sound
 from scmrl_plugins.plugins.datasets.media import images, video
@@ -67,7 +67,7 @@ class ClipsConfig(RecordingsConfig):
     root: str | None = Field(None, description="folder that holds the data set")
 
 
-class Recordings:
+class Recordings(Dataset):
     """Sounds and pictures: ``log(|STFT| + 1e-7)`` ``[1, S, S]``, RGB ``[3, S, S]`` or ``[T, 3, S, S]``.
 
     S is the model's ``image_size``. Stored once: the spectrogram, brought to S x S as a whole, and the picture (or
@@ -81,9 +81,8 @@ class Recordings:
     """
 
     Config: ClassVar[type[RecordingsConfig]] = RecordingsConfig
-    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     classes: tuple[str, ...]
-    channels: ClassVar[Mapping[str, int]] = {"audio": 1, "visual": 3}
+    channels: Mapping[str, int] = {"audio": 1, "visual": 3}
 
     def __init__(self, config: Any, model: ModelConfig) -> None:
         self.config: Any = config
@@ -121,9 +120,7 @@ class Recordings:
     def _spectrogram(self, source: bytes | Path, name: str) -> np.ndarray:
         samples, rate = sound.decode(source, name)
         sound.refuse_silence(samples, name)
-        if rate != self.config.sample_rate:
-            warnings.warn(Handled(name, f"{rate} Hz, resampled to {self.config.sample_rate} Hz"), stacklevel=2)
-        samples = sound.resample(samples, rate, self.config.sample_rate)
+        samples = sound.repair_rate(samples, rate, self.config.sample_rate, name)
         return resize(sound.log_spectrogram(samples, self.config.n_fft, self.config.hop), self.image_size)[None]
 
     def _pictures(self, source: bytes | Path, name: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scmrl_plugins.core.interfaces import BadFileError, Handled
+from scmrl_plugins.core.interfaces import BadFileError, RepairedFileWarning
 from scmrl_plugins.plugins.datasets.media.events import Events, refuse_disorder
 from scmrl_plugins.plugins.datasets.media.read import read_bytes
 
@@ -67,9 +67,8 @@ def decode(source: bytes | Path, name: str | Path) -> Events:
     refuse_disorder(time, name)
     pixels = address < _EXTERNAL
     if not pixels.all():
-        warnings.warn(
-            Handled(name, f"{np.count_nonzero(~pixels)} signals of the external input, left out"), stacklevel=2
-        )
+        what = f"{np.count_nonzero(~pixels)} signals of the external input, left out"
+        warnings.warn(RepairedFileWarning(name, what), stacklevel=2)
         address, time = address[pixels], time[pixels]
     if len(time) == 0:
         raise BadFileError(name, "holds no events; copy it again or leave it out")

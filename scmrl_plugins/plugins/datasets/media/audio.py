@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scmrl_plugins.core.interfaces import BadFileError, Handled
+from scmrl_plugins.core.interfaces import BadFileError, RepairedFileWarning
 from scmrl_plugins.plugins.datasets.media.read import read_bytes
 
 LOG_FLOOR = 1e-7
@@ -48,7 +48,7 @@ def decode(source: bytes | Path, name: str | Path) -> tuple[np.ndarray, int]:
     if not np.isfinite(samples).all():
         raise BadFileError(name, "the sound file holds NaN or infinity; export it again")
     if samples.shape[1] > 1:
-        warnings.warn(Handled(name, f"{samples.shape[1]} channels, averaged to one"), stacklevel=2)
+        warnings.warn(RepairedFileWarning(name, f"{samples.shape[1]} channels, averaged to one"), stacklevel=2)
     return samples.mean(axis=1), rate
 
 
@@ -76,6 +76,13 @@ def resample(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
     common = math.gcd(rate, target)
     up, down = target // common, rate // common
     return resample_poly(samples, up, down, window=_low_pass(max(up, down)))
+
+
+def repair_rate(samples: np.ndarray, rate: int, target: int, name: str | Path) -> np.ndarray:
+    """Samples of a file at ``target`` Hz; where it has another rate, with a ``RepairedFileWarning``."""
+    if rate != target:
+        warnings.warn(RepairedFileWarning(name, f"{rate} Hz, resampled to {target} Hz"), stacklevel=2)
+    return resample(samples, rate, target)
 
 
 @functools.lru_cache(maxsize=4)

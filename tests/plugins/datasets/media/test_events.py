@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from scmrl_plugins.core.interfaces import BadFileError, Handled
+from scmrl_plugins.core.interfaces import BadFileError, RepairedFileWarning
 from scmrl_plugins.plugins.datasets.media import aedat
 from scmrl_plugins.plugins.datasets.media.events import Events, steps_of, to_frames
 from scmrl_plugins.plugins.datasets.media.resize import resize
@@ -134,7 +134,7 @@ def records(*pairs: tuple[int, int], header: bytes = b"#!AER-DAT2.0\r\n") -> byt
 
 
 def test_signals_of_the_external_input_are_left_out() -> None:
-    with pytest.warns(Handled, match="x: 2 signals of the external input, left out"):
+    with pytest.warns(RepairedFileWarning, match="x: 2 signals of the external input, left out"):
         events = aedat.decode(records((0x8000, 1), (2, 5), (0x8002, 7)), "x")
     assert events.time.tolist() == [5]
 
@@ -168,7 +168,7 @@ def test_bad_aedat_is_told_with_path_and_remedy(tmp_path: Path, kind: str) -> No
     path = tmp_path / "mnist_0_scale04_0001.aedat"
     path.write_bytes(data)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Handled)
+        warnings.simplefilter("ignore", RepairedFileWarning)
         with pytest.raises(BadFileError) as caught:
             aedat.decode(path, path)
     assert caught.value.path == str(path)
@@ -181,7 +181,7 @@ def test_bad_aedat_is_told_with_path_and_remedy(tmp_path: Path, kind: str) -> No
 def test_any_bytes_are_events_or_a_bad_file(data: bytes) -> None:
     for head in (b"", b"#!AER-DAT2.0\r\n", b"#!AER-DAT1.0\r\n"):
         with warnings.catch_warnings(), contextlib.suppress(BadFileError):
-            warnings.simplefilter("ignore", Handled)
+            warnings.simplefilter("ignore", RepairedFileWarning)
             events = aedat.decode(head + data, "x")
             assert len(events.time) > 0
             assert all(((values >= 0) & (values < 128)).all() for values in events[2:])
