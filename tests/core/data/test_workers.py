@@ -75,9 +75,9 @@ except RuntimeError as error:
 def test_a_process_that_dies_is_one_line() -> None:
     # In a process of its own, as torch raises the error wherever the main thread happens to be.
     done = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True, timeout=120)
-    assert done.stdout.startswith("a process that reads data died: DataLoader worker (pid"), done
+    assert done.stdout.startswith("a data loading process died: DataLoader worker (pid"), done
     assert len(done.stdout.splitlines()) == 1
-    assert "make train.workers smaller" in done.stdout
+    assert "reduce train.workers" in done.stdout
 
 
 @pytest.mark.parametrize("workers", [0, 2])
