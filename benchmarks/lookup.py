@@ -1,8 +1,8 @@
-"""Convolutions of spikes by lookup against torch's own, forward and for the gradient of the weights, in turns.
+"""Convolutions of spikes by table lookup and by torch, forward and for the gradient of the weights, in turns.
 
     python benchmarks/lookup.py [--rate 0.2] [--repeats 9] [--threads 2] [--json]
 
-The sizes are those of ``scmrl bench speed``: batch 8, T = 4, D = 256. Forward, a lookup first packs the spikes.
+The sizes are those of ``scmrl bench speed``: batch 8, T = 4, D = 256. The forward lookup includes packing spikes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SIZES = {
 
 
 def cases(size: tuple[int, ...], rate: float) -> dict[str, Callable[[], Any]]:
-    """What is timed, by name."""
+    """The functions to time, by name."""
     import torch
     from torch.nn import functional
 
@@ -40,15 +40,15 @@ def cases(size: tuple[int, ...], rate: float) -> dict[str, Callable[[], Any]]:
     weight = torch.randn(out, kernel, kernel, channels, generator=generator).permute(0, 3, 1, 2).requires_grad_()
     grad = torch.randn(images, height, width, out, generator=generator).permute(0, 3, 1, 2)
 
-    def torchs_own() -> torch.Tensor:
-        if kernel == 1:  # as the model does it without a lookup
+    def by_torch() -> torch.Tensor:
+        if kernel == 1:  # as in the model without lookups
             return functional.linear(last, weight.flatten(1)).permute(0, 3, 1, 2)
         return functional.conv2d(x, weight, padding=kernel // 2)
 
-    def looked_up() -> torch.Tensor:
+    def by_lookup() -> torch.Tensor:
         y = lookup.convolve(x, weight, None)
         if y is None:
-            raise SystemExit("error: nothing is looked up here: no compiler, or SCMRL_COMPILE is never")
+            raise SystemExit("error: lookups are not available: no compiler, or SCMRL_COMPILE is never")
         return y
 
     def forward(function: Callable[[], Any]) -> Callable[[], Any]:
@@ -58,16 +58,16 @@ def cases(size: tuple[int, ...], rate: float) -> dict[str, Callable[[], Any]]:
         return lambda: torch.autograd.grad(y, weight, grad, retain_graph=True)
 
     return {
-        "forward": forward(torchs_own),
-        "forward, lookup": forward(looked_up),
-        "weights": backward(torchs_own()),
-        "weights, lookup": backward(looked_up()),
+        "forward": forward(by_torch),
+        "forward, lookup": forward(by_lookup),
+        "weights": backward(by_torch()),
+        "weights, lookup": backward(by_lookup()),
     }
 
 
 def measure(rate: float, repeats: int) -> dict[str, dict[str, float]]:
-    """By size, the least seconds of each case."""
-    found = {}
+    """The minimum seconds of each case, by size."""
+    results = {}
     for title, size in SIZES.items():
         timed = cases(size, rate)
         seconds: dict[str, list[float]] = {name: [] for name in timed}
@@ -76,8 +76,8 @@ def measure(rate: float, repeats: int) -> dict[str, dict[str, float]]:
                 start = time.perf_counter()
                 run()
                 seconds[name].append(time.perf_counter() - start)
-        found[title] = {name: min(times[1:]) for name, times in seconds.items()}  # the first warms up
-    return found
+        results[title] = {name: min(times[1:]) for name, times in seconds.items()}  # the first warms up
+    return results
 
 
 def main() -> None:
@@ -98,17 +98,19 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(options.threads)
-    found = measure(options.rate, options.repeats)
+    results = measure(options.rate, options.repeats)
     if options.json:
         print(
             json.dumps(
-                {"sizes": found, **vars(options), "torch": torch.__version__, "platform": platform.platform()}
+                {"sizes": results, **vars(options), "torch": torch.__version__, "platform": platform.platform()}
             )
         )
         return
-    print(f"Least of {options.repeats} rounds in turns, {options.threads} threads, rate {options.rate}, in ms:\n")
+    print(
+        f"Minimum of {options.repeats} rounds in turns, {options.threads} threads, rate {options.rate}, in ms:\n"
+    )
     print("| input to output | forward | lookup | gradient of weights | lookup |\n|---|---:|---:|---:|---:|")
-    for title, seconds in found.items():
+    for title, seconds in results.items():
         print(f"| {title} | " + " | ".join(f"{1e3 * value:.1f}" for value in seconds.values()) + " |")
 
 

@@ -2,10 +2,11 @@
 
     python benchmarks/neurons.py [--shape 4,8,32,128,128] [--repeats 5] [--threads 2] [--device cpu] [--json]
 
-All have tau 2, threshold 1, a reset to 0 and the derivative of a sigmoid of slope 4, and put out the same spikes;
-all time steps are one call. Gradients differ: ours and BrainCog's cross no time steps, as published; those of
-SpikingJelly go through the membrane, snnTorch's through the reset too. Ours has a row with the membrane's as well.
-``pip install 'scmrl-plugins[benchmarks]'`` brings SpikingJelly and snnTorch; what is not installed is left out.
+All have tau 2, threshold 1, a reset to 0 and a sigmoid surrogate of slope 4, give the same spikes, and run all
+time steps in one call. Gradients differ: in ours and BrainCog's they do not cross time steps, as published; in
+SpikingJelly they flow through the membrane, in snnTorch also through the reset. A second row of ours lets them
+flow through the membrane. ``pip install 'scmrl-plugins[benchmarks]'`` installs SpikingJelly and snnTorch; the
+benchmark skips libraries that are missing.
 """
 
 from __future__ import annotations
@@ -103,23 +104,23 @@ def _component(name: str, **settings: Any) -> Any:
 
 
 def measure(shape: list[int], repeats: int, device: str) -> dict[str, dict[str, Any]]:
-    """By library: its version, its least and median seconds, and the share of spikes; or why it is not there."""
+    """Version, minimum and median seconds and share of spikes of each library, or why it is missing."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
     x, grad = torch.randn(2, *shape, generator=generator).mul_(2).to(device)
     x.requires_grad_()
-    found: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     neurons: dict[str, Callable[[Tensor], Tensor]] = {}
     for name, make in NEURONS.items():
         try:
             neurons[name] = make()
         except ImportError as error:
-            found[name] = {"missing": f"not measured, {error}: {INSTALL}"}
+            results[name] = {"missing": f"not measured, {error}: {INSTALL}"}
             continue
-        spikes = neurons[name](x)  # the warm-up, which may compile
+        spikes = neurons[name](x)  # warm-up, may compile
         torch.autograd.grad(spikes, x, grad)
-        found[name] = {
+        results[name] = {
             "version": importlib.metadata.version(name.partition(",")[0]),
             "rate": spikes.detach().mean().item(),
         }
@@ -133,12 +134,12 @@ def measure(shape: list[int], repeats: int, device: str) -> dict[str, dict[str, 
             _wait(device)
             seconds[name].append(time.perf_counter() - start)
     for name, times in seconds.items():
-        found[name] |= {
+        results[name] |= {
             "minimum": min(times),
             "median": statistics.median(times),
             "ratio": min(times) / min(seconds[OURS]),
         }
-    return found
+    return results
 
 
 def _wait(device: str) -> None:
@@ -148,10 +149,10 @@ def _wait(device: str) -> None:
         torch.accelerator.synchronize()
 
 
-def table(found: dict[str, dict[str, Any]]) -> str:
-    """Markdown, time over ours in the last column."""
-    lines = ["| library | least | median | share of spikes | time / ours |", "|---|---:|---:|---:|---:|"]
-    for name, result in found.items():
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """A Markdown table with the time relative to ours."""
+    lines = ["| library | minimum | median | share of spikes | time / ours |", "|---|---:|---:|---:|---:|"]
+    for name, result in results.items():
         if "missing" in result:
             lines.append(f"| {name} | {result['missing']} | | | |")
             continue
@@ -183,16 +184,16 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: there is no such device here")
-    found = measure(shape, options.repeats, options.device)
+        parser.error("--device cuda: no such device")
+    results = measure(shape, options.repeats, options.device)
     if options.json:
-        surroundings = {"torch": torch.__version__, "platform": platform.platform(), "device": options.device}
+        environment = {"torch": torch.__version__, "platform": platform.platform(), "device": options.device}
         settings = {"shape": shape, "repeats": options.repeats, "threads": options.threads}
-        print(json.dumps({"neurons": found, **settings, **surroundings}, indent=2))
+        print(json.dumps({"neurons": results, **settings, **environment}, indent=2))
         return
     print(f"Forward and backward on {shape}, {options.repeats} rounds in turns, {options.threads} threads:\n")
-    print(table(found))
-    for name, result in found.items():
+    print(table(results))
+    for name, result in results.items():
         if "missing" in result:
             print(f"{name}: {result['missing']}", file=sys.stderr)
 
