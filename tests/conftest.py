@@ -1,3 +1,10 @@
+"""What all tests share.
+
+How the last bit of a number rounds depends on the processor and on the number's position in its vectors. Spikes,
+integers, copies, draws under one seed, and one computation made twice on the same layout are compared to the bit;
+where the order of operations, the shape or the layout differs, numbers are compared within a tolerance.
+"""
+
 from __future__ import annotations
 
 import os

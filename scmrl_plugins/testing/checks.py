@@ -6,6 +6,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NoReturn
 
+import torch
+from torch import Tensor
+
 from scmrl_plugins.core.data.transform import collect_repairs
 from scmrl_plugins.registry import KINDS
 from scmrl_plugins.testing.subject import Subject
@@ -70,3 +73,13 @@ def require(condition: bool, message: str) -> None:
     """Fail with the message unless the condition holds; unlike ``assert``, under ``python -O`` too."""
     if not condition:
         fail(message)
+
+
+def agree(one: Tensor, two: Tensor) -> bool:
+    """Whether two results of one equation, computed on different layouts, are the same but for rounding.
+
+    The last bit depends on a value's position in the processor's vectors, so nothing but a repetition of the same
+    operations on the same layout is the same to the bit. Callers compute in float64: in float32 a rounding error
+    can move a membrane over its threshold, and a spike is all or nothing.
+    """
+    return one.shape == two.shape and torch.allclose(one, two, equal_nan=True)

@@ -1,4 +1,7 @@
-"""What a data set promises; its ``fixture`` stands for the user's files."""
+"""What a data set promises; its ``fixture`` stands for the user's files.
+
+A row transformed twice is compared to the bit: the same operations on the same bytes.
+"""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def _another_device() -> torch.device:
 def check_deterministic_under_a_seed(subject: Subject) -> None:
     """One seed gives the same weights and the same result; unless ``stochastic``, so does any."""
     first, second = subject.build(), subject.build()
-    for name, tensor in first.state_dict().items():
+    for name, tensor in first.state_dict().items():  # to the bit: the same draws, in the same order
         require(torch.equal(tensor, second.state_dict()[name]), f"{name} differs in two builds under one seed")
     inputs = subject.inputs()
     component = first.eval()
@@ -262,6 +262,7 @@ def _gradients(component: Any, subject: Subject) -> dict[str, Tensor]:
 
 
 def _same(first: dict[str, Tensor], second: dict[str, Tensor], when: str, tolerance: float = 0.0) -> None:
+    """Without a tolerance to the bit, which holds for the same operations on the same layout alone."""
     require(first.keys() == second.keys(), f"returns {sorted(first)}, and {sorted(second)} {when}")
     for name, tensor in first.items():
         other = second[name]

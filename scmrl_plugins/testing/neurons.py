@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from scmrl_plugins.core.interfaces import Neuron
-from scmrl_plugins.testing.checks import check, fail, require
+from scmrl_plugins.testing.checks import agree, check, fail, require
 from scmrl_plugins.testing.subject import SEED, Subject, call
 
 
@@ -56,12 +56,12 @@ def check_halves(subject: Subject) -> None:
     """The first half of a sequence alone gives the first half of the whole; the second differs by the state lost,
     unless the neuron is ``memoryless``.
     """
-    component = subject.build().eval()
-    x = _exciting(subject, steps=8)
+    component = subject.build().double().eval()
+    x = _exciting(subject, steps=8).double()
     whole = component(x)
-    if not torch.equal(component(x[:4]), whole[:4]):
+    if not agree(component(x[:4]), whole[:4]):
         fail("the first half of a sequence depends on the second: a step must see its past alone")
-    same = torch.equal(component(x[4:]), whole[4:])
+    same = agree(component(x[4:]), whole[4:])
     if "memoryless" in subject.tags:
         require(same, "tagged memoryless, but the second half depends on the first")
     else:
@@ -71,10 +71,10 @@ def check_halves(subject: Subject) -> None:
 @check("neuron")
 def check_step_equation(subject: Subject) -> None:
     """``single_step``, from no state on, gives what a call gives."""
-    component = subject.build().eval()
+    component = subject.build().double().eval()
     has_step = type(component).single_step is not Neuron.single_step
     require(has_step, "has no single_step(x, state=None) -> (spikes, state), its equation for one step")
-    x = _exciting(subject)
+    x = _exciting(subject).double()
     with torch.no_grad():
         whole = call(component, (x,))["output"]
         with torch.random.fork_rng(devices=[]):
@@ -82,5 +82,5 @@ def check_step_equation(subject: Subject) -> None:
             state = None
             for t, current in enumerate(x):
                 spikes, state = component.single_step(current, state)
-                if not torch.allclose(spikes, whole[t], atol=1e-6):
+                if not agree(spikes, whole[t]):
                     fail(f"step {t} by single_step differs from that of the call")

@@ -70,7 +70,7 @@ def check_saved_and_loaded(subject: Subject) -> None:
         images = random_inputs(again, torch.device("cpu"))
         inputs = (images["audio"], images["visual"])
         first, second = call(parts.model.eval(), inputs), call(again, inputs)
-        for name, tensor in first.items():
+        for name, tensor in first.items():  # to the bit: the same operations on the same layout
             require(torch.equal(tensor, second[name]), f"{name} of the model opened again differs")
 
 

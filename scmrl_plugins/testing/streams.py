@@ -13,7 +13,7 @@ from scmrl_plugins.core.interfaces import MODALITIES, Fused, Modality, ModelOutp
 from scmrl_plugins.core.model.assembly import assemble_model
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import describe
-from scmrl_plugins.testing.checks import check, fail, require
+from scmrl_plugins.testing.checks import agree, check, fail, require
 from scmrl_plugins.testing.saving import registered
 from scmrl_plugins.testing.subject import BATCH, CHANNELS, CLASSES, TOKENS, Subject, call, convert, tensors
 
@@ -96,6 +96,7 @@ def check_missing_modality(subject: Subject) -> None:
         without: dict[str, Any] = {**inputs, name: None}
         if name not in used:
             alone = call(component, (without["audio"], without["visual"]))
+            # To the bit: the same operations on the streams that it uses.
             same = all(torch.equal(alone[key], tensor) for key, tensor in whole.items())
             require(same, f"declares that it does not use {name}, but differs without it")
     with registered(subject) as entry:
@@ -153,6 +154,7 @@ def check_joint_stream_and_heads(subject: Subject) -> None:
     fused.audio, fused.visual = fused.visual, fused.audio
     second = component(fused)
     require(set(first.aux_logits) == set(MODALITIES), f"gives heads for {sorted(first.aux_logits)}")
+    # To the bit: the same weights on the same joint stream.
     require(torch.equal(first.logits, second.logits), "the prediction depends on more than the joint stream")
     for name in MODALITIES:
         logits = first.aux_logits[name]
@@ -184,8 +186,7 @@ def check_batch_permutation(subject: Subject) -> None:
         given = convert(inputs, functools.partial(pick, axis=0 if subject.kind == "encoder" else 1))
         for name, tensor in call(component, given).items():
             axis = 0 if name.startswith(BATCH_FIRST) else 1
-            same = torch.allclose(pick(plain[name], axis), tensor, equal_nan=True)
-            require(same, f"{name} of a sample depends on {change}")
+            require(agree(pick(plain[name], axis), tensor), f"{name} of a sample depends on {change}")
 
 
 @check("backbone", "fusion", "readout")

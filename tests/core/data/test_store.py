@@ -1,4 +1,7 @@
-"""Stored features: computed once, again where something changed, and never from half a file."""
+"""Stored features: computed once, again where something changed, and never from half a file.
+
+Features are compared to the bit: they are copied, or computed twice in the same way.
+"""
 
 from __future__ import annotations
 

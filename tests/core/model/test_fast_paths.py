@@ -1,4 +1,7 @@
-"""Every fast path at once: golden numbers, the losses of the published form, its cost, exact spikes in bf16."""
+"""Every fast path at once: golden numbers, the losses of the published form, its cost, exact spikes in bf16.
+
+Counts of spikes are integers: they alone are compared to the bit.
+"""
 
 from __future__ import annotations
 

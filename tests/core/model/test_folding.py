@@ -1,4 +1,7 @@
-"""Batch norm folded into the convolutions: the same logits, the spikes that moved, and no way back to training."""
+"""Batch norm folded into the convolutions: the same logits, the spikes that moved, and no way back to training.
+
+What is compared to the bit is copied, drawn under one seed, or computed twice by the same call.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ from scmrl_plugins.core.model.folding import optimize
 from scmrl_plugins.core.run import weights
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv
 from scmrl_plugins.registry import UserError, catalogue
+
+pytestmark = pytest.mark.numerical
 
 Small = Callable[..., Assembly]
 FUSIONS = [entry.name for entry in catalogue().entries if entry.kind == "fusion" and entry.plugin.builtin]

@@ -1,4 +1,7 @@
-"""BrainCog's nodes through the adapter."""
+"""BrainCog's nodes through the adapter.
+
+Calls repeated on one input are compared to the bit; so are spikes with those of the node that the adapter steps.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ from scmrl_plugins.plugins.braincog import NODES, nodes
 from scmrl_plugins.plugins.braincog.upstream import node
 from scmrl_plugins.plugins.neurons.surrogates import SURROGATES
 from scmrl_plugins.registry import UserError, catalogue
+
+pytestmark = pytest.mark.numerical
 
 NEURONS = sorted(
     entry.qualified for entry in catalogue().entries if entry.kind == "neuron" and entry.plugin.builtin
@@ -77,9 +82,9 @@ def test_noise_is_drawn_from_torchs_generator(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in NEURONS if name not in RANDOM])
 def test_samples_do_not_see_each_other(name: str) -> None:
     layer = neuron(name)
-    # Of 16 values each: what is left over of a processor's vectors may round otherwise.
-    x = torch.randn(4, 3, 16, generator=torch.Generator().manual_seed(1)) * 2 + 1
-    assert torch.equal(layer(x)[:, [2, 0, 1]], layer(x[:, [2, 0, 1]]))
+    x = torch.randn(4, 3, 15, generator=torch.Generator().manual_seed(1)) * 2 + 1
+    # Not to the bit: a sample moves to another position in the processor's vectors, where SELU rounds otherwise.
+    torch.testing.assert_close(layer(x)[:, [2, 0, 1]], layer(x[:, [2, 0, 1]]))
 
 
 def test_steps_the_node_it_is_named_after() -> None:

@@ -1,4 +1,7 @@
-"""The filter bank and its spiking units, against loops in numpy."""
+"""The filter bank and its spiking units, against loops in numpy.
+
+Spikes in float64 and copies are compared to the bit, what drives them within a tolerance.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from scmrl_plugins.core.model.assembly import assemble_model
 from scmrl_plugins.plugins.datasets.media.audio import log_spectrogram
 from scmrl_plugins.plugins.datasets.media.resize import resize
 from scmrl_plugins.plugins.encoders.cochlea import Cochlea, erb_number, filter_bank
+
+pytestmark = pytest.mark.numerical
 
 RATE = 8000
 

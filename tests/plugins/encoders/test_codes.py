@@ -1,4 +1,7 @@
-"""Encoders: their codes, and BrainCog's own where it has one that runs."""
+"""Encoders: their codes, and BrainCog's own where it has one that runs.
+
+Spikes, copies, draws under one seed and powers of two are compared to the bit, other codes within a tolerance.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from scmrl_plugins.core.interfaces import Context
 from scmrl_plugins.plugins.braincog.upstream import surrogate  # noqa: F401  the file below imports it
 from scmrl_plugins.plugins.encoders.codes import Direct, Phase, Rate, TimeToFirstSpike
 from scmrl_plugins.registry import UserError
+
+pytestmark = pytest.mark.numerical
 
 ENCODERS = [Direct, Rate, Phase, TimeToFirstSpike]
 

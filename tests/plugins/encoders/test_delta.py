@@ -1,4 +1,7 @@
-"""Spikes from change, against a loop over each pixel's signal."""
+"""Spikes from change, against a loop over each pixel's signal.
+
+Spikes and copies are compared to the bit; intensities are rescaled by powers of two, which is exact.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ from scmrl_plugins.core.interfaces import Context
 from scmrl_plugins.plugins.encoders.delta import Delta
 from scmrl_plugins.plugins.encoders.windows import windows
 from scmrl_plugins.registry import UserError
+
+pytestmark = pytest.mark.numerical
 
 THRESHOLDS = [0.125, 0.25, 0.5]
 """Powers of two, so that no level is missed by rounding."""

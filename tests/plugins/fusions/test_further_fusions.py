@@ -1,4 +1,7 @@
-"""The other fusions, each against its equation written out by hand."""
+"""The other fusions, each against its equation written out by hand.
+
+Spikes, copies and halves are compared to the bit, everything else within a tolerance.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from scmrl_plugins.plugins.fusions.weight_attention import WeightAttention
 from scmrl_plugins.plugins.layers.attention import PositionedAttention, QueryKeyAttention, SpikingAttention
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv
 from scmrl_plugins.registry import UserError
+
+pytestmark = pytest.mark.numerical
 
 Make = Callable[..., Context]
 T, B, D, N = 3, 2, 8, 9

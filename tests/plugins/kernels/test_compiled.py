@@ -1,4 +1,8 @@
-"""Neurons through the compiler against the same op by op, and what happens where there is no compiler."""
+"""Neurons through the compiler against the same op by op, and what happens where there is no compiler.
+
+Spikes and membranes are compared to the bit: a neuron multiplies, adds and compares in a fixed order, and each of
+these operations rounds alike on every processor and at every position in its vectors.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Convolutions of spikes by looking up sums: what they compute and for what, with how many threads."""
+"""Convolutions of spikes by looking up sums: what they compute and for what, with how many threads.
+
+Comparisons to the bit are of one computation made again: a sum has the same order with any number of threads.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from torch.nn import functional
 from scmrl_plugins.plugins.kernels import compiled, lookup
 from scmrl_plugins.plugins.layers import spiking_conv
 
-pytestmark = needs_compiler
+pytestmark = [needs_compiler, pytest.mark.numerical]
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,8 @@ from scmrl_plugins.plugins.layers import recompute, spiking_conv
 from scmrl_plugins.plugins.neurons.lif import LIF
 from scmrl_plugins.plugins.neurons.plif import PLIF
 
+pytestmark = pytest.mark.numerical
+
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("layout", LAYOUTS)

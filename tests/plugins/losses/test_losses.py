@@ -17,6 +17,8 @@ from scmrl_plugins.plugins.losses.cross_entropy import CrossEntropy
 from scmrl_plugins.plugins.losses.sao import SemanticAlignment
 from scmrl_plugins.registry import UserError
 
+pytestmark = pytest.mark.numerical
+
 CONTEXT = Context(3, 8, 1, 4, 5, {"audio": 1, "visual": 1}, neuron=torch.nn.Identity)
 
 

@@ -1,4 +1,8 @@
-"""The fused neurons against their step, plain autograd and BrainCog's nodes; the table of surrogates."""
+"""The fused neurons against their step, plain autograd and BrainCog's nodes; the table of surrogates.
+
+Spikes and membranes are compared to the bit: a neuron multiplies, adds and compares in a fixed order, and each of
+these operations rounds alike on every processor and at every position in its vectors.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,8 @@ from scmrl_plugins.plugins.neurons.plif import PLIF
 from scmrl_plugins.plugins.neurons.surrogates import SURROGATES, Firing
 from scmrl_plugins.plugins.neurons.ternary import Ternary
 from scmrl_plugins.registry import UserError
+
+pytestmark = pytest.mark.numerical
 
 NEURONS = [IF, LIF, PLIF, ALIF, Ternary]
 NAMES = sorted(SURROGATES)

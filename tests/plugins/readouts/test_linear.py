@@ -12,6 +12,8 @@ from torch import Tensor
 from scmrl_plugins.core.interfaces import Context, Fused
 from scmrl_plugins.plugins.readouts.linear import Add, Concat
 
+pytestmark = pytest.mark.numerical
+
 MakeContext = Callable[..., Context]
 
 
