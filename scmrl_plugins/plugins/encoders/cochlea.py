@@ -11,31 +11,30 @@ from pydantic import Field
 from torch import Tensor
 
 from scmrl_plugins.core.interfaces import ComponentConfig, Context
-from scmrl_plugins.plugins.encoders.static import StaticEncoder
-from scmrl_plugins.plugins.encoders.windows import Axis, windows
+from scmrl_plugins.plugins.encoders.base import Axis, StaticEncoder, windows
 
 
 class Cochlea(StaticEncoder):
-    """r[k, w] = max(0, b[k, w] - mean b) / max, b = F x: what a band has above the recording's mean drives a LIF.
+    """r[k, w] = max(0, b[k, w] - mean b) / max, b = F x: the energy of a band above the mean drives a LIF neuron.
 
         v[t] = (1 - 1/tau) v[t-1] + r[k, w]
         s[t] = 1[v[t] >= 1]
         v[t] = v[t] - s[t]
 
-    ``[B, C, H, W] -> [T, B, C, H, W]`` in {0, 1} for log spectrograms x with the lowest frequency in row 0; spikes
-    of a band are on all of its rows. Drive 1, the sample's largest, fires at every step; drives below 1/tau never.
-    Silence and any other constant give none. Events pass through.
+    ``[B, C, H, W] -> [T, B, C, H, W]`` in {0, 1} for log spectrograms x with the lowest frequency in row 0; a band
+    spikes on all of its rows. Drive 1, the sample's maximum, fires at every step, drives below 1/tau never fire.
+    A constant input, such as silence, does not fire. Events pass through.
 
     F, ``[K, H]``, are triangles on the ERB-number scale E(f) = 21.4 log10(1 + 0.00437 f), f in Hz: centres
-    (k + 1/2) d, d = E(rate / 2) / K, each reaching to its neighbours' centres, each band's weights with the sum 1.
-    A row belongs to the band that weighs it most. At low frequencies a band may be narrower than a row; one that
-    no row belongs to is left out.
+    (k + 1/2) d, d = E(rate / 2) / K, each reaching to its neighbours' centres, and the weights of a band sum to 1.
+    A row belongs to the band with the largest weight on it. At low frequencies a band may be narrower than a row;
+    bands without rows are omitted.
 
-    ``axis = "steps"``: each column drives a unit of its own for T steps. ``axis = "width"``: a band has one unit,
-    which runs along the columns, and step t shows the spikes of the t-th of T equal windows, in place.
+    ``axis = "steps"``: each column drives a separate neuron for T steps. ``axis = "width"``: the one neuron of a
+    band runs along the columns, and step t has the spikes of the t-th of T equal windows, at their columns.
 
-    It is for sound: images of the visual modality come back as they are at every step, as of ``direct``. Source of
-    the scale: Glasberg and Moore, Hearing Research 47 (1990) 103-138.
+    For sound only: images of the visual modality are repeated at every step, as by ``direct``. Source of the
+    scale: Glasberg and Moore, Hearing Research 47 (1990) 103-138.
     """
 
     class Config(ComponentConfig):
@@ -54,7 +53,7 @@ class Cochlea(StaticEncoder):
         if self.sound:
             bands = filter_bank(config.filters, context.image_size, config.sample_rate)
             used, band = np.unique(bands.argmax(0), return_inverse=True)
-            # Not in the state: they follow from the settings.
+            # Not in the state dict: they follow from the settings.
             self.register_buffer("filters", torch.from_numpy(bands[used]).float(), persistent=False)
             self.register_buffer("band", torch.from_numpy(band), persistent=False)
 
@@ -69,11 +68,11 @@ class Cochlea(StaticEncoder):
         return spikes.index_select(3, self.band).to(x.dtype)
 
     def drive(self, x: Tensor) -> Tensor:
-        """r, ``[B, C, H, W] -> [B, C, K', W]`` in [0, 1], K' the bands that rows belong to."""
-        # A sum of products rather than a matrix product, which mixed precision would round.
+        """r, ``[B, C, H, W] -> [B, C, K', W]`` in [0, 1], for the K' bands that have rows."""
+        # A sum of products, as mixed precision would round a matrix product.
         level = torch.stack([(weights.unsqueeze(1) * x).sum(2) for weights in self.filters], dim=2)
         above = (level - level.mean((1, 2, 3), keepdim=True)).relu()
-        # What rounding leaves of a constant is no sound.
+        # Rounding errors of a constant are not a sound.
         floor = 1e-4 * level.abs().amax((1, 2, 3), keepdim=True) + torch.finfo(level.dtype).tiny
         return above / above.amax((1, 2, 3), keepdim=True).maximum(floor)
 
@@ -100,5 +99,5 @@ def filter_bank(filters: int, rows: int, rate: float) -> np.ndarray:
 
 
 def erb_number(hertz: Any) -> Any:
-    """E(f) = 21.4 log10(1 + 0.00437 f): how many of the ear's bandwidths are below f Hz."""
+    """E(f) = 21.4 log10(1 + 0.00437 f): the number of equivalent rectangular bandwidths below f Hz."""
     return 21.4 * np.log10(1.0 + 0.00437 * hertz)

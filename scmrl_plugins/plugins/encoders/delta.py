@@ -9,31 +9,29 @@ from pydantic import Field
 from torch import Tensor
 
 from scmrl_plugins.core.interfaces import Context
-from scmrl_plugins.plugins.encoders.static import IntensityEncoder
-from scmrl_plugins.plugins.encoders.windows import Axis, windows
+from scmrl_plugins.plugins.encoders.base import Axis, IntensityEncoder, windows
 
 
 class Delta(IntensityEncoder):
     """s[t] = 1[u[t] - y[t-1] >= threshold] - 1[y[t-1] - u[t] >= threshold], y[t] = y[t-1] + threshold s[t].
 
-    y follows the signal u in steps of the threshold, one a time step at most, and each is a spike: the crossings
-    of equally spaced levels. ``[B, C, H, W] -> [T, B, C, H, W]`` in {0, 1}; only rises are put out, and with
-    ``off_spikes`` falls as -1. Events pass through.
+    y follows the signal u by at most one threshold a time step, and each change of y is a spike: a crossing of
+    equally spaced levels. ``[B, C, H, W] -> [T, B, C, H, W]`` in {0, 1} for rises, and with ``off_spikes`` also
+    -1 for falls. Events pass through.
 
-    ``axis = "steps"``: the image appears as a ramp, u[t] = p (t + 1) / T with p the intensity, from y = 0. It only
-    rises, and a pixel spikes min(T, floor(p / threshold)) times, the brighter the more.
-    ``axis = "width"``: along the width of a spectrogram, which is time, from y = its first column; step t shows
-    the spikes of the t-th of T equal windows, in place, and their sum over t is the whole. Images, whose width is
-    no time, are ramps as before.
+    ``axis = "steps"``: the image is a ramp, u[t] = p (t + 1) / T with p the intensity, from y = 0. It only rises,
+    and a pixel spikes min(T, floor(p / threshold)) times.
+    ``axis = "width"``: u runs along the width of a spectrogram, from y = its first column; step t has the spikes
+    of the t-th of T equal windows, at their columns. Images of the visual modality are ramps here too.
 
     Source: the step-forward code of Kasabov et al., Neural Networks 78 (2016) 1-14; send-on-delta, Miskowicz,
     Sensors 6 (2006) 49-63.
     """
 
     class Config(IntensityEncoder.Config):
-        threshold: float = Field(0.25, gt=0, description="change of the intensity that makes a spike")
+        threshold: float = Field(0.25, gt=0, description="change of the intensity that causes a spike")
         axis: Axis = Field("steps", description="what time is: the model's steps, or the width of a spectrogram")
-        off_spikes: bool = Field(False, description="falls too, as -1")
+        off_spikes: bool = Field(False, description="also encode falls, as -1")
 
     def __init__(self, config: Any, context: Context) -> None:
         super().__init__(config, context)
@@ -46,14 +44,14 @@ class Delta(IntensityEncoder):
         if self.along_width:
             columns = (p / self.config.threshold).movedim(3, 0)
             return windows(self._crossings(columns, columns[0]).movedim(0, 3), self.steps)
-        # In units of the threshold, and T threshold first: of T steps of 1 / T, p = 1 takes all.
+        # T threshold is multiplied first: with a threshold of 1 / T, p = 1 then crosses a level at every step.
         per_step = 1 / (self.steps * self.config.threshold)
         ramp = torch.stack([p * ((t + 1) * per_step) for t in range(self.steps)])
         return self._crossings(ramp, torch.zeros_like(p))
 
     def _crossings(self, signal: Tensor, start: Tensor) -> Tensor:
         """The code of a signal ``[S, ...]`` in units of the threshold, from the level ``start [...]``."""
-        level = torch.zeros_like(start)  # counted, so that no error adds up
+        level = torch.zeros_like(start)  # an integer, so that rounding errors do not accumulate
         spikes = []
         for value in signal:
             change = value - start - level

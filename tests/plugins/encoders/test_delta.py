@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from scmrl_plugins.core.interfaces import Context
+from scmrl_plugins.plugins.encoders.base import windows
 from scmrl_plugins.plugins.encoders.delta import Delta
-from scmrl_plugins.plugins.encoders.windows import windows
 from scmrl_plugins.registry import UserError
 
 pytestmark = pytest.mark.numerical

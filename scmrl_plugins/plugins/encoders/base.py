@@ -1,19 +1,22 @@
-"""From an input to a sequence over T time steps. Event data, which has its own steps, passes through."""
+"""Base classes of the encoders, and the windows of those that take the width of a spectrogram as time."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Encoder
 from scmrl_plugins.registry import UserError
 
+Axis = Literal["steps", "width"]
+"""What time is: the model's steps, or the width of a spectrogram."""
 
-class StaticEncoder(nn.Module):
-    """What all encoders share: events ``[B, T, C, H, W]`` become ``[T, B, C, H, W]``, a static input is coded."""
+
+class StaticEncoder(Encoder):
+    """Encodes static inputs ``[B, C, H, W]`` and transposes events ``[B, T, C, H, W]``: ``-> [T, B, C, H, W]``."""
 
     class Config(ComponentConfig):
         pass
@@ -45,7 +48,7 @@ class StaticEncoder(nn.Module):
 
 
 class IntensityEncoder(StaticEncoder):
-    """An encoder of intensities in [0, 1]; each sample is brought there by its own minimum and maximum."""
+    """Encodes intensities in [0, 1], to which each sample is scaled by its minimum and maximum."""
 
     class Config(ComponentConfig):
         rescale: bool = Field(
@@ -53,8 +56,19 @@ class IntensityEncoder(StaticEncoder):
         )
 
     def intensity(self, x: Tensor) -> Tensor:
-        """``[B, C, H, W]`` to [0, 1]; a constant sample becomes 0."""
+        """p = (x - min x) / (max x - min x) of each sample, ``[B, C, H, W]``; 0 for a constant sample."""
         if not self.config.rescale:
             return x.clamp(0, 1)
         low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
         return (x - low) / (high - low).clamp_min(torch.finfo(x.dtype).tiny)
+
+
+def windows(spikes: Tensor, steps: int) -> Tensor:
+    """Spikes along the width split into T equal windows, one a time step: ``[B, C, H, W] -> [T, B, C, H, W]``.
+
+    x[t, ..., w] = s[..., w] 1[floor(w T / W) = t], so that sum_t x[t] = s.
+    """
+    width = spikes.shape[-1]
+    window = torch.arange(width, device=spikes.device) * steps // width
+    t = torch.arange(steps, device=spikes.device)
+    return spikes * (window == t.unsqueeze(1)).to(spikes.dtype).view(steps, 1, 1, 1, width)
