@@ -16,27 +16,27 @@ from scmrl_plugins.plugins.layers.recompute import checkpointed
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv
 from scmrl_plugins.registry import UserError
 
-# Below this size a first stage of stride 4 would leave a handful of tokens at the end.
+# Below this size, a first stage of stride 4 would leave too few tokens.
 STRIDE_4_FROM = 64
 
 
 class QKFormer(Backbone):
     """Three stages of patch embedding and blocks x + QKA(x), x + MLP(x); the last stage's attention is SSA.
 
-    ``x [T, B, C, H, W] -> tokens [T, B, D, N]``. The stages have D/4, D/2 and D channels and each a quarter of the
-    tokens before it: N = H W / 16^2, or H W / 8^2 with ``stride`` 2, rounding up. Query-key attention is over
-    tokens and its cost linear in N; spiking self-attention costs N^2 where N is smallest. ``feed_forward`` is one
-    more MLP, after the fusion. Source: QKFormer, arXiv 2403.16552.
+    ``x [T, B, C, H, W] -> tokens [T, B, D, N]``. The stages have D/4, D/2 and D channels, and each has a
+    quarter of the previous tokens: N = H W / 16^2, or H W / 8^2 with ``stride`` 2, rounding up. The cost of
+    query-key attention is linear in N; only the last and smallest stage has quadratic cost. ``feed_forward`` is
+    another MLP after the fusion. Source: QKFormer, arXiv 2403.16552.
     """
 
     class Config(ComponentConfig):
         stride: Literal["auto", "2", "4"] = Field(
-            "auto", description="of the first stage; auto: 4 from 64 pixels, else 2"
+            "auto", description="stride of the first stage; auto: 4 from 64 pixels, else 2"
         )
-        depths: tuple[int, int, int] = Field((1, 1, 1), strict=False, description="blocks of each stage")
+        depths: tuple[int, int, int] = Field((1, 1, 1), strict=False, description="number of blocks per stage")
         mlp_ratio: float = Field(4.0, gt=0, le=64, description="hidden channels of an MLP as a multiple of D")
         recompute: bool = Field(
-            False, description="keep less for the backward pass, which computes embeddings and blocks again"
+            False, description="save memory by recomputing embeddings and blocks in the backward pass"
         )
 
     def __init__(self, config: Config, context: Context) -> None:
@@ -53,12 +53,12 @@ class QKFormer(Backbone):
         self.widths = (dims // 4, dims // 2, dims)
         channels = [context.channels[context.modality], *self.widths]
         self.stages = nn.ModuleList()
-        for place, (width, depth) in enumerate(zip(self.widths, config.depths, strict=True)):
+        for index, (width, depth) in enumerate(zip(self.widths, config.depths, strict=True)):
             inner = dataclasses.replace(context, embed_dims=width)
-            last = place == len(self.widths) - 1
+            last = index == len(self.widths) - 1
             self.stages.append(
                 Stage(
-                    DownsamplingEmbedding(channels[place], width, 2 if place else first, context.neuron),
+                    DownsamplingEmbedding(channels[index], width, 2 if index else first, context.neuron),
                     [QueryKeyBlock(inner, config.mlp_ratio, quadratic=last) for _ in range(depth)],
                     config.recompute,
                 )
@@ -77,7 +77,7 @@ class QKFormer(Backbone):
 
 
 class Stage(nn.Module):
-    """Embedding, then blocks on its tokens: ``[T, B, C, H, W] -> [T, B, D, H / s, W / s]``."""
+    """An embedding, then blocks on its tokens: ``[T, B, C, H, W] -> [T, B, D, H / s, W / s]``."""
 
     def __init__(self, embedding: nn.Module, blocks: list[nn.Module], recompute: bool) -> None:
         super().__init__()
@@ -94,9 +94,9 @@ class Stage(nn.Module):
 
 
 class DownsamplingEmbedding(nn.Module):
-    """LIF(BN(Conv(pool(LIF(BN(Conv(x))))))) + LIF(BN(Conv1x1(x))), the shortcut's convolution with stride s.
+    """LIF(BN(Conv(pool(LIF(BN(Conv(x))))))) + LIF(BN(Conv1x1(x))), where the shortcut has stride s.
 
-    ``[T, B, C, H, W] -> [T, B, D, H / s, W / s]``, rounding up; s is 2 or 4, one max pooling for each halving.
+    ``[T, B, C, H, W] -> [T, B, D, H / s, W / s]``, rounding up; s is 2 or 4, with one max pooling per factor of 2.
     """
 
     def __init__(self, channels: int, out: int, stride: int, neuron: NeuronFactory) -> None:

@@ -12,9 +12,9 @@ from scmrl_plugins.plugins.layers.blocks import SpikingBlock, SpikingMLP, Spikin
 from scmrl_plugins.plugins.layers.recompute import checkpointed
 from scmrl_plugins.registry import UserError
 
-# Channels of each stage as a share of D.
+# Channels of the stages: D divided by these numbers.
 SPLITTINGS = {"deep": (8, 4, 2, 1), "shallow": (2, 1)}
-# Below this size four halvings would leave a handful of tokens.
+# Below this size, four halvings would leave too few tokens.
 DEEP_FROM = 64
 
 
@@ -22,7 +22,7 @@ class Spikformer(Backbone):
     """Spiking patch splitting and ``depth`` blocks of spiking self-attention and MLP; the MLP after the fusion.
 
     ``x [T, B, C, H, W] -> tokens [T, B, D, N]``, N = H W / 16^2 (deep) or H W / 4^2 (shallow), rounding up.
-    S-CMRL has depth 0: its one attention is the fusion's, which ``feed_forward`` follows. Source: arXiv
+    S-CMRL has depth 0: its only attention is in the fusion, followed by ``feed_forward``. Source: arXiv
     2209.15425, arXiv 2502.12488.
     """
 
@@ -33,7 +33,7 @@ class Spikformer(Backbone):
         depth: int = Field(0, ge=0, le=64, description="self-attention blocks before the fusion")
         mlp_ratio: float = Field(4.0, gt=0, le=64, description="hidden channels of an MLP as a multiple of D")
         recompute: bool = Field(
-            False, description="keep less for the backward pass, which computes patch splitting and blocks again"
+            False, description="save memory by recomputing patch splitting and blocks in the backward pass"
         )
 
     def __init__(self, config: Config, context: Context) -> None:
@@ -44,8 +44,8 @@ class Spikformer(Backbone):
         shares = SPLITTINGS[splitting]
         if context.embed_dims % shares[0]:
             raise UserError(
-                f"model.embed_dims = {context.embed_dims} is no multiple of {shares[0]}, "
-                f"as the {splitting} patch splitting needs"
+                f"model.embed_dims = {context.embed_dims} is not a multiple of {shares[0]}, "
+                f"which the {splitting} patch splitting requires"
             )
         assert context.modality is not None
         widths = [context.embed_dims // share for share in shares]

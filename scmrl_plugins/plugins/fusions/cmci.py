@@ -1,4 +1,4 @@
-"""CMCI: one joint stream of both modalities, and a head for each of the three."""
+"""CMCI: a joint stream of both modalities, and a classification head for each of the three streams."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from scmrl_plugins.registry import UserError
 
 
 class CMCI(Fusion):
-    """j = h + MLP(h), h = LIF(W1 a + b1 + W2 v + b2): the joint stream predicts, a and v stay as they are.
+    """j = h + MLP(h), h = LIF(W1 a + b1 + W2 v + b2): predicts from the joint stream j; a and v are unchanged.
 
-    ``audio, visual [T, B, D, N] -> Fused`` with ``joint [T, B, D, N]``; audio and vision get heads of their own,
-    whose cross-entropies ``ce`` adds. Raises ``UserError`` where the numbers of tokens differ. A baseline of the
-    table in arXiv 2502.12488, as in its code; that computes a second such stream from vision, which nothing looks
-    at (``both_blocks``).
+    ``audio, visual [T, B, D, N] -> Fused`` with ``joint [T, B, D, N]``. Audio and vision have additional heads;
+    the loss ``ce`` adds their cross-entropies. Raises ``UserError`` if the numbers of tokens differ. A baseline
+    of arXiv 2502.12488, after its code, which also computes a second joint stream that is never used
+    (``both_blocks``).
     """
 
     class Config(ComponentConfig):
         mlp_ratio: float = Field(4.0, gt=0, le=64, description="hidden channels of the MLP as a multiple of D")
         both_blocks: bool = Field(
-            False, description="compute vision's joint stream too, as the published code does, and drop it"
+            False, description="also compute the unused second joint stream of the published code"
         )
 
     joint: ClassVar[bool] = True
@@ -41,12 +41,12 @@ class CMCI(Fusion):
     def forward(self, audio: Tensor, visual: Tensor) -> Fused:
         joint = self.audio_with_visual(audio, visual)
         if self.visual_with_audio and self.training:
-            self.visual_with_audio(visual, audio)  # its batch norm's statistics move
+            self.visual_with_audio(visual, audio)  # updates the statistics of its batch norm
         return Fused(audio, visual, joint=joint)
 
 
 class JointStream(nn.Module):
-    """h + MLP(h), h = LIF(Linear(x) + Linear(y)): ``own, other [T, B, D, N] -> [T, B, D, N]``."""
+    """h + MLP(h), h = LIF(Linear(own) + Linear(other)): ``own, other [T, B, D, N] -> [T, B, D, N]``."""
 
     def __init__(self, context: Context, ratio: float) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class JointStream(nn.Module):
         if own.shape[-1] != other.shape[-1]:
             raise UserError(
                 f"fusion 'cmci' adds tokens one by one, but one modality has {own.shape[-1]} and the other "
-                f"{other.shape[-1]}: give both inputs one size, or choose another fusion"
+                f"{other.shape[-1]}: use the same size for both inputs, or another fusion"
             )
         x, y = (rearrange(stream, "t b d n -> t b n d") for stream in (own, other))
         return self.mlp(self.neuron(rearrange(self.own(x) + self.other(y), "t b n d -> t b d n")))

@@ -16,17 +16,17 @@ from scmrl_plugins.registry import UserError
 class CMQKA(Fusion):
     """a' = a + w_a r_a, v' = v + w_v r_v, r = P_s(m_s(q_s) k_s) + P_t(m_t(q_t) k_t), w learned.
 
-    ``audio, visual [T, B, D, N] -> Fused`` with the same shapes and the residuals r. Queries q are the modality's
-    own, keys k the other's. In space m_s = LIF(sum of a head's channels of q) keeps or drops a token, in time
-    m_t = LIF(sum over tokens of q) a step of a channel; P is LIF(BN(Conv)). No product of tokens with tokens: the
-    cost is linear in N. With ``scales`` > 1 the same runs between the last stages of a hierarchical backbone too.
-    Raises ``UserError`` where the numbers of tokens differ. After SNNergy (arXiv 2602.00701), of which the
-    abstract was at hand, and QKFormer (arXiv 2403.16552): the masks in time and the sum are chosen here.
+    ``audio, visual [T, B, D, N] -> Fused`` with the same shapes and the residuals r. Queries q come from
+    the modality itself and keys k from the other one. The spatial mask m_s = LIF(sum of q over the channels of a
+    head) selects tokens; the temporal mask m_t = LIF(sum of q over tokens) selects time steps of a channel; P is
+    LIF(BN(Conv)). The cost is linear in N. With ``scales`` > 1, the fusion also runs between the last stages of a
+    hierarchical backbone. Raises ``UserError`` if the numbers of tokens differ. Based on the abstract of SNNergy
+    (arXiv 2602.00701) and on QKFormer (arXiv 2403.16552). The temporal masks and the sum are our choice.
     """
 
     class Config(ComponentConfig):
-        start: float = Field(1.0, description="the weight of the residual to start from")
-        scales: int = Field(1, ge=1, le=8, description="how many of the backbone's last stages are fused")
+        start: float = Field(1.0, description="initial weight of the residual")
+        scales: int = Field(1, ge=1, le=8, description="number of last stages of the backbone that are fused")
 
     tags = frozenset({"equal-tokens"})
     between: nn.ModuleList
@@ -61,7 +61,7 @@ class BidirectionalQueryKey(nn.Module):
         if audio.shape[-1] != visual.shape[-1]:
             raise UserError(
                 f"fusion 'cmqka' masks tokens one by one, but one modality has {audio.shape[-1]} and the other "
-                f"{visual.shape[-1]}: give both inputs one size, or choose another fusion"
+                f"{visual.shape[-1]}: use the same size for both inputs, or another fusion"
             )
         r_audio = self.audio_from_visual(audio, visual)
         r_visual = self.visual_from_audio(visual, audio)

@@ -14,12 +14,12 @@ from scmrl_plugins.plugins.layers.linear import linear
 
 
 class CMRL(Fusion):
-    """a' = a + alpha r_a, v' = v + alpha r_v, where r is what one modality's queries find in the other.
+    """a' = a + alpha r_a, v' = v + alpha r_v, where r is cross-attention from one modality to the other.
 
-    ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes and the residuals r (before
-    alpha). Of the spatiotemporal residual, r = mean_N(spatial) * mean_T(temporal); spatial or temporal
-    attention alone can be chosen. With ``align``, r goes through a shared semantic projection, LIF(Linear(r)),
-    which the loss ``sao`` aligns. Source: arXiv 2502.12488.
+    ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes and the residuals r
+    (before alpha). Spatiotemporal attention is r = mean_N(spatial) * mean_T(temporal); ``attention`` can select
+    only one of them. With ``align``, r passes through a semantic projection, LIF(Linear(r)), whose output the
+    loss ``sao`` aligns. Source: arXiv 2502.12488.
     """
 
     class Config(ComponentConfig):
@@ -29,14 +29,14 @@ class CMRL(Fusion):
         alpha: float = Field(1.5, description="weight of the residual")
         align: bool = Field(True, description="project the residuals into the shared semantic space")
         attention_threshold: float | None = Field(
-            None, description="threshold of the neuron on the attention's result; none: the neuron's own"
+            None, description="threshold of the neuron after the attention; none: the default of the neuron"
         )
         projection_threshold: float | None = Field(
-            None, description="threshold of the neuron of the semantic projection; none: the neuron's own"
+            None, description="threshold of the neuron of the semantic projection; none: the default of the neuron"
         )
         temporal_order: TemporalOrder = Field(
             "corrected",
-            description="the paper's equation, or the published code, which mixes channels and steps",
+            description="corrected: equation of the paper; published: its code, which mixes channels and steps",
         )
 
     def __init__(self, config: Config, context: Context) -> None:

@@ -1,4 +1,4 @@
-"""Late fusion: the modalities meet in the read-out alone."""
+"""Late fusion: the modalities interact only in the read-out."""
 
 from __future__ import annotations
 

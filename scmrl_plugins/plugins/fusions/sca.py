@@ -1,4 +1,4 @@
-"""Spiking cross-attention whose result takes the stream's place."""
+"""Spiking cross-attention that replaces the stream, without a residual connection."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from scmrl_plugins.plugins.layers.attention import PositionedAttention, SpikingA
 
 
 class SCA(Fusion):
-    """a' = SSA(a, v), v' = SSA(v, a): queries of one modality, keys and values of the other, nothing added.
+    """a' = SSA(a, v), v' = SSA(v, a): queries from one modality, keys and values from the other.
 
-    ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes. Vision's scores get a bias by
-    relative position and a neuron, LIF(q k^T + B). The published code draws B at random on every call; here it is
-    a learned table. A baseline of the table in arXiv 2502.12488.
+    ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes. The visual scores have a
+    bias by relative position and a neuron, LIF(q k^T + B). The published code draws B at random on every call;
+    here it is a learned table. A baseline of arXiv 2502.12488.
     """
 
     class Config(ComponentConfig):
-        reach: int = Field(7, ge=0, le=63, description="tokens at which relative positions stop being told apart")
+        reach: int = Field(
+            7, ge=0, le=63, description="distance in tokens from which relative positions share a bias"
+        )
         attention_threshold: float | None = Field(
-            None, description="threshold of the neuron on the attention's result; none: the neuron's own"
+            None, description="threshold of the neuron after the attention; none: the default of the neuron"
         )
 
     def __init__(self, config: Config, context: Context) -> None:

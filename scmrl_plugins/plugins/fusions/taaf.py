@@ -14,11 +14,11 @@ from scmrl_plugins.plugins.layers.linear import linear
 class TAAF(Fusion):
     """a'[t] = T s[t] a[t], v'[t] = T s[t] v[t], s = softmax_T(u . tanh(W f[t] + b)), f = mean_N a + mean_N v.
 
-    ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes. The factor T leaves the mean over
-    time, which the read-out takes, the sum weighed by s. A modality's share is what it has of the attended
-    activity, sum_t s[t] |mean m[t]| over the same of both; the loss ``balance`` goes by it. u starts at zero, and
-    training so from late fusion. After arXiv 2505.14535, of which the abstract was at hand: scores of each step
-    over the fused spikes are its, their form was chosen here.
+    ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes. With the factor T, the mean over
+    time that the read-out takes is the sum weighted by s. The share of a modality m in the attended activity is
+    sum_t s[t] |mean m[t]|, divided by the sum of both; the loss ``balance`` uses it. u starts at zero, so training
+    starts from late fusion. Based on the abstract of arXiv 2505.14535: scores per time step over the fused spikes.
+    Their form is our choice.
     """
 
     class Config(ComponentConfig):
@@ -40,7 +40,7 @@ class TAAF(Fusion):
         attended = {name: (attention * mean.abs()).sum(0).mean(1) for name, mean in means.items()}
         total = (attended["audio"] + attended["visual"]).clamp_min(torch.finfo(audio.dtype).tiny)
         weight = len(audio) * attention.unsqueeze(3)
-        # Where neither fires, each has half.
+        # If neither modality fires, each has a share of one half.
         shares = {"audio": torch.where(total > 1e-6, attended["audio"] / total, 0.5)}
         shares["visual"] = 1 - shares["audio"]
         return Fused(weight * audio, weight * visual, shares=shares)

@@ -1,4 +1,4 @@
-"""One modality alone, in a model as deep as the others: self-attention stands where fusion would."""
+"""Unimodal models of the same depth: self-attention instead of a fusion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weight attention: each modality scaled by one number a step."""
+"""Weight attention: each modality is scaled by one number per time step."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from scmrl_plugins.plugins.layers.linear import linear
 
 
 class WeightAttention(Fusion):
-    """a' = w_a a with w_a = W2 (W1 [mean_N a; mean_N v] + b1) + b2, and v' = w_v v with weights of its own.
+    """a' = w_a a with w_a = W2 (W1 [mean_N a; mean_N v] + b1) + b2, and v' = w_v v with separate weights.
 
-    ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes; w is one number a sample and
-    step, with no nonlinearity and of either sign. The weighed streams are also what a loss may align. A baseline
-    of the table in arXiv 2502.12488, as in its code.
+    ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes; w is one number
+    per sample and time step, of either sign. The weighted streams are also the residuals that a loss may align. A
+    baseline of arXiv 2502.12488, after its code.
     """
 
     class Config(ComponentConfig):
@@ -26,11 +26,11 @@ class WeightAttention(Fusion):
         self.visual_weight = StepWeight(context.embed_dims)
 
     def forward(self, audio: Tensor, visual: Tensor) -> Fused:
-        weighed = {
+        weighted = {
             "audio": self.audio_weight(audio, visual) * audio,
             "visual": self.visual_weight(visual, audio) * visual,
         }
-        return Fused(**weighed, residuals=weighed)
+        return Fused(**weighted, residuals=weighted)
 
 
 class StepWeight(nn.Module):

@@ -91,7 +91,7 @@ class TemporalAttention(SpikingAttention):
         if q.shape[-1] != k.shape[-1]:
             raise UserError(
                 f"temporal attention pairs tokens one by one, but one modality has {q.shape[-1]} and the other "
-                f"{k.shape[-1]}: set fusion.attention = 'spatial' or give both inputs one size"
+                f"{k.shape[-1]}: set fusion.attention = 'spatial' or use the same size for both inputs"
             )
         by_token = (rearrange(z, "t b (h d) n -> n b h t d", h=self.heads) for z in (q, k, v))
         mixed = mix(*by_token) * SCALE

@@ -1,4 +1,4 @@
-"""Modalities that learn at the pace of the weaker one."""
+"""A loss that slows down the learning of the dominant modality."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from scmrl_plugins.registry import UserError
 class Balance(Smoothed):
     """mean_i sum_m (1 - share_m,i) ( -log softmax(head_m,i)[y_i] ), m audio and visual.
 
-    The modality that has more of the fused stream learns less. Shares are constants, no gradient flows through
-    them. ``(ModelOutput, target [B]) -> scalar``, 0 for B = 0. Targets are smoothed in training mode only. Raises
-    ``UserError`` where the fusion gives no shares or the read-out no head of each modality. After arXiv
-    2505.14535, whose abstract tells of a loss that modulates the learning rate of each modality by its attention
-    scores; the form is chosen here, not a reproduction.
+    The modality with the larger share of the fused stream learns less. No gradient flows through the shares.
+    ``(ModelOutput, target [B]) -> scalar``, 0 for B = 0. Targets are smoothed in training mode only. Raises
+    ``UserError`` if the fusion returns no shares or the read-out has no head for each modality. Based on the
+    abstract of arXiv 2505.14535, a loss that modulates the learning rate of each modality by its attention
+    scores. The form is our choice and not a reproduction.
     """
 
     Config = SmoothedConfig
@@ -30,11 +30,11 @@ class Balance(Smoothed):
         for what, given in (("shares", output.shares), ("heads", output.aux_logits)):
             if not {"audio", "visual"} <= given.keys():
                 raise UserError(
-                    f"loss 'balance' needs {what} of both modalities, and this model gives none: "
-                    f"choose the fusion 'taaf', or leave the loss out"
+                    f"loss 'balance' needs {what} of both modalities, which this model does not return: "
+                    f"choose the fusion 'taaf', or remove the loss"
                 )
-        weighed = [
+        weighted = [
             (1 - full(output.shares[name]).detach()) * self.each(output.aux_logits[name], target)
             for name in ("audio", "visual")
         ]
-        return torch.stack(weighed).sum() / max(1, len(target))
+        return torch.stack(weighted).sum() / max(1, len(target))

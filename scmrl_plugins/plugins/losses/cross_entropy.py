@@ -1,4 +1,4 @@
-"""Cross-entropy of the prediction and of every further head."""
+"""Cross-entropy of the prediction and of the auxiliary heads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from scmrl_plugins.plugins.losses.precision import full
 
 
 class SmoothedConfig(ComponentConfig):
-    """The setting of every loss that is a cross-entropy."""
+    """The setting of all cross-entropy losses."""
 
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="label smoothing in training")
 
 
 class Smoothed(Loss):
-    """A loss made of cross-entropies, whose targets are smoothed in training mode only."""
+    """A loss of cross-entropies with targets that are smoothed in training mode only."""
 
     def __init__(self, config: SmoothedConfig, context: Context) -> None:
         super().__init__()
@@ -38,14 +38,14 @@ class Smoothed(Loss):
 
 
 class CrossEntropy(Smoothed):
-    """-mean_i log softmax(logits_i)[y_i], and the same of each further head, summed.
+    """-mean_i log softmax(logits_i)[y_i], plus the same for each auxiliary head.
 
     ``(ModelOutput, target [B]) -> scalar``, 0 for B = 0. Targets are smoothed in training mode only. Without
-    ``heads`` it is the prediction's alone, for where another loss has the further heads, as ``balance``.
+    ``heads``, only the prediction counts, for use with a loss on the auxiliary heads such as ``balance``.
     """
 
     class Config(SmoothedConfig):
-        heads: bool = Field(True, description="also the further heads")
+        heads: bool = Field(True, description="include the auxiliary heads")
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, context)

@@ -1,4 +1,4 @@
-"""Neurons that are neither silent nor always on."""
+"""A penalty for firing rates that are too low or too high."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from scmrl_plugins.registry import UserError
 class FiringRate(Loss):
     """mean_l( max(0, low - r_l)^2 + max(0, r_l - high)^2 ), r_l the firing rate of neuron layer l.
 
-    A rate is spikes a neuron and time step, the mean over the batch. ``(ModelOutput, target [B]) -> scalar``,
-    0 for B = 0 and wherever all rates are between the two bounds. Raises ``UserError`` where the model has not
-    recorded its rates, which it does when it is built together with this loss. The form, a lower and an upper
-    bound with a squared distance, is that of Zenke and Vogels, Neural Computation 33 (2021), there of each neuron.
+    A rate is the mean number of spikes per neuron and time step over the batch. ``(ModelOutput, target [B]) ->
+    scalar``, 0 for B = 0 and if all rates are within the bounds. Raises ``UserError`` if the model has not
+    recorded its rates; a model that is built with this loss records them. Squared distances to a lower and an
+    upper bound are from Zenke and Vogels, Neural Computation 33 (2021), where they apply to each neuron.
     """
 
     class Config(ComponentConfig):
-        low: float = Field(0.02, ge=0, le=1, description="rate below which a layer is drawn up")
-        high: float = Field(0.3, ge=0, le=1, description="rate above which a layer is drawn down")
+        low: float = Field(0.02, ge=0, le=1, description="lower bound of the rate")
+        high: float = Field(0.3, ge=0, le=1, description="upper bound of the rate")
 
         @model_validator(mode="after")
         def _in_order(self) -> Self:
             if self.low > self.high:
-                raise ValueError(f"low {self.low} is larger than high {self.high}: no rate is between them")
+                raise ValueError(f"low {self.low} is larger than high {self.high}")
             return self
 
     needs_firing_rates = True
@@ -40,10 +40,10 @@ class FiringRate(Loss):
     def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
         if output.firing_rates is None:
             raise UserError(
-                "loss 'rate' needs the firing rates, and this model has recorded none: name the loss in the "
+                "loss 'rate' needs firing rates, which this model has not recorded: name the loss in the "
                 "model's configuration, or call model.record_firing_rates(True)"
             )
         rates = full(output.firing_rates)
         if not len(target):
-            return rates[:0].sum()  # 0, and part of the graph: the mean over no samples is not a number
+            return rates[:0].sum()  # 0 with a gradient; the mean over no samples would be NaN
         return ((self.low - rates).relu().square() + (rates - self.high).relu().square()).mean()

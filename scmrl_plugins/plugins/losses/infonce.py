@@ -1,4 +1,4 @@
-"""InfoNCE between the modalities: each sample finds its own partner."""
+"""InfoNCE between the modalities."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from scmrl_plugins.plugins.losses.similarity import features, log_matches, norma
 class InfoNCE(Loss):
     """-mean_i( log softmax_j(a_i . v_j / temperature)[i] + log softmax_j(v_i . a_j / temperature)[i] ) / 2.
 
-    a and v are the residuals' means over time ``[B, D]``, brought to norm one, x / sqrt(|x|^2 + 1e-4): those of
-    residuals that never fire stay zero. ``(ModelOutput, target [B]) -> scalar``, 0 for B = 0. A sample's own
-    partner is its one positive, others of its class are negatives; the labels are not used. Raises ``UserError``
-    where the fusion leaves no residuals. Source: CLIP, arXiv 2103.00020, where the temperature is learned,
-    from 0.07; here it is fixed.
+    a and v are the means of the residuals over time ``[B, D]``, normalised by x / sqrt(|x|^2 + 1e-4), so that
+    silent residuals stay zero. ``(ModelOutput, target [B]) -> scalar``, 0 for B = 0. The only positive of a sample
+    is its other modality; labels are not used. Raises ``UserError`` if the fusion returns no residuals. Source:
+    CLIP, arXiv 2103.00020, where the temperature is learned and starts at 0.07. Here it is fixed.
     """
 
     class Config(ComponentConfig):

@@ -1,4 +1,4 @@
-"""Losses are computed in float32 or better, whatever the model computes in."""
+"""Losses are computed in float32 or float64, independent of the precision of the model."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def full(x: Tensor) -> Tensor:
-    """Half precision to float32; others stay as they are."""
+    """Convert half precision to float32; other types are unchanged."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def no_autocast(x: Tensor) -> AbstractContextManager[object]:
-    """Products inside are taken in the precision of their factors, under automatic mixed precision too."""
+    """A context without automatic mixed precision: products have the precision of their factors."""
     kind = x.device.type
     if not torch.amp.is_autocast_available(kind):
         return contextlib.nullcontext()

@@ -11,11 +11,11 @@ from scmrl_plugins.plugins.losses.similarity import features, log_matches, same_
 
 
 class SemanticAlignment(Loss):
-    """-mean_{i,j}( 1[y_i = y_j] log softmax_j(a_i . v_j / temperature) ), a and v the residuals' means [B, D].
+    """-mean_{i,j}( 1[y_i = y_j] log softmax_j(a_i . v_j / temperature) ), a and v the mean residuals [B, D].
 
-    ``(ModelOutput, target [B]) -> scalar``, 0 for B = 0. The mean runs over all B^2 pairs, audio looks for
-    vision only and the features are not normalised, as published. Raises ``UserError`` where the fusion leaves
-    no residuals. Source: arXiv 2502.12488.
+    ``(ModelOutput, target [B]) -> scalar``, 0 for B = 0. As published, the mean is over all B^2 pairs, the
+    softmax is over vision only, and features are not normalised. Raises ``UserError`` if the fusion returns no
+    residuals. Source: arXiv 2502.12488.
     """
 
     class Config(ComponentConfig):

@@ -1,4 +1,4 @@
-"""What losses on pairs of modalities share: one feature a sample and modality, and how alike two are."""
+"""Shared by the alignment losses: one feature per sample and modality, and their similarities."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from scmrl_plugins.plugins.losses.precision import full, no_autocast
 from scmrl_plugins.registry import UserError
 
 EPS = 1e-2
-"""Norm below which a feature counts as silent. Spikes are mostly none or some of norm 0.1 and more."""
+"""Norm below which a feature counts as silent. Most features are zero or have a norm of at least 0.1."""
 
 
 def features(output: ModelOutput, loss: str) -> tuple[Tensor, Tensor]:
-    """The residuals' means over time ``[B, D]``, audio and visual; ``UserError`` where there are none."""
+    """The mean residuals over time ``[B, D]``, audio and visual. Raises ``UserError`` if there are none."""
     if output.aligned is None or not {"audio", "visual"} <= output.aligned.keys():
         raise UserError(
-            f"loss {loss!r} aligns the residuals of both modalities, and this fusion leaves none: "
-            "choose another fusion such as 'cmrl', or leave the loss out"
+            f"loss {loss!r} aligns the residuals of both modalities, but this fusion returns none: "
+            "choose a fusion such as 'cmrl', or remove the loss"
         )
     audio, visual = (full(output.aligned[name]).mean(0) for name in ("audio", "visual"))
     return audio, visual

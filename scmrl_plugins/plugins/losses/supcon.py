@@ -1,4 +1,4 @@
-"""Supervised contrast between the modalities: each sample finds all of its class."""
+"""Supervised contrastive loss between the modalities."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from scmrl_plugins.plugins.losses.similarity import features, log_matches, norma
 class SupervisedContrast(Loss):
     """(L(a, v) + L(v, a)) / 2, L(a, v) = -mean_i mean_{p in P(i)} log softmax_j(a_i . v_j / temperature)[p].
 
-    P(i) = {p: y_p = y_i}. The form is the paper's L_out: the mean over positives is outside of the logarithm.
-    Anchors are one modality's features, contrasts are all of the other's, so that a sample's own partner is a
-    positive and no feature meets its own modality. a and v are the residuals' means over time ``[B, D]``, brought
-    to norm one, x / sqrt(|x|^2 + 1e-4): those of residuals that never fire stay zero.
-    ``(ModelOutput, target [B]) -> scalar``, 0 for B = 0; with all labels distinct it is ``infonce``. Raises
-    ``UserError`` where the fusion leaves no residuals. Source: arXiv 2004.11362, there within one modality.
+    P(i) = {p: y_p = y_i}. This is L_out of the paper: the mean over positives is outside the logarithm. Anchors
+    are from one modality and contrasts from the other. a and v are the mean residuals over time ``[B, D]``,
+    normalised by x / sqrt(|x|^2 + 1e-4), so that silent residuals stay zero. ``(ModelOutput, target [B]) ->
+    scalar``, 0 for B = 0. With distinct labels it equals ``infonce``. Raises ``UserError`` if the fusion returns
+    no residuals. Source: arXiv 2004.11362, within one modality.
     """
 
     class Config(ComponentConfig):

@@ -1,4 +1,4 @@
-"""Temporal efficient training: every time step answers for itself."""
+"""Temporal efficient training: a loss at every time step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ class TemporalEfficientTraining(Smoothed):
     """(1 - lamb) mean_{t,i}( -log softmax(o[t]_i)[y_i] ) + lamb mean_{t,i,k}( (o[t]_ik - means)^2 ).
 
     o are the logits of each time step ``[T, B, K]``. ``(ModelOutput, target [B]) -> scalar``, 0 for B = 0. Targets
-    are smoothed in training mode only; further heads are left to other losses. The paper's second term keeps
-    outliers near a firing threshold, ``means``; it is off by default, as the read-outs here have none. Raises
-    ``UserError`` where the read-out gives no logits of each step. Source: arXiv 2202.11946.
+    are smoothed in training mode only. Auxiliary heads are ignored. The second term of the paper keeps outliers
+    near a firing threshold, ``means``. It is off by default, because the read-outs here have no threshold. Raises
+    ``UserError`` if the read-out returns no logits per time step. Source: arXiv 2202.11946.
     """
 
     class Config(SmoothedConfig):
-        lamb: float = Field(0.0, ge=0, le=1, description="weight of the distance to means, in place of that much")
-        means: float = Field(1.0, description="what all logits are drawn to, the paper's threshold")
+        lamb: float = Field(
+            0.0, ge=0, le=1, description="weight of the distance to means; the cross-entropy has weight 1 - lamb"
+        )
+        means: float = Field(1.0, description="target of all logits, the threshold in the paper")
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, context)
@@ -31,7 +33,7 @@ class TemporalEfficientTraining(Smoothed):
     def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
         if output.step_logits is None:
             raise UserError(
-                "loss 'tet' needs the logits of each time step, and this read-out gives none: "
+                "loss 'tet' needs logits per time step, which this read-out does not return: "
                 "choose a read-out such as 'add', or the loss 'ce'"
             )
         steps = full(output.step_logits)

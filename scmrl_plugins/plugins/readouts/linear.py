@@ -1,4 +1,4 @@
-"""Read-outs: from the fused streams to logits."""
+"""Linear read-outs: map the fused streams to logits."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from scmrl_plugins.plugins.layers.linear import linear
 class MeanReadout(Readout):
     """logits = mean_T(Linear(combine(mean_N(a'), mean_N(v')))).
 
-    ``Fused -> ModelOutput`` with ``logits [B, K]``, ``step_logits [T, B, K]`` and, where the fusion has
-    residuals, their means over tokens ``[T, B, D]`` to align. A joint stream j stands in place of both:
-    logits = mean_T(Linear(mean_N(j))). Where the fusion asks for heads, each modality's stream has one of its own.
+    ``Fused -> ModelOutput`` with ``logits [B, K]``, ``step_logits [T, B, K]`` and, if the fusion has
+    residuals, their means over tokens ``[T, B, D]`` to align. With a joint stream j, logits =
+    mean_T(Linear(mean_N(j))). If the fusion requires heads, each modality has an auxiliary head.
     """
 
     class Config(ComponentConfig):
@@ -33,7 +33,7 @@ class MeanReadout(Readout):
         )
 
     def width(self, context: Context) -> int:
-        """Features that the head sees."""
+        """Number of input features of the head."""
         raise NotImplementedError
 
     def combine(self, features: list[Tensor]) -> Tensor:

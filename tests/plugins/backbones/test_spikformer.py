@@ -150,7 +150,7 @@ def test_gradients_reach_every_parameter(make_context: MakeContext) -> None:
 
 @pytest.mark.parametrize(("dims", "splitting", "share"), [(12, "deep", 8), (7, "shallow", 2)])
 def test_channels_must_be_a_multiple(make_context: MakeContext, dims: int, splitting: str, share: int) -> None:
-    with pytest.raises(UserError, match=f"{dims} is no multiple of {share}, as the {splitting}"):
+    with pytest.raises(UserError, match=f"{dims} is not a multiple of {share}, which the {splitting}"):
         backbone(make_context(embed_dims=dims, num_heads=1), splitting=splitting)
 
 

@@ -220,7 +220,7 @@ def test_normalise_keeps_silence_and_is_near_one_above() -> None:
 @pytest.mark.parametrize("cls", CONTRASTIVE)
 @pytest.mark.parametrize("given", [None, {}, {"audio": torch.zeros(2, 3, 8)}])
 def test_contrast_without_residuals_is_refused(cls: Any, given: dict[str, Tensor] | None) -> None:
-    with pytest.raises(UserError, match=r"residuals.*choose another fusion such as 'cmrl'"):
+    with pytest.raises(UserError, match=r"residuals.*choose a fusion such as 'cmrl'"):
         build(cls)(ModelOutput(torch.zeros(3, K), aligned=given), torch.tensor([0, 1, 2]))
 
 
