@@ -96,6 +96,7 @@ def prepare(workers: int | None, as_json: bool, **chosen: Any) -> None:
     An unusable file stops the command; with --set data.on_bad=skip, it is left out.
     """
     from scmrl_plugins.core.data import prepare
+    from scmrl_plugins.core.system.memory import format_bytes
     from scmrl_plugins.core.system.progress import Progress
 
     dataset, config = _build(chosen)
@@ -126,7 +127,7 @@ def prepare(workers: int | None, as_json: bool, **chosen: Any) -> None:
             f"{counts.before:,}",
             f"{counts.computed:,}",
             f"{counts.skipped:,}",
-            f"{counts.size / 2**20:,.1f} MiB",
+            format_bytes(counts.size),
         )
         for split, counts in prepared.counts.items()
     ]

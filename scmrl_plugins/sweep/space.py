@@ -1,4 +1,4 @@
-"""The space of a sweep: an axis a setting, and the points that a grid makes of them or a seed draws from them."""
+"""The space of a sweep: an axis per setting, and the points of a grid or of a random search."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Point = dict[str, Any]
 """Dotted settings and their values, ``{"train.lr": 0.003}``."""
 
 LARGEST = 10_000
-"""Points of a sweep, at the most: more were a slip."""
+"""The largest number of points; more are taken for a mistake."""
 _ATTEMPTS = 1000
 _EXAMPLE = '"train.lr" = { log_uniform = [1e-4, 1e-2] } or "fusion.alpha" = [0.5, 1.0]'
 
 
 class Range(ComponentConfig):
-    """The values between two ends, both of them included, as one of these says."""
+    """One range of values, both ends included."""
 
     uniform: list[float] | None = Field(None, min_length=2, max_length=2)
     log_uniform: list[float] | None = Field(None, min_length=2, max_length=2)
@@ -47,7 +47,7 @@ class Range(ComponentConfig):
         return self
 
     def at(self, share: float) -> float | int:
-        """The value below which that share of the range lies, in [0, 1); few digits, as people would write it."""
+        """The quantile of a share in [0, 1), rounded to few digits."""
         if self.integer:
             low, high = self.integer
             return min(high, low + math.floor(share * (high - low + 1)))
@@ -64,36 +64,36 @@ class Range(ComponentConfig):
 
 
 def _short(value: float, low: float, high: float, scale: float) -> float:
-    """``value`` to four digits of ``scale``, and not out of the range."""
+    """``value`` rounded to four digits of ``scale``, within the range."""
     return min(high, max(low, float(round(value, 3 - math.floor(math.log10(scale))))))
 
 
 @dataclass(frozen=True)
 class Axis:
-    """The values of one setting: those listed, or a range."""
+    """The values of one setting: a list or a range."""
 
     key: str
     values: tuple[Any, ...] = ()
     range: Range | None = None
 
     def at(self, share: float) -> Any:
-        """The value at a share of the axis, in [0, 1)."""
+        """The value at a share in [0, 1) of the axis."""
         return self.range.at(share) if self.range else self.values[math.floor(share * len(self.values))]
 
     def describe(self) -> Any:
-        """The axis as its file says it."""
+        """The axis as its file writes it."""
         return self.range.model_dump(exclude_none=True) if self.range else list(self.values)
 
 
 def read_axes(space: Any, source: str | Path) -> list[Axis]:
-    """The axes of a section ``[space]``; ``UserError`` for one that is none."""
+    """The axes of a section ``[space]``; ``UserError`` if it is invalid."""
     if not isinstance(space, Mapping):
         raise UserError(f"{source}: space must be a section, like [space] {_EXAMPLE}")
     return [_axis(key, value, source) for key, value in _flat(space, "")]
 
 
 def consistent(axes: Sequence[Axis], source: str | Path) -> list[Axis]:
-    """The axes, if there are any and no two set the same thing; ``UserError`` otherwise."""
+    """The axes; ``UserError`` if there are none, or two of them set the same key."""
     if not axes:
         raise UserError(f"{source}: [space] is empty: write what to try, like {_EXAMPLE}")
     for one, other in itertools.permutations([axis.key for axis in axes], 2):
@@ -103,7 +103,7 @@ def consistent(axes: Sequence[Axis], source: str | Path) -> list[Axis]:
 
 
 def _flat(space: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """Dotted settings: ``train.lr = [...]`` is a table in a table of TOML's, ``"train.lr" = [...]`` is none."""
+    """Dotted settings: in TOML ``train.lr = [...]`` is a nested table, ``"train.lr" = [...]`` is not."""
     for name, value in space.items():
         key = f"{prefix}{name}"
         section = key.count(".") < (2 if key.split(".")[0] == "loss" else 1)
@@ -115,23 +115,23 @@ def _flat(space: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _axis(key: str, value: Any, source: str | Path) -> Axis:
     if not all(key.split(".")):
-        raise UserError(f"{source}: space: {key!r} is no setting; write one like {_EXAMPLE}")
+        raise UserError(f"{source}: space: {key!r} is not a setting; write one like {_EXAMPLE}")
     if isinstance(value, Mapping):
         return Axis(key, range=series.checked(Range, value, source, f"space.{key}"))
     if not isinstance(value, list):
         raise UserError(
-            f"{source}: space.{key}: write a list of values or a range, like {_EXAMPLE}; what every trial has in "
-            f"common goes to the section [{key.split('.')[0]}]"
+            f"{source}: space.{key}: write a list of values or a range, like {_EXAMPLE}; values that "
+            f"all trials share go to the section [{key.split('.')[0]}]"
         )
     if not value:
-        raise UserError(f"{source}: space.{key}: the list is empty; name a value or leave the setting out")
+        raise UserError(f"{source}: space.{key}: the list is empty; add a value or leave the setting out")
     if len({_text(item) for item in value}) < len(value):
-        raise UserError(f"{source}: space.{key}: a value is there twice; name each once")
+        raise UserError(f"{source}: space.{key}: a value is listed twice; list each once")
     return Axis(key, tuple(value))
 
 
 def grid(axes: Sequence[Axis], source: str | Path) -> list[Point]:
-    """Every combination, the last axis running fastest; ``UserError`` where an axis has no end of values."""
+    """Every combination, the last axis varying fastest; ``UserError`` if an axis is a range."""
     for axis in axes:
         if axis.range:
             raise UserError(
@@ -148,31 +148,31 @@ def grid(axes: Sequence[Axis], source: str | Path) -> list[Point]:
 
 
 def draw(axes: Sequence[Axis], count: int, seed: int, source: str | Path) -> list[Point]:
-    """So many points, no two the same.
+    """``count`` random points, all different.
 
-    A value follows from the seed, the number of the point and the name of the setting, on any machine, and is
-    drawn again where the point were there already: more points leave those before as they are. ``UserError``
-    where the space has fewer.
+    A value depends only on the seed, the number of the point and the name of the setting; a point that exists
+    already is drawn again. So raising ``count`` adds points and keeps the others. Raises ``UserError`` if the
+    space has too few points.
     """
     points: list[Point] = []
-    known: set[str] = set()
-    for place in range(count):
+    drawn: set[str] = set()
+    for number in range(count):
         for attempt in range(_ATTEMPTS):
-            point = {axis.key: axis.at(_share(seed, place, attempt, axis.key)) for axis in axes}
-            if _text(point) not in known:
+            point = {axis.key: axis.at(_share(seed, number, attempt, axis.key)) for axis in axes}
+            if _text(point) not in drawn:
                 break
         else:
             raise UserError(
-                f"{source}: sweep.trials = {count}: the space has hardly more than {place} different points; ask "
-                f"for fewer trials, or for all with sweep.search = 'grid'"
+                f"{source}: sweep.trials = {count}: the space has hardly more than {number} different points; "
+                f"reduce the number of trials, or run all with sweep.search = 'grid'"
             )
-        known.add(_text(point))
+        drawn.add(_text(point))
         points.append(point)
     return points
 
 
 def _share(*words: object) -> float:
-    """A number in [0, 1) that follows from the words."""
+    """A number in [0, 1) determined by the words."""
     digest = hashlib.sha256(json.dumps(words).encode()).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 

@@ -100,12 +100,12 @@ def test_draws_follow_from_the_seed_alone(tmp_path: Path) -> None:
         ),
         ("[space]\ntrain.lr = 0.1", r"space.train.lr: write a list of values or a range"),
         ("[space]\ntrain.lr = []", "space.train.lr: the list is empty"),
-        ("[space]\ntrain.lr = [1.0, 1.0]", "space.train.lr: a value is there twice"),
+        ("[space]\ntrain.lr = [1.0, 1.0]", "space.train.lr: a value is listed twice"),
         (
             "[space]\nfusion = [{name='late'}]\n'fusion.name' = ['cmrl']",
             "fusion and fusion.name set the same thing",
         ),
-        ("[space]\n'train..lr' = [1.0]", "'train..lr' is no setting"),
+        ("[space]\n'train..lr' = [1.0]", "'train..lr' is not a setting"),
         (f"[space]\ntrain.lr = {list(range(1, 102))}\ntrain.epochs = {list(range(1, 102))}", "the grid has 10201"),
         (
             "[sweep]\nsearch='random'\ntrials=5\n[space]\ntrain.epochs={integer=[1, 3]}",

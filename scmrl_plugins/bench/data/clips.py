@@ -1,4 +1,4 @@
-"""Generated recordings and pictures of real sizes, to measure on where a user has no data set."""
+"""Generated recordings and pictures of realistic size, for benchmarks without a data set."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 
 CLASSES, SECONDS, RATE, WIDTH, HEIGHT = 6, 2.5, 16_000, 480, 360
-"""What ``clips`` writes: recordings and pictures of CREMA-D's sizes."""
+"""Classes, and the size of recordings and pictures in CREMA-D."""
 
 
 @contextlib.contextmanager
 def clips(samples: int) -> Iterator[Path]:
-    """A folder for ``av-folder`` with as many training clips of CREMA-D's sizes, and a cache, while it lasts."""
+    """A temporary folder for ``av-folder`` with training clips of CREMA-D's size, and a temporary cache."""
     with tempfile.TemporaryDirectory(prefix="scmrl-clips-") as name:
         root, before = Path(name) / "clips", os.environ.get("SCMRL_CACHE")
         rng = np.random.default_rng(0)
         for number in range(samples + 2 * CLASSES):
-            later = number - samples  # one of each class for the other splits
+            later = number - samples  # one clip per class for the other splits
             split = "train" if later < 0 else "validation" if later < CLASSES else "test"
             write_clip(root / split / f"class-{number % CLASSES}" / f"clip-{number:05d}", rng)
         os.environ["SCMRL_CACHE"] = str(Path(name) / "cache")

@@ -9,6 +9,7 @@ from typing import Any
 from scmrl_plugins.bench.data.compare import DECODED, STORED
 from scmrl_plugins.core.run import environment
 from scmrl_plugins.core.system import files
+from scmrl_plugins.core.system.memory import format_bytes
 
 PAGE = "data.md"
 
@@ -22,13 +23,13 @@ def write(results: Mapping[str, Any], out: Path, command: str) -> None:
 def markdown(results: Mapping[str, Any], command: str) -> str:
     """The tables, with notes on how they were made."""
     settings, memory = results["settings"], results["memory"]
-    titles = {DECODED: "files decoded and transformed each time", STORED: "stored features"}
+    titles = {DECODED: "files decoded and transformed every time", STORED: "stored features"}
     machine = f"{results['hardware']['cpu']}, {results['hardware']['cores']} cores"
     lines = [
         f"An epoch of {results['samples']:,} training samples of `{settings['dataset']}` through the training "
         f"loader, augmentation included, {settings['repeats']} times in turns:",
         "",
-        "| | least time | median | samples a second | of the median |",
+        "| | minimum time | median | samples per second | at the median |",
         "|---|---:|---:|---:|---:|",
     ]
     for side, title in titles.items():
@@ -40,23 +41,19 @@ def markdown(results: Mapping[str, Any], command: str) -> str:
     lines += [
         f"| ratio | {results['ratio']:.1f} | {results['median_ratio']:.1f} | | |",
         "",
-        "Memory that a process has to itself before and while it loads batches, as many at both sizes:",
+        "Private memory of a process before and while it loads batches, the same number at both sizes:",
         "",
-        "| training samples | features on disk | before | at the most |",
+        "| training samples | features on disk | before | peak |",
         "|---:|---:|---:|---:|",
         *(
-            f"| {size['samples']:,} | {_bytes(size['stored'])} | {_bytes(size['before'])} "
-            f"| {_bytes(size['private'])} |"
+            f"| {size['samples']:,} | {format_bytes(size['stored'])} | {format_bytes(size['before'])} "
+            f"| {format_bytes(size['private'])} |"
             for size in (memory["small"], memory["large"])
         ),
         "",
-        f"- the batches of both are {'' if results['same_batches'] else 'NOT '}the same to the bit",
+        f"- the batches of both are {'' if results['same_batches'] else 'NOT '}identical",
         f"- batch {settings['batch_size']}, {settings['workers']} workers, {settings['threads']} threads, image "
         f"size {settings['image_size']}",
         f"- {environment.provenance(command, machine, results['environment'])}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _bytes(value: int | None) -> str:
-    return "not known here" if value is None else f"{value / 2**20:.1f} MiB"

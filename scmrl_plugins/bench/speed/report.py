@@ -9,6 +9,7 @@ from typing import Any
 from scmrl_plugins.bench.speed.settings import BASELINE, OURS, SMALL
 from scmrl_plugins.core.run import environment
 from scmrl_plugins.core.system import files
+from scmrl_plugins.core.system.memory import format_bytes
 
 PAGE = "speed.md"
 
@@ -25,7 +26,7 @@ def markdown(results: Mapping[str, Any], command: str) -> str:
     shape = ", ".join(map(str, results["kernel"]["shape"]))
     rounds, losses = settings["repeats"], results["first_losses"]
     lines = [
-        f"Least time of {rounds} rounds taken in turns, and baseline / ours, so that more is better:",
+        f"Minimum time of {rounds} rounds taken in turns, and baseline / ours (higher is better):",
         "",
         "| | baseline | ours | ratio | of the medians |",
         "|---|---:|---:|---:|---:|",
@@ -33,7 +34,7 @@ def markdown(results: Mapping[str, Any], command: str) -> str:
         _times("inference", results["inference"]),
         _times("inference, ours with batch norm folded (`--optimize`)", results["inference_folded"]),
         _times(f"neuron alone, forward and backward, [{shape}]", results["kernel"]),
-        f"| peak memory of a training step | {_bytes(memory[BASELINE])} | {_bytes(memory[OURS])} "
+        f"| peak memory of a training step | {format_bytes(memory[BASELINE])} | {format_bytes(memory[OURS])} "
         f"| {_number(memory['ratio'])} | |",
         "",
         f"- convolutions and matrix products alone: {results['bare_ms']:.0f} ms; our training step takes "
@@ -41,8 +42,8 @@ def markdown(results: Mapping[str, Any], command: str) -> str:
         f"- compilation, once, in our first step: {results['compile_seconds']:.1f} s",
         f"- first loss {losses[BASELINE]:.6f} and {losses[OURS]:.6f}, ours channels first "
         f"{losses['ours_channels_first']:.6f}"
-        + ("" if results["same_first_loss"] else ": not the baseline's, so the variants are not one model"),
-        "- baseline: BrainCog's LIFNode stepped in Python, every layer on all steps, channels first, no compiler",
+        + ("" if results["same_first_loss"] else ": differs from the baseline, so these are different models"),
+        "- baseline: BrainCog's LIFNode stepped in Python, every layer on every step, channels first, no compiler",
         f"- fusion {settings['fusion']}, batch {settings['batch']}, {settings['steps']} steps, image size "
         f"{settings['image_size']}, {settings['dims']} dimensions, {settings['heads']} heads, "
         f"{results['parameters']:,} parameters, {settings['threads']} threads",
@@ -72,10 +73,10 @@ def _scaling(scaling: Mapping[str, Any]) -> list[str]:
     }
     lines = [
         "",
-        f"Cost by size, forward and backward, least time, neurons without the compiler (batch {SMALL.batch}, "
+        f"Cost by size, forward and backward, minimum time, neurons without the compiler (batch {SMALL.batch}, "
         f"{SMALL.dims} dimensions):",
         "",
-        "| what grows | size | time | to the size before |",
+        "| variable | size | time | ratio to previous size |",
         "|---|---:|---:|---:|",
     ]
     for title, table in tables.items():
@@ -90,7 +91,7 @@ def _profile(profile: Mapping[str, Any]) -> list[str]:
     rows, kernels = profile["operators"], profile["kernels"]
     lines = [
         "",
-        "Our training step by operator, time of its own:",
+        "Our training step by operator, excluding the operators it calls:",
         "",
         "| operator | calls | time | share |",
         "|---|---:|---:|---:|",
@@ -103,17 +104,13 @@ def _profile(profile: Mapping[str, Any]) -> list[str]:
         lines += [
             "",
             f"Kernels of the GPU in a training step: {kernels['count']:,}, {_seconds(kernels['ms'] / 1e3)} of "
-            f"work, {kernels['tensor_cores']:.0%} of it on tensor cores, by the kernels' names.",
+            f"work, {kernels['tensor_cores']:.0%} of it on tensor cores, judging by their names.",
         ]
     return lines
 
 
 def _seconds(value: float) -> str:
     return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.3g} ms"
-
-
-def _bytes(value: int | None) -> str:
-    return "not known here" if value is None else f"{value / 2**20:.0f} MiB"
 
 
 def _number(value: float | None) -> str:

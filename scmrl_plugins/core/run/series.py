@@ -1,4 +1,4 @@
-"""What grids and sweeps share: files with further sections beside a configuration's, and runs to go on with."""
+"""Series of runs, as grids and sweeps make them: their files, their results, and runs to resume."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError
 
 
-def divide(layers: list[Layer], own: Collection[str]) -> tuple[list[Layer], list[Layer]]:
-    """Layers of the configuration, and layers of the sections that are not the configuration's."""
+def divide(layers: list[Layer], sections: Collection[str]) -> tuple[list[Layer], list[Layer]]:
+    """The layers without these sections, which are the configuration, and the layers with these sections alone."""
 
-    def part(layer: Layer, wanted: bool) -> Layer:
-        return Layer(layer.source, {key: value for key, value in layer.data.items() if (key in own) == wanted})
+    def part(layer: Layer, inside: bool) -> Layer:
+        data = {key: value for key, value in layer.data.items() if (key in sections) == inside}
+        return Layer(layer.source, data)
 
     return [part(layer, False) for layer in layers], [part(layer, True) for layer in layers]
 
 
 def checked(model: type[BaseModel], data: Any, source: str | Path, where: str) -> Any:
-    """``data`` as that model; ``UserError`` in one line that names the source and the key."""
+    """``data`` validated as a ``model``; ``UserError`` names the source and the key."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -36,33 +37,33 @@ def checked(model: type[BaseModel], data: Any, source: str | Path, where: str) -
 
 
 def plain(config: ExperimentConfig) -> dict[str, Any]:
-    """A configuration as JSON gives it back, to be written and compared."""
+    """A configuration as it is read back from JSON, to be written and compared."""
     return dict(json.loads(files.to_json(config.model_dump())))
 
 
 def read_result(file: Path, config: dict[str, Any]) -> dict[str, Any] | None:
-    """The result in a file, made with that configuration; none where there is no file.
+    """The result in a file; none if there is no file.
 
-    Raises ``UserError`` for one that is no result, or was made with another configuration.
+    Raises ``UserError`` if it is not a result, or was made with another configuration.
     """
     if not file.exists():
         return None
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))
+        result = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{file}: not a result ({error}); remove it to have it made again") from None
-    if known["config"] != config:
+        raise UserError(f"{file}: not a result ({error}); remove it to make it again") from None
+    if result["config"] != config:
         raise UserError(f"{file}: made with another configuration; choose another directory with -o")
-    return dict(known)
+    return dict(result)
 
 
 def take_run(path: Path, parts: Assembly) -> Run:
-    """The run at ``path``, made where it is not there; ``UserError`` where it has another configuration."""
+    """The run at ``path``, created if it does not exist; ``UserError`` if it has another configuration."""
     if (path / "config.toml").is_file():
         run = open_run(path)
         if run.config_file.read_text(encoding="utf-8") != to_toml(parts.config):
             raise UserError(f"{path}: made with another configuration; choose another directory with -o")
         return run
-    if path.is_dir():  # a run that was stopped while it was made: config.toml is written last
+    if path.is_dir():  # left by a process that was stopped before it wrote config.toml, which is last
         shutil.rmtree(path)
     return create_run(path, parts)

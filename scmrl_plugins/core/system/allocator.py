@@ -1,4 +1,4 @@
-"""How the memory of large tensors is taken, before torch takes the first."""
+"""How memory for large tensors is allocated; set before torch allocates the first."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LARGEST = 2**31 - 1
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
-"""The variable by which torch, when it is imported, asks Linux for pages of 2 MB for tensors of that size."""
+"""Environment variable of torch, read on import: allocate tensors of at least 2 MB in pages of 2 MB (Linux)."""
 
 
 def keep_large_blocks() -> bool:
-    """Have glibc keep freed blocks of any size for the next allocation; whether it will.
+    """Make glibc keep freed blocks of any size for later allocations; returns whether it does.
 
-    By itself it maps each block of over 32 MB anew and gives it back when it is freed, so that every step pays the
-    kernel again for every page of every large tensor. The process then holds on to the most it ever had, which is
-    a fifth less in pages of 2 MB.
+    By default it maps each block of over 32 MB anew and unmaps it when it is freed, so that the kernel clears
+    every page of every large tensor in every step. In return the process keeps its peak memory, which pages of
+    2 MB make a fifth smaller.
     """
     os.environ.setdefault(HUGE_PAGES, "1")
     if platform.libc_ver()[0] != "glibc":

@@ -1,4 +1,4 @@
-"""Which device a model runs on."""
+"""The device that a model runs on."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from scmrl_plugins.registry import UserError
 
 
 def resolve(name: str) -> torch.device:
-    """``auto`` is the first accelerator there is, else the CPU; ``UserError`` for one that is not there."""
+    """The device of that name, for ``auto`` an accelerator if available; ``UserError`` if it is not available."""
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     if name == "auto":
-        name = next(device for device, there in available.items() if there)
+        name = next(device for device in available if available[device])
     if not available[name]:
-        raise UserError(f"--device {name}: there is no such device here; use --device cpu")
+        raise UserError(f"--device {name}: no such device; use --device cpu")
     return torch.device(name)

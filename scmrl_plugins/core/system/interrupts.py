@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: the first finishes the step, the second ends at once."""
+"""Signals that stop a run: the first one after the current step, the second one at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Handler = Callable[[int, FrameType | None], None]
 
 @contextlib.contextmanager
 def handling(handler: Handler, *numbers: int) -> Iterator[None]:
-    """Signals go to a handler meanwhile; not in another thread than the main one, where Python takes none."""
+    """Handle signals in the block, if this is the main thread: Python allows no handlers in others."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -25,16 +25,16 @@ def handling(handler: Handler, *numbers: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, known in before.items():
-            with contextlib.suppress(TypeError):  # a handler that was not Python's
-                signal.signal(number, known)
+        for number, previous in before.items():
+            with contextlib.suppress(TypeError):  # a handler that was not set by Python
+                signal.signal(number, previous)
 
 
 class Interrupts:
     """``with Interrupts() as interrupts: ...; if interrupts.asked: save and stop``.
 
-    Ctrl-C and SIGTERM only set ``asked``; a second one raises ``KeyboardInterrupt`` where the program stands. In
-    another thread than the main one, where Python takes no handlers, signals do what they did before.
+    The first Ctrl-C or SIGTERM sets ``asked``, the second raises ``KeyboardInterrupt``. Outside the main
+    thread, where Python allows no handlers, signals are not handled.
     """
 
     def __init__(self) -> None:
@@ -54,4 +54,4 @@ class Interrupts:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        os.write(2, b"\nfinishing the step and saving it; once more to stop at once\n")
+        os.write(2, b"\nfinishing the step and saving; repeat to stop at once\n")

@@ -1,4 +1,4 @@
-"""How much memory there is and how much work takes: of a device, or of this process where that is the CPU."""
+"""Memory in use and available: of a GPU, or of this process on the CPU."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-_SAID = ("allocate memory", "out of memory", "could not create a primitive", "could not execute a primitive")
-"""By torch on the CPU, by GPU libraries, and by oneDNN, whose convolutions want memory of their own."""
+_MESSAGES = ("allocate memory", "out of memory", "could not create a primitive", "could not execute a primitive")
+"""Errors of torch on the CPU, of GPU libraries, and of oneDNN, whose convolutions allocate memory too."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether torch, or Python, could not get the memory; some libraries say so in words alone."""
+    """Whether an error means that memory could not be allocated; some libraries tell only by the message."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _SAID)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _MESSAGES)
 
 
 def held(device: torch.device) -> int | None:
-    """Bytes in use, after what is free was given back; none where the system does not tell."""
+    """Bytes in use, after unused memory is released; none if the system does not report them."""
     import torch
 
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         return torch.cuda.memory_allocated(device)
-    with contextlib.suppress(AttributeError, OSError):  # glibc's own
+    with contextlib.suppress(AttributeError, OSError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
     return _status("VmRSS") if device.type == "cpu" else None
 
 
 def peak(work: Callable[[], Any], device: torch.device) -> int | None:
-    """The most bytes in use while ``work()`` ran; none where the system does not tell."""
+    """The peak of bytes in use while ``work()`` runs; none if the system does not report it."""
     import torch
 
     held(device)
@@ -50,7 +50,7 @@ def peak(work: Callable[[], Any], device: torch.device) -> int | None:
         work()
         return torch.cuda.max_memory_allocated(device)
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     except OSError:
         work()
         return None
@@ -59,7 +59,7 @@ def peak(work: Callable[[], Any], device: torch.device) -> int | None:
 
 
 def free(device: torch.device) -> int | None:
-    """Bytes that can still be had: of a GPU, or under the limits of this process and its container."""
+    """Bytes available: on a GPU, or within the limits of the system, the container and this process."""
     import psutil
     import torch
 
@@ -68,19 +68,19 @@ def free(device: torch.device) -> int | None:
     if device.type != "cpu":
         return None
     limits = [psutil.virtual_memory().available]
-    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit
+    with contextlib.suppress(OSError, ValueError):  # not in a container, or without a limit
         limits.append(int((_CGROUP / "memory.max").read_text()) - int((_CGROUP / "memory.current").read_text()))
-    with contextlib.suppress(ImportError):  # no such limits on Windows
+    with contextlib.suppress(ImportError):  # not on Windows
         import resource
 
-        most = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if most != resource.RLIM_INFINITY:
-            limits.append(most - psutil.Process(os.getpid()).memory_info().vms)
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            limits.append(limit - psutil.Process(os.getpid()).memory_info().vms)
     return max(0, min(limits))
 
 
 def _status(key: str) -> int | None:
-    """A line of ``/proc/self/status``, in bytes; none where there is none."""
+    """A line of ``/proc/self/status`` in bytes; none if there is no such line."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith(f"{key}:"):
@@ -88,6 +88,10 @@ def _status(key: str) -> int | None:
     return None
 
 
-def shown(size: float) -> str:
-    """1.5 GiB, 300 MiB."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+def format_bytes(size: float | None) -> str:
+    """``1.5 GiB``, ``300 MiB``, ``0.5 MiB``, or ``unknown``."""
+    if size is None:
+        return "unknown"
+    if size >= 2**30:
+        return f"{size / 2**30:.1f} GiB"
+    return f"{size / 2**20:.{0 if size >= 2**24 else 1}f} MiB"

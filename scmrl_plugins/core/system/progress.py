@@ -1,4 +1,4 @@
-"""Progress of long work on standard error: a live bar on a terminal, one line a stage elsewhere."""
+"""Progress on standard error: a live bar on a terminal, and lines that stay."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Progress:
 
     @classmethod
     def silent(cls) -> Progress:
-        """One that says nothing."""
+        """A progress that prints nothing."""
         return cls(Console(quiet=True))
 
     def __enter__(self) -> Progress:
@@ -44,16 +44,16 @@ class Progress:
             self._live.__exit__(kind, error, trace)
 
     def stage(self, description: str, total: int | None) -> None:
-        """Begin a stage of ``total`` steps, none where nobody knows; it replaces the one before."""
+        """Begin a stage of ``total`` steps, none if unknown; it replaces the previous stage."""
         if self._task is not None:
             self._live.remove_task(self._task)
         self._task = self._live.add_task(description, total=total, figures="")
 
     def advance(self, steps: int = 1, **figures: float) -> None:
-        """So many steps further, showing figures such as ``loss=0.31``."""
+        """Advance by some steps, and show figures such as ``loss=0.31``."""
         text = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
         self._live.update(self._task, advance=steps, figures=text)
 
     def line(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)

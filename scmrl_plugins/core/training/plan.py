@@ -17,6 +17,7 @@ from scmrl_plugins.core.interfaces import SPLITS
 from scmrl_plugins.core.measure.operations import count_parameters, random_inputs
 from scmrl_plugins.core.model.assembly import Assembly, assemble, assemble_model
 from scmrl_plugins.core.system import memory
+from scmrl_plugins.core.system.memory import format_bytes
 from scmrl_plugins.core.training import recipe
 from scmrl_plugins.registry import UserError
 
@@ -147,7 +148,7 @@ def fitting(parts: Assembly, device: torch.device, processes: int, progress: Any
     assert size is not None  # else all would fit
     assert free is not None
     progress.line(
-        f"a step on {train.batch_size} samples takes about {memory.shown(size)}, and {memory.shown(free)} are "
+        f"a step on {train.batch_size} samples takes about {format_bytes(size)}, and {format_bytes(free)} are "
         f"free: {count} batches of {found} samples a step"
     )
     changed = {"batch_size": found, "accumulate": count}
@@ -209,9 +210,9 @@ def make(parts: Assembly, device: torch.device, processes: int) -> list[tuple[st
         total = datetime.timedelta(seconds=round(epoch * train.epochs))
         out.append(("time", f"about {total} for {train.epochs} epochs of {steps} steps, {step:.3g} s each"))
     size, free = known.size(share), known.free
-    told = "not known here" if size is None else f"about {memory.shown(size)} a process"
+    told = "not known here" if size is None else f"about {format_bytes(size)} a process"
     if free is not None:
-        told += f", {memory.shown(free)} free" + ("" if known.fits(share) else ": too little, see --auto-batch")
+        told += f", {format_bytes(free)} free" + ("" if known.fits(share) else ": too little, see --auto-batch")
     out.append(("memory", told))
     return out
 

@@ -20,5 +20,6 @@ def test_kernels_are_counted_and_their_share_on_tensor_cores() -> None:
     assert kernels([]) == {"count": 0, "ms": 0.0, "tensor_cores": 0.0}
     lines = report._profile({"operators": [], "kernels": result})
     assert lines[-1] == (
-        "Kernels of the GPU in a training step: 4, 1 ms of work, 50% of it on tensor cores, by the kernels' names."
+        "Kernels of the GPU in a training step: 4, 1 ms of work, "
+        "50% of it on tensor cores, judging by their names."
     )

@@ -31,7 +31,7 @@ def test_the_table_says_what_is_not_known() -> None:
     }
     page = report.markdown(results, "scmrl bench speed")
     assert "| training step | 2.00 s | 1.00 s | 2.00 | 2.00 |" in page
-    assert "not known here | not known here |" in page
-    assert "not one model" in page
+    assert "unknown | unknown |" in page
+    assert "different models" in page
     assert "warning: no compiler" in page
     assert "| time steps, training step | 8 | 2.00 s | 2.00 |" in page
