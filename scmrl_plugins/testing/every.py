@@ -26,6 +26,9 @@ from scmrl_plugins.registry.errors import describe, near
 from scmrl_plugins.testing.checks import MODULES, NotApplicableError, check, fail, require
 from scmrl_plugins.testing.subject import BATCH, Subject, call, convert
 
+RECOMPILATIONS = 64
+"""How many variants of one function ``check_compiles`` lets dynamo compile; layers of each size take one."""
+
 
 @check(*KINDS)
 def check_registers_without_problems(subject: Subject) -> None:
@@ -231,10 +234,14 @@ def _flat(value: Any) -> list[Tensor]:
 @check(*MODULES, unless="no-compile")
 def check_compiles(subject: Subject) -> None:
     """``torch.compile`` gives the same result and the same gradients; else tag it ``no-compile``."""
+    from torch._dynamo import config as dynamo  # takes a second to import
+
     plain = _gradients(subject.build(), subject)
     torch.compiler.reset()
     try:
-        compiled = _gradients(torch.compile(subject.build(), backend=subject.compiler), subject)
+        # Beyond the limit dynamo would run the rest op by op, and the check would compare eager with eager.
+        with dynamo.patch(recompile_limit=RECOMPILATIONS, fail_on_recompile_limit_hit=True):
+            compiled = _gradients(torch.compile(subject.build(), backend=subject.compiler), subject)
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
         raise AssertionError(f"torch.compile fails, {type(error).__name__}: {reason}") from error

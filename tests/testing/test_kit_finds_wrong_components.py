@@ -9,12 +9,12 @@ import pytest
 import torch
 from plugin_site import GOOD, GOOD_MODEL, PluginSite
 from torch import Tensor
-from wrong_components import ALSO_RIGHT, RIGHT, WRONG, NeedsValues, Wrong, subject_of
+from wrong_components import ALSO_RIGHT, RIGHT, WRONG, Loss, NeedsValues, Wrong, subject_of
 
 from scmrl_plugins.core.interfaces import ModelOutput
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.registry import Catalogue, UserError
-from scmrl_plugins.testing import CHECKS, Result, Subject, run_checks, saving, subjects
+from scmrl_plugins.testing import CHECKS, Result, Subject, every, run_checks, saving, subjects
 
 ON_REQUEST = ("check_compiles", "check_saved_and_loaded", "check_renamed_plugin_is_explained")
 """These take long, and are made of the components that must fail them, and of the right ones."""
@@ -93,6 +93,34 @@ def test_a_component_whose_path_depends_on_values_takes_an_accelerator() -> None
         if result.check == "check_moves_to_another_device"
     ]
     assert result.outcome == "passed" or "takes a real accelerator" in result.reason
+
+
+@torch.compiler.disable
+def not_compiled() -> None:
+    pass
+
+
+def scaled(x: Tensor, factor: str) -> Tensor:
+    return x * float(factor)
+
+
+class ScaledInSteps(Loss):
+    """Compiled once for each factor: at a graph break in its loop dynamo leaves the loop to Python."""
+
+    def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
+        loss = super().forward(output, target)
+        for factor in ("1", "2", "3"):
+            not_compiled()
+            loss = scaled(loss, factor)
+        return loss
+
+
+def test_what_dynamo_gives_up_compiling_is_not_taken_for_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = subject_of("loss", ScaledInSteps)
+    CHECKS["check_compiles"](subject)
+    monkeypatch.setattr(every, "RECOMPILATIONS", 2)
+    with pytest.raises(AssertionError, match="RecompileLimitHit"):
+        CHECKS["check_compiles"](subject)
 
 
 def unknown(found: Catalogue, kind: str, name: str) -> str:
