@@ -36,10 +36,10 @@ def command(names: tuple[str, ...], everything: bool, package: str | None, compi
     from scmrl_plugins.testing import Subject, subjects
 
     if everything:
-        found = [Subject(entry, compiler=compiler) for entry in catalogue().entries]
+        chosen = [Subject(entry, compiler=compiler) for entry in catalogue().entries]
     else:
-        found = subjects(*names, package=package, compiler=compiler)
-    results = _run(found, quiet=as_json)
+        chosen = subjects(*names, package=package, compiler=compiler)
+    results = _run(chosen, quiet=as_json)
     count = Counter(result.outcome for result in results)
     if as_json:
         totals = {outcome: count[outcome] for outcome in ("passed", "failed", "skipped")}
@@ -50,19 +50,19 @@ def command(names: tuple[str, ...], everything: bool, package: str | None, compi
         click.get_current_context().exit(1)
 
 
-def _run(found: Iterable[Subject], quiet: bool) -> list[Result]:
-    """Every result; each component is shown as soon as it is through."""
+def _run(chosen: Iterable[Subject], quiet: bool) -> list[Result]:
+    """Run all checks of the subjects and print the results of each as soon as it is finished."""
     from scmrl_plugins.testing import run_checks
 
     results = []
-    for subject in found:
-        own = list(run_checks(subject))
-        results += own
+    for subject in chosen:
+        subject_results = list(run_checks(subject))
+        results += subject_results
         if quiet:
             continue
-        passed = sum(result.outcome == "passed" for result in own)
-        click.echo(f"{subject.entry}: {passed} of {len(own)} checks passed")
-        for result in own:
+        passed = sum(result.outcome == "passed" for result in subject_results)
+        click.echo(f"{subject.entry}: {passed} of {len(subject_results)} checks passed")
+        for result in subject_results:
             if result.outcome != "passed":
                 click.echo(f"  {result.outcome} {result.check}: {result.reason}")
     return results

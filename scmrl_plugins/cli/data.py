@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from scmrl_plugins.core.interfaces import Dataset
 
 LISTED = 200
-"""Bad files that are shown to people; --json has all of them."""
+"""Maximum number of unusable files in the table; --json lists all."""
 
 workers = click.option(
     "--workers",
@@ -38,17 +38,17 @@ def list_(as_json: bool) -> None:
 
     A data set marked with --root DIR reads its files from a directory.
     """
-    known = [_describe(entry) for entry in catalogue().entries if entry.kind == "dataset"]
+    described = [_describe(entry) for entry in catalogue().entries if entry.kind == "dataset"]
     if as_json:
-        output.document({"datasets": known})
+        output.document({"datasets": described})
         return
-    for told in known:
-        click.echo(f"{told['name']:<20} {told['summary']}  [{told['plugin']}]")
-        click.echo(f"{'':<20} {told['error'] or _in_short(told)}")
+    for description in described:
+        click.echo(f"{description['name']:<20} {description['summary']}  [{description['plugin']}]")
+        click.echo(f"{'':<20} {description['error'] or _in_short(description)}")
 
 
 def _describe(entry: Entry) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    description: dict[str, Any] = {
         "name": entry.name if entry.plugin.builtin else entry.qualified,
         "summary": entry.summary,
         "plugin": entry.plugin.name,
@@ -58,15 +58,15 @@ def _describe(entry: Entry) -> dict[str, Any]:
     }
     try:
         cls = entry.load()
-        told["root"] = "root" in cls.Config.model_fields
-        told["classes"] = _classes_without_files(cls)
+        description["root"] = "root" in cls.Config.model_fields
+        description["classes"] = _classes_without_files(cls)
     except UserError as error:
-        told["error"] = str(error)
-    return told
+        description["error"] = str(error)
+    return description
 
 
 def _classes_without_files(cls: Any) -> list[str] | None:
-    """The names of the classes, or none where only the files, or settings without a default, tell them."""
+    """The names of the classes, or ``None`` if they depend on files or on settings without a default."""
     from pydantic import ValidationError
 
     from scmrl_plugins.core.interfaces import ModelConfig
@@ -78,10 +78,10 @@ def _classes_without_files(cls: Any) -> list[str] | None:
     return [str(name) for name in dataset.classes] or None
 
 
-def _in_short(told: dict[str, Any]) -> str:
-    names = told["classes"]
+def _in_short(description: dict[str, Any]) -> str:
+    names = description["classes"]
     classes = f"{len(names)} classes: {', '.join(names)}" if names else "classes as in its files"
-    return f"--root DIR; {classes}" if told["root"] else classes
+    return f"--root DIR; {classes}" if description["root"] else classes
 
 
 @command.command("prepare")
@@ -140,9 +140,7 @@ def prepare(workers: int | None, as_json: bool, **chosen: Any) -> None:
         click.echo(f"stored in {folder}")
     if prepared.bad:
         name = config.dataset.name
-        click.echo(
-            f"{len(prepared.bad)} bad files are left out; scmrl data check {name} says what is wrong with them"
-        )
+        click.echo(f"{len(prepared.bad)} bad files were left out; scmrl data check {name} lists the reasons")
 
 
 @command.command("check")
@@ -181,22 +179,22 @@ def check(workers: int | None, as_json: bool, **chosen: Any) -> None:
         if len(found.bad) > LISTED:
             click.echo(f"and {len(found.bad) - LISTED} more: --json lists all")
         if found.repaired:
-            output.table("Mended as they are read", _grouped(found.repaired), ("files", "what", "such as"))
+            output.table("Converted on reading", _grouped(found.repaired), ("files", "conversion", "example"))
         rows = [
             (split, f"{count:,}", f"{found.good[split]:,}", f"{count - found.good[split]:,}")
             for split, count in found.samples.items()
         ]
         output.table(f"{n:,} samples of {config.dataset.name}", rows, ("split", "samples", "good", "bad"))
         for split in found.empty:
-            click.echo(f"no sample of the {split} split can be used")
+            click.echo(f"the {split} split has no usable sample")
     if found.bad or found.empty:
         click.get_current_context().exit(1)
 
 
-def _grouped(told: list[tuple[str, str]]) -> list[tuple[str, str, str]]:
-    """How many files each thing was done to, the most frequent first, with one of them."""
-    example = {what: path for path, what in reversed(told)}
-    counted = Counter(what for _, what in told).most_common()
+def _grouped(conversions: list[tuple[str, str]]) -> list[tuple[str, str, str]]:
+    """The number of files of each conversion, most frequent first, and an example file."""
+    example = {what: path for path, what in reversed(conversions)}
+    counted = Counter(what for _, what in conversions).most_common()
     return [(f"{count:,}", what, example[what]) for what, count in counted]
 
 

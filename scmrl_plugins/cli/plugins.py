@@ -19,25 +19,25 @@ from scmrl_plugins.registry import KINDS, Broken, Catalogue, catalogue
 @options.plugin
 def command(as_json: bool, strict: bool) -> None:
     """List components by kind, and installed and broken plugins."""
-    found = catalogue()
-    broken = [*found.broken, *(_unusable(found) if strict else [])]
-    _show(found, broken, as_json)
+    listed = catalogue()
+    broken = [*listed.broken, *(_unusable(listed) if strict else [])]
+    _show(listed, broken, as_json)
     if strict and broken:
         click.get_current_context().exit(1)
 
 
-def _unusable(found: Catalogue) -> Iterator[Broken]:
-    """What only using the third parties' components shows."""
-    if all(entry.plugin.builtin for entry in found.entries):
+def _unusable(listed: Catalogue) -> Iterator[Broken]:
+    """Third-party components that fail when they are imported or run."""
+    if all(entry.plugin.builtin for entry in listed.entries):
         return
     from scmrl_plugins.testing import Subject, probe
 
-    for entry in found.entries:
+    for entry in listed.entries:
         if not entry.plugin.builtin and (reason := probe(Subject(entry))):
             yield Broken(entry.plugin.name, entry.plugin.distribution, reason)
 
 
-def _show(found: Catalogue, broken: Sequence[Broken], as_json: bool) -> None:
+def _show(listed: Catalogue, broken: Sequence[Broken], as_json: bool) -> None:
     if as_json:
         output.document(
             {
@@ -48,7 +48,7 @@ def _show(found: Catalogue, broken: Sequence[Broken], as_json: bool) -> None:
                         "plugin": entry.plugin.name,
                         "summary": entry.summary,
                     }
-                    for entry in found.entries
+                    for entry in listed.entries
                 ],
                 "plugins": [
                     {
@@ -57,23 +57,23 @@ def _show(found: Catalogue, broken: Sequence[Broken], as_json: bool) -> None:
                         "version": plugin.version,
                         "file": plugin.file,
                     }
-                    for plugin in found.plugins
+                    for plugin in listed.plugins
                 ],
                 "broken": [asdict(problem) for problem in broken],
-                "disabled": [plugin.name for plugin in found.disabled],
+                "disabled": [plugin.name for plugin in listed.disabled],
             }
         )
         return
-    # Plain columns: drawing a table would take longer than finding the plugins.
+    # Plain columns: importing rich would take longer than discovering the plugins.
     for kind in KINDS:
         click.echo(f"{kind}:")
-        entries = [entry for entry in found.entries if entry.kind == kind]
+        entries = [entry for entry in listed.entries if entry.kind == kind]
         for entry in entries:
             click.echo(f"  {entry.name:<16} {entry.summary}  [{entry.plugin.name}]")
     click.echo("plugins:")
-    for plugin in found.plugins:
+    for plugin in listed.plugins:
         click.echo(f"  {plugin.name:<16} {plugin.distribution} {plugin.version}")
-    for plugin in found.disabled:
+    for plugin in listed.disabled:
         click.echo(f"  {plugin.name:<16} {plugin.distribution} {plugin.version} (off: SCMRL_DISABLE_PLUGINS)")
     if broken:
         click.echo("broken:")

@@ -175,7 +175,7 @@ def test_prepare_goes_by_the_policy(root: Path) -> None:
     assert said["bad"] == [{"path": str(bad), "reason": "is empty (0 bytes); copy it again or leave it out"}]
     assert sum(told["skipped"] for told in said["splits"].values()) == 1
     assert sum(told["samples"] for told in said["splits"].values()) == 17
-    assert "1 bad files are left out" in folder("prepare", root, "--set", "data.on_bad=skip").out
+    assert "1 bad files were left out" in folder("prepare", root, "--set", "data.on_bad=skip").out
 
 
 def test_training_uses_what_was_prepared(root: Path, cache: Path, tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_a_split_without_a_good_sample_is_told(root: Path) -> None:
         silence(path)
     done = folder("check", root)
     assert done.code == 1
-    assert "no sample of the test split can be used" in done.out
+    assert "the test split has no usable sample" in done.out
     assert "6 bad files" in done.out
 
 

@@ -1,1 +1,1 @@
-"""Files, memory, devices, signals, progress: what depends on the machine."""
+"""Services of the operating system: files, memory, devices, signals, child processes, progress."""

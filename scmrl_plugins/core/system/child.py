@@ -1,4 +1,4 @@
-"""An object in a fresh Python process, so that its memory, its threads and its environment are its own."""
+"""An object in a new Python process, with separate memory, threads and environment."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from scmrl_plugins.registry import UserError
 
 
 class Child:
-    """``factory(*arguments)`` in a process of its own; ``call("method", ...)`` calls the object's method there.
+    """Runs ``factory(*arguments)`` in a new process; ``call("method", ...)`` calls a method of that object.
 
-    ``environment`` is set before the process imports anything. Its output is not shown: the last line says why it
-    ended. The process ends with the ``with`` block, or with its parent. Calls raise the ``UserError`` that the
-    factory or the method raised, or one that says how the process ended, and the ``remedy``.
+    ``environment`` is set before the process imports anything. Its output is captured, and the last line becomes
+    part of the error message if the process dies. The process ends with the ``with`` block or with its parent.
+    ``call`` raises the ``UserError`` of the factory or method, or one with the exit status and the ``remedy``.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Child:
         self._folder.cleanup()
 
     def call(self, method: str, *arguments: Any, **keywords: Any) -> Any:
-        """The result of a method."""
+        """Call a method in the process and return its result."""
         try:
             self._connection.send((method, arguments, keywords))
             result, error = self._connection.recv()
@@ -74,7 +74,7 @@ class Child:
 
 @contextlib.contextmanager
 def _environment(added: Mapping[str, str]) -> Iterator[None]:
-    """The variables that a process started in the block inherits."""
+    """Set environment variables for processes that are started in the block."""
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
     try:
@@ -88,7 +88,7 @@ def _environment(added: Mapping[str, str]) -> Iterator[None]:
 
 
 def _serve(connection: Connection, output: Path, factory: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    """Answer calls until the other end is closed; an error that is not the user's ends the process."""
+    """Answer calls until the connection closes. An error other than ``UserError`` ends the process."""
     with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -34,9 +34,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove temporary files left in a folder by processes that were killed; no other process may write to it."""
-    for left in folder.glob(f".*{_PARTIAL}"):
-        left.unlink(missing_ok=True)
+    """Remove temporary files of killed processes from a folder. No other process may write to it meanwhile."""
+    for path in folder.glob(f".*{_PARTIAL}"):
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -64,7 +64,7 @@ def locked(folder: Path, lock: Path, does: str, otherwise: str) -> Iterator[None
 
 
 def _sync_folder(folder: Path) -> None:
-    """Write a renaming in a folder to the disk, where the system supports that."""
+    """Sync a rename in a folder to disk, if the system supports that."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -74,9 +74,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line to a text file, and write it to the disk.
+    """Append a line to a text file and sync it to disk.
 
-    A process that is killed meanwhile leaves a line without its end, which ``read_lines`` ignores.
+    A process that is killed meanwhile leaves an incomplete line, which ``read_lines`` ignores.
     """
     with path.open("ab") as file:
         file.write(f"{line}\n".encode())
@@ -85,20 +85,20 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The complete lines of a text file, without their ends; none if there is no file."""
+    """The complete lines of a text file, without line ends; an empty list if there is no file."""
     if not path.exists():
         return []
     return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a complete text file."""
+    """Write a text file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a complete JSON file, indented."""
+    """Write an indented JSON file atomically."""
     write_text(path, to_json(value, indent=2) + "\n")
 
 

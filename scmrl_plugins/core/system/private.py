@@ -1,7 +1,7 @@
 """Every private name of torch, accelerate and datasets that the package uses.
 
-Any release of theirs may change or remove one. ``tests/core/system/test_private.py`` checks each and reports what
-breaks without it, so that a new version is a matter of this module.
+Any release of these libraries may change or remove one. ``tests/core/system/test_private.py`` checks each and
+reports what breaks without it, so that only this module has to follow.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def compile_cpp(source: str) -> ctypes.CDLL:
-    """C++ compiled for this machine, and kept in torch's cache on disk; raises whatever the compiler does.
+    """Compile C++ for this machine and cache the result in torch's cache on disk.
 
-    torch chooses the flags for vectors and threads, and locks the cache against other processes.
+    torch selects the flags for vectorisation and threads, and locks the cache. Raises the errors of the compiler.
     """
     from torch._inductor.codecache import CppCodeCache
 
@@ -31,34 +31,34 @@ def compile_cpp(source: str) -> ctypes.CDLL:
 
 
 def fix_sizes(x: Tensor, dims: Sequence[int]) -> None:
-    """Let ``torch.compile`` take these sizes of ``x`` as constants, though others are dynamic."""
+    """Make ``torch.compile`` treat these sizes of ``x`` as constants, even if others are dynamic."""
     torch._dynamo.mark_static(x, list(dims))
 
 
 def operations_intercepted() -> bool:
-    """Whether a ``TorchDispatchMode`` sees each operation, as where operations are counted."""
+    """Whether a ``TorchDispatchMode`` is active, for example to count operations."""
     return bool(torch._C._len_torch_dispatch_stack())
 
 
 def has_forward_hooks(module: nn.Module) -> bool:
-    """Whether a hook sees the output of each call of the module."""
+    """Whether the module has forward hooks."""
     return bool(module._forward_hooks)
 
 
 def reset_accelerator() -> None:
-    """Forget accelerate's settings of this process, which else refuse those of the next training in it."""
+    """Reset accelerate's state, which otherwise rejects the settings of the next training in this process."""
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def fingerprint(rows: datasets.Dataset) -> str:
-    """A hash of the content of a data set, and of all that was done to it, without reading it."""
+    """A hash of a data set's content and transformations, computed without reading it."""
     return rows._fingerprint
 
 
 def infer_features(rows: datasets.IterableDataset) -> Any:
-    """The features of a stream without declared ones, from its first rows; none where it has no rows."""
+    """The features of a stream, inferred from its first rows; ``None`` if it has no rows."""
     return rows._resolve_features().features
 
 
