@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pkgutil
 import re
 import sys
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ from scmrl_plugins.core import interfaces
 from scmrl_plugins.core.config.sections import DataConfig, TrainConfig
 from scmrl_plugins.core.interfaces import ModelConfig
 from scmrl_plugins.registry import KINDS, catalogue
+from scmrl_plugins.registry.kinds import MODULES, TABLE
 from scmrl_plugins.testing import CHECKS
-from scmrl_plugins.testing.checks import MODULES
 
 HERE = Path(__file__).parent
 BELOW = "<!-- Below this line written by docs/generate.py; do not edit. -->\n"
@@ -94,7 +95,7 @@ def plugins_page() -> str:
     parts.append("All but `dataset` are torch modules built as `Component(config, context)`.\n")
     parts += ["| kind | what it is called with and returns | the built-ins |", "|---|---|---|"]
     for kind in KINDS:
-        doc = inspect.cleandoc(getattr(interfaces, kind.capitalize()).__doc__ or "").split("\n\n")[0]
+        doc = inspect.cleandoc(pkgutil.resolve_name(TABLE[kind].base).__doc__ or "").split("\n\n")[0]
         names = [f"`{entry.name}`" for entry in catalogue().entries if entry.kind == kind]
         shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
         parts.append(f"| `{kind}` | {_cell(doc)} | {shown} |")
@@ -118,7 +119,7 @@ def plugins_page() -> str:
     for check in sorted(CHECKS.values(), key=lambda c: (-len(c.kinds), KINDS.index(c.kinds[0]))):
         every = {KINDS: "all", MODULES: "all but `dataset`"}
         kinds = every.get(check.kinds, ", ".join(f"`{kind}`" for kind in check.kinds))
-        when = f"not tagged `{check.unless}`" if check.unless else f"`{check.only}`" if check.only else ""
+        when = f"not tagged `{check.unless}`" if check.unless else ""
         parts.append(f"| `{check.name}` | {kinds} | {when} | {_cell(check.summary)} |")
     return "\n".join(parts) + "\n"
 

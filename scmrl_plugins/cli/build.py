@@ -1,10 +1,16 @@
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scmrl_plugins.cli.common import options, output
+
+if TYPE_CHECKING:
+    import torch
+
+    from scmrl_plugins.core.model.assembly import Assembly
 
 
 @click.command("build")
@@ -19,60 +25,67 @@ def command(device: str, run: str | None, as_json: bool, **experiment: Any) -> N
     The summary has the components, parameters, operations and firing rates.
     """
     config = options.compose(experiment)
-    from scmrl_plugins.core.measure import operations
     from scmrl_plugins.core.model.assembly import assemble
     from scmrl_plugins.core.system import devices
 
-    place = devices.resolve(device)
+    target = devices.resolve(device)
     parts = assemble(config)
-    model = parts.model.to(place)
-    inputs = operations.random_inputs(model, place)
-    measured, result = operations.measure(model, inputs)
-    import torch
-
-    parts.loss.to(place)(result, torch.zeros(len(result.logits), dtype=torch.long, device=place))
+    summary = _run_batch(parts, target)
     if run is not None:
         from scmrl_plugins.core.run.directory import create_run
 
         create_run(run, parts)
+    if as_json:
+        output.document({**summary, "run": run})
+        return
+    _print(summary)
+    if run is not None:
+        click.echo(f"run: {run} (train it with scmrl train {run})")
 
-    chosen = parts.config.kinds()
-    summary = {
-        "kinds": chosen,
+
+def _run_batch(parts: Assembly, target: torch.device) -> dict[str, Any]:
+    """What one random batch through the model and the loss shows of it."""
+    import torch
+
+    from scmrl_plugins.core.measure import operations
+
+    model = parts.model.to(target)
+    inputs = operations.random_inputs(model, target)
+    measured, result = operations.measure(model, inputs)
+    parts.loss.to(target)(result, torch.zeros(len(result.logits), dtype=torch.long, device=target))
+    return {
+        "kinds": parts.config.kinds(),
         "parameters": measured.parameters,
-        "device": str(place),
+        "device": str(target),
+        "input_shapes": {name: list(inputs[name].shape) for name in model.modalities},
         "output_shape": list(result.logits.shape),
-        "run": run,
         "steps": parts.config.model.steps,
         "tokens": measured.tokens,
         "operations": measured.operations,
         "firing_rates": measured.firing_rates,
         "dead": measured.dead,
     }
-    if as_json:
-        output.document(summary)
-        return
-    shapes = ", ".join(f"{name} {list(inputs[name].shape)}" for name in model.modalities)
-    rates = measured.firing_rates.values()
+
+
+def _print(summary: Mapping[str, Any]) -> None:
+    rates = summary["firing_rates"]
     output.table(
         "Model",
         [
-            *output.kinds(chosen),
-            ("input", shapes),
-            ("output", str(list(result.logits.shape))),
-            ("time steps", str(parts.config.model.steps)),
-            ("tokens", ", ".join(f"{name} {n}" for name, n in measured.tokens.items())),
-            ("parameters", f"{measured.parameters:,}"),
-            ("operations", f"{measured.operations / 1e6:,.1f} million multiply-accumulates a sample"),
-            ("device", str(place)),
+            *output.kinds(summary["kinds"]),
+            ("input", ", ".join(f"{name} {shape}" for name, shape in summary["input_shapes"].items())),
+            ("output", str(summary["output_shape"])),
+            ("time steps", str(summary["steps"])),
+            ("tokens", ", ".join(f"{name} {n}" for name, n in summary["tokens"].items())),
+            ("parameters", f"{summary['parameters']:,}"),
+            ("operations", f"{summary['operations'] / 1e6:,.1f} million multiply-accumulates per sample"),
+            ("device", summary["device"]),
         ],
     )
     output.table(
-        f"Firing rates on one random batch (mean {sum(rates) / max(1, len(rates)):.3f})",
-        [(name, f"{rate:.4f}") for name, rate in measured.firing_rates.items()],
-        ("neuron layer", "spikes a step"),
+        f"Firing rates on one random batch (mean {sum(rates.values()) / max(1, len(rates)):.3f})",
+        [(name, f"{rate:.4f}") for name, rate in rates.items()],
+        ("neuron layer", "spikes per step"),
     )
-    if measured.dead:
-        click.echo(f"{len(measured.dead)} of {len(rates)} neuron layers did not fire on this batch.")
-    if run is not None:
-        click.echo(f"run: {run} (train it with scmrl train {run})")
+    if summary["dead"]:
+        click.echo(f"{len(summary['dead'])} of {len(rates)} neuron layers did not fire on this batch.")

@@ -1,9 +1,11 @@
-"""What each kind of component is given and must return. Plugins depend on this module and the registry only.
+"""The interface of each kind of component. A plugin imports this module and ``scmrl_plugins.registry``, no others.
 
-A component is a class with a ``Config`` (a frozen pydantic model, see ``ComponentConfig``). All kinds but
-``dataset`` are torch modules built as ``Component(config, context)``; a data set is built as
-``Dataset(config, model)``. Time comes first everywhere, ``[T, B, ...]``, and no hidden state survives a call.
-Where a component departs from what its kind promises it says so in ``tags``, a set of words from ``TAGS``.
+A component is a class with a ``Config``, a subclass of ``ComponentConfig``. It is a torch module, built as
+``Component(config, context)``, unless it is a data set, built as ``Dataset(config, model)``. It inherits
+the base class of its kind, which declares every optional ability with its default. A class that inherits
+``torch.nn.Module`` alone works too and gets the same defaults.
+
+Time is the first axis of every sequence, ``[T, B, ...]``, and no state survives a call.
 
 Letters in shapes: T time steps, B samples, C channels, H x W pixels, D embedding dimension, N tokens
 (Na audio, Nv visual), K classes.
@@ -32,24 +34,24 @@ MODALITIES: tuple[Modality, Modality] = ("audio", "visual")
 SPLITS = ("train", "validation", "test")
 
 TAGS: Mapping[str, str] = {
-    "analogue": "neuron, encoder: puts out other values than 0 and 1",
-    "stochastic": "draws from torch's generator, so that two calls differ unless it is seeded",
-    "memoryless": "neuron: each step depends on its own input alone",
-    "equal-tokens": "fusion: refuses modalities with different numbers of tokens, by a UserError",
-    "no-compile": "torch.compile is not promised to give the same result",
+    "analogue": "neuron, encoder: the output has values other than 0 and 1",
+    "stochastic": "draws from torch's random generator: two calls differ unless it is seeded",
+    "memoryless": "neuron: each step depends on the input of that step only",
+    "equal-tokens": "fusion: raises a UserError for modalities with different numbers of tokens",
+    "no-compile": "torch.compile may change the result",
 }
-"""What a component may declare, on its class or on the instance where it depends on the settings:
-``tags = frozenset({"stochastic"})``. The conformance checks of ``scmrl_plugins.testing`` go by it."""
+"""The tags and what they declare. A component sets ``tags = frozenset({"stochastic"})`` on its class, or on the
+instance where its settings decide. The conformance checks of ``scmrl_plugins.testing`` respect the tags."""
 
 
 class ComponentConfig(BaseModel):
-    """Base of every component's ``Config``: frozen, unknown keys refused, no silent conversion of types."""
+    """Base class of every ``Config``: frozen, without unknown keys, and without implicit conversion of types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ModelConfig(ComponentConfig):
-    """The sizes that all components of a model share, of which a data set may decide some, and their layout."""
+    """The sizes that all components of a model share, and the memory layout. A data set may set some of them."""
 
     steps: int = Field(4, ge=1, le=1024, description="time steps T")
     embed_dims: int = Field(256, ge=1, le=8192, description="embedding dimension D")
@@ -61,14 +63,14 @@ class ModelConfig(ComponentConfig):
 
 
 class NeuronFactory(Protocol):
-    """Builds one neuron layer of the configured kind; keywords override its configuration by name."""
+    """Builds one layer of the configured neuron; keywords override its settings by name."""
 
     def __call__(self, **overrides: Any) -> Neuron: ...
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a component may know of the model it is built into."""
+    """What a component knows about the model that it is part of."""
 
     steps: int
     embed_dims: int
@@ -79,54 +81,54 @@ class Context:
     """Input channels of each modality, ``{"audio": 1, "visual": 3}``."""
     neuron: NeuronFactory
     modality: Modality | None = None
-    """Which modality a backbone or an encoder serves; none for the other kinds."""
+    """The modality of a backbone or an encoder; none for the other kinds."""
     modalities: tuple[Modality, ...] = MODALITIES
-    """The modalities that the fusion block uses, for the read-out."""
+    """For the read-out: the modalities that the fusion block uses."""
     joint: bool = False
-    """Whether the fusion block makes a joint stream, which then predicts, for the read-out."""
+    """For the read-out: whether the fusion block returns a joint stream, from which the model then predicts."""
     heads: tuple[Modality, ...] = ()
-    """Modalities whose own streams get a head each, beside the one that predicts, for the read-out."""
+    """For the read-out: the modalities whose streams have an auxiliary head."""
     widths: tuple[int, ...] = ()
-    """Channels after each stage of a hierarchical backbone, the last of them D, for the fusion block."""
+    """For the fusion block: the channels after each stage of a hierarchical backbone, the last of them D."""
 
 
 @dataclass
 class Fused:
-    """What a fusion block returns.
-
-    ``audio``, ``visual``: the streams after fusion, ``[T, B, D, N]``, none for a modality it does not use.
-    ``residuals``: by modality, ``[T, B, D, N]``, what a loss may align. ``joint``: one stream of both modalities,
-    ``[T, B, D, N]``, which the read-out predicts from in their place. ``shares``: by modality, ``[B]``, how much
-    of the fused stream is that modality's; they sum to 1.
-    """
+    """What a fusion block returns."""
 
     audio: Tensor | None
+    """The audio stream after fusion, ``[T, B, D, Na]``; none if the block does not use audio."""
     visual: Tensor | None
+    """The visual stream after fusion, ``[T, B, D, Nv]``; none if the block does not use vision."""
     residuals: dict[str, Tensor] = field(default_factory=dict)
+    """By modality, ``[T, B, D, N]``: what a loss may align."""
     joint: Tensor | None = None
+    """One stream of both modalities, ``[T, B, D, N]``, from which the read-out predicts instead of the two."""
     shares: dict[str, Tensor] = field(default_factory=dict)
+    """By modality, ``[B]``: its share of the fused stream. The shares of a sample sum to 1."""
 
     def streams(self) -> list[Tensor]:
-        """The streams of the modalities that are there, audio first."""
+        """The streams of the modalities in use, audio first."""
         return [stream for stream in (self.audio, self.visual) if stream is not None]
 
 
 @dataclass
 class ModelOutput:
-    """What a model returns: ``logits [B, K]``, further heads' logits by name, and what a loss may look at.
-
-    ``aligned``: ``{"audio": [T, B, D], "visual": [T, B, D]}``, the residuals averaged over tokens, or none.
-    ``step_logits``: ``[T, B, K]``, the prediction of each time step, whose mean is ``logits``, or none.
-    ``shares``: as in ``Fused``. ``firing_rates``: ``[L]``, spikes a neuron and time step of every neuron layer;
-    kept for a loss that says ``needs_firing_rates = True``.
-    """
+    """What a read-out and the model return: the prediction, and what a loss may use."""
 
     logits: Tensor
+    """The prediction, ``[B, K]``."""
     aux_logits: dict[str, Tensor] = field(default_factory=dict)
+    """The logits of each auxiliary head by name, ``[B, K]``."""
     aligned: dict[str, Tensor] | None = None
+    """``{"audio": [T, B, D], "visual": [T, B, D]}``, the residuals averaged over tokens, if the fusion has any."""
     step_logits: Tensor | None = None
+    """The prediction of each time step, ``[T, B, K]``; their mean over time is ``logits``."""
     shares: dict[str, Tensor] = field(default_factory=dict)
+    """As in ``Fused``."""
     firing_rates: Tensor | None = None
+    """Spikes per neuron and time step in each of L neuron layers, ``[L]``; set by the model for a loss with
+    ``needs_firing_rates``."""
 
 
 class BadFileError(UserError):
@@ -175,7 +177,7 @@ class Component:
         if not (isinstance(component, type) and hasattr(getattr(component, "Config", None), "model_validate")):
             raise TypeError("is not a class with a Config, a subclass of ComponentConfig")
         if not issubclass(component, cls):
-            for name in (name for base in (cls, Component) for name in vars(base)):
+            for name in (*vars(cls), "tags"):
                 if not name.startswith("_") and not hasattr(component, name):
                     setattr(component, name, inspect.getattr_static(cls, name))
         return component

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scmrl_plugins.registry.errors import UserError, describe, near
-from scmrl_plugins.registry.kinds import KINDS, TABLE
+from scmrl_plugins.registry.kinds import TABLE
 
 INLINE = "inline"
 """Stands for the distribution of what a user registered by hand, from a file or a notebook."""
@@ -161,8 +161,8 @@ class Catalogue:
         A bare name means the built-in first. Raises ``UserError`` for an unknown or ambiguous name, saying
         near matches and which plugins failed to load.
         """
-        if kind not in KINDS:
-            raise UserError(f"unknown kind {kind!r}{near(kind, KINDS)}; kinds are {', '.join(KINDS)}")
+        if kind not in TABLE:
+            raise UserError(f"unknown kind {kind!r}{near(kind, TABLE)}; kinds are {', '.join(TABLE)}")
         if ":" in name:
             found = [entry for entry in self.entries if entry.kind == kind and entry.qualified == name]
         else:

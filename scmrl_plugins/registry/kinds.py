@@ -18,35 +18,41 @@ class Kind:
     name: str
     base: str
     """Base class with its defaults, ``module:attribute``, whose docstring says what a component is called with."""
-    checks: str
-    """Module of the conformance checks, with ``inputs(subject)``: what a component under test is called with."""
     default: str | None = None
     """The component where the configuration names none; of a kind that repeats the fusion block names them."""
     repeats: bool = False
     """Whether a model has a list of them, ``[[loss]]`` in a configuration, and not just one."""
     is_module: bool = True
     """Whether it is a torch module, built as ``Component(config, context)``; else ``Component(config, model)``."""
-    modalities: bool = False
+    per_modality: bool = False
     """Whether a model has one instance a modality."""
     options: str = "--{kind} {name}"
     """The options of ``scmrl train`` that choose a component."""
 
+    @property
+    def plural(self) -> str:
+        return f"{self.name}es" if self.name.endswith("s") else f"{self.name}s"
 
-_CORE, _CHECKS = "scmrl_plugins.core.interfaces", "scmrl_plugins.testing"
+    @property
+    def checks(self) -> str:
+        """Module of its conformance checks, with ``inputs(draw)``, what a component under test is called with."""
+        return f"scmrl_plugins.testing.kinds.{self.name}"
+
+
+_CORE = "scmrl_plugins.core.interfaces"
 
 TABLE: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("neuron", f"{_CORE}:Neuron", f"{_CHECKS}.neurons", "lif"),
-        Kind("encoder", f"{_CORE}:Encoder", f"{_CHECKS}.encoders", "direct", modalities=True),
-        Kind("backbone", f"{_CORE}:Backbone", f"{_CHECKS}.backbones", "spikformer", modalities=True),
-        Kind("fusion", f"{_CORE}:Fusion", f"{_CHECKS}.fusions", "cmrl"),
-        Kind("readout", f"{_CORE}:Readout", f"{_CHECKS}.readouts", "add"),
-        Kind("loss", f"{_CORE}:Loss", f"{_CHECKS}.losses", repeats=True, options="--loss ce --loss {name}"),
+        Kind("neuron", f"{_CORE}:Neuron", "lif"),
+        Kind("encoder", f"{_CORE}:Encoder", "direct", per_modality=True),
+        Kind("backbone", f"{_CORE}:Backbone", "spikformer", per_modality=True),
+        Kind("fusion", f"{_CORE}:Fusion", "cmrl"),
+        Kind("readout", f"{_CORE}:Readout", "add"),
+        Kind("loss", f"{_CORE}:Loss", repeats=True, options="--loss ce --loss {name}"),
         Kind(
             "dataset",
             f"{_CORE}:Dataset",
-            f"{_CHECKS}.datasets",
             "av-digits",
             is_module=False,
             options="--dataset {name} --set dataset.root=DIR",

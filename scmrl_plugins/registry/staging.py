@@ -18,7 +18,7 @@ from scmrl_plugins.registry import hookspecs
 from scmrl_plugins.registry.catalogue import INLINE, Entry, Plugin
 from scmrl_plugins.registry.errors import describe, near
 from scmrl_plugins.registry.hookspecs import GROUP, INTERFACE_VERSION, OLDEST_INTERFACE
-from scmrl_plugins.registry.kinds import KINDS
+from scmrl_plugins.registry.kinds import TABLE
 from scmrl_plugins.registry.targets import missing
 
 INTERFACE_ATTRIBUTE = "scmrl_interface"
@@ -47,8 +47,8 @@ class Staged:
     def register(self, kind: str, name: str, target: str, summary: str) -> None:
         """What the plugin's hook is handed; ``PluginError`` for a mistake."""
         where = f"register({kind!r}, {name!r}, ...)"
-        if kind not in KINDS:
-            raise PluginError(f"{where}: unknown kind{near(str(kind), KINDS)}; kinds are {', '.join(KINDS)}")
+        if not isinstance(kind, str) or kind not in TABLE:
+            raise PluginError(f"{where}: unknown kind{near(str(kind), TABLE)}; kinds are {', '.join(TABLE)}")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise PluginError(f"{where}: a name is letters, digits and . _ -")
         if not isinstance(target, str) or not _TARGET.fullmatch(target):

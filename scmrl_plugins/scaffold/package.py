@@ -15,7 +15,8 @@ from pathlib import Path
 from string import Template
 
 from scmrl_plugins import __version__
-from scmrl_plugins.registry import INTERFACE_VERSION, KINDS, UserError, catalogue
+from scmrl_plugins.registry import INTERFACE_VERSION, UserError, catalogue
+from scmrl_plugins.registry.kinds import TABLE
 
 _TEMPLATES = importlib.resources.files("scmrl_plugins.scaffold") / "templates"
 _PREFIX = "scmrl-"
@@ -49,14 +50,13 @@ class Names:
     @property
     def options(self) -> str:
         """What chooses the component on the command line."""
-        before = "--loss ce " if self.kind == "loss" else ""
-        after = " --set dataset.root=DIR" if self.kind == "dataset" else ""
-        return f"{before}--{self.kind} {self.component}{after}"
+        return TABLE[self.kind].options.format(kind=self.kind, name=self.component)
 
     @property
     def setting(self) -> str:
         """The form of one of its settings."""
-        return f"{self.kind}.{self.component}.FIELD=VALUE" if self.kind == "loss" else f"{self.kind}.FIELD=VALUE"
+        section = f"{self.kind}.{self.component}" if TABLE[self.kind].repeats else self.kind
+        return f"{section}.FIELD=VALUE"
 
 
 def names(name: str, kind: str) -> Names:
@@ -64,8 +64,8 @@ def names(name: str, kind: str) -> Names:
 
     Raises ``UserError`` for a name that no package or class can have, or that something installed has.
     """
-    if kind not in KINDS:
-        raise UserError(f"kind {kind!r}: kinds are {', '.join(KINDS)}")
+    if kind not in TABLE:
+        raise UserError(f"kind {kind!r}: kinds are {', '.join(TABLE)}")
     component = name.lower().replace("_", "-").removeprefix(_PREFIX)
     chosen = Names(kind, component)
     if complaint := _complaint(chosen):
@@ -102,7 +102,7 @@ def render(chosen: Names) -> dict[str, str]:
     """
     values = {
         "kind": chosen.kind,
-        "interface": chosen.kind.capitalize(),
+        "interface": TABLE[chosen.kind].base.partition(":")[2],
         "name": chosen.component,
         "distribution": chosen.distribution,
         "package": chosen.package,

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from scmrl_plugins.core.config.layers import Layer, compose, parse_set, read_file
+from scmrl_plugins.core.config.layers import compose, parse_set, read_file
+from scmrl_plugins.core.config.merging import Layer
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.evaluation.metrics import METRICS
 from scmrl_plugins.core.interfaces import ComponentConfig

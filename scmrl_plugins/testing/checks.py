@@ -1,21 +1,18 @@
-"""The list of conformance checks: plain functions, chosen by a component's kind and tags."""
+"""The registry of conformance checks: plain functions, selected by a component's kind and tags."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from scmrl_plugins.core.data.transform import collect_repairs
-from scmrl_plugins.registry import KINDS
 from scmrl_plugins.testing.subject import Subject
 
 Function = Callable[[Subject], None]
-MODULES = tuple(kind for kind in KINDS if kind != "dataset")
-"""The kinds that are torch modules."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +23,18 @@ class Check:
     function: Function
     kinds: tuple[str, ...]
     unless: str | None
-    """A tag with which a component does not promise it."""
-    only: str | None
-    """An attribute of the class without which it does not."""
+    """A tag that exempts a component."""
+    only: Callable[[Any], bool] | None
+    """Whether the check applies to a class; none: to every class."""
 
     @property
     def summary(self) -> str:
-        """What conforming means, the function's docstring."""
+        """What the component promises: the docstring of the function."""
         return " ".join((self.function.__doc__ or "").split())
 
     def applies_to(self, cls: type, tags: Collection[str]) -> bool:
-        """Whether a class of one of the kinds, with these tags, promises what is checked."""
-        return self.unless not in tags and (self.only is None or bool(getattr(cls, self.only)))
+        """Whether the check applies to a class of one of its kinds with these tags."""
+        return self.unless not in tags and (self.only is None or self.only(cls))
 
     def __call__(self, subject: Subject) -> None:
         with collect_repairs():  # a fixture may have files that need it
@@ -49,12 +46,15 @@ CHECKS: dict[str, Check] = {}
 
 
 class NotApplicableError(Exception):
-    """Raised in a check that cannot be made of this component, or on this machine."""
+    """Raised by a check that cannot run on this component or on this machine."""
 
 
-def check(*kinds: str, unless: str | None = None, only: str | None = None) -> Callable[[Function], Function]:
-    """Add a function to the checks of some kinds, but not of components with the tag ``unless``, and only of
-    classes whose attribute ``only`` is true.
+def check(
+    *kinds: str, unless: str | None = None, only: Callable[[Any], bool] | None = None
+) -> Callable[[Function], Function]:
+    """Add a function to the checks of some kinds.
+
+    Components with the tag ``unless`` are left out, and classes for which ``only`` is false.
     """
 
     def add(function: Function) -> Function:
@@ -65,7 +65,7 @@ def check(*kinds: str, unless: str | None = None, only: str | None = None) -> Ca
 
 
 def fail(message: str) -> NoReturn:
-    """The component does not conform."""
+    """Report that the component does not conform."""
     raise AssertionError(message)
 
 
@@ -76,10 +76,18 @@ def require(condition: bool, message: str) -> None:
 
 
 def agree(one: Tensor, two: Tensor) -> bool:
-    """Whether two results of one equation, computed on different layouts, are the same but for rounding.
+    """Whether two results of one equation, computed on different layouts, are equal up to rounding.
 
-    The last bit depends on a value's position in the processor's vectors, so nothing but a repetition of the same
-    operations on the same layout is the same to the bit. Callers compute in float64: in float32 a rounding error
-    can move a membrane over its threshold, and a spike is all or nothing.
+    The last bit depends on the position of a value in the processor's vectors, so only the same operations on the
+    same layout give the same bits. Callers compute in float64: in float32 a rounding error can move a membrane
+    across its threshold, and a spike is all or nothing.
     """
     return one.shape == two.shape and torch.allclose(one, two, equal_nan=True)
+
+
+def require_gradient(name: str, x: Tensor) -> None:
+    """Fail unless a tensor has a gradient that is finite and not zero everywhere."""
+    require(x.grad is not None, f"{name} gets no gradient")
+    assert x.grad is not None
+    require(bool(torch.isfinite(x.grad).all()), f"the gradient of {name} is not finite")
+    require(bool(x.grad.any()), f"the gradient of {name} is zero everywhere")

@@ -1,4 +1,4 @@
-"""Running the checks, by ``scmrl check`` or in pytest."""
+"""Runs the checks, for ``scmrl check`` or in pytest."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import torch
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import describe
 from scmrl_plugins.testing.checks import CHECKS, Check, NotApplicableError
-from scmrl_plugins.testing.subject import Subject, find, of_package
+from scmrl_plugins.testing.selection import subjects
+from scmrl_plugins.testing.subject import Subject
 
 
 @dataclass(frozen=True)
 class Result:
-    """How one check of one component ended; ``reason`` says why it failed or does not apply."""
+    """The outcome of one check of one component; ``reason`` is why it failed or was skipped."""
 
     kind: str
     component: str
@@ -27,29 +28,21 @@ class Result:
     reason: str = ""
 
 
-def subjects(*names: str, package: str | None = None, **settings: Any) -> list[Subject]:
-    """The components of these names, or of a distribution, to be checked; ``settings`` are ``Subject``'s."""
-    entries = [entry for name in names for entry in find(name)]
-    if package is not None:
-        entries += of_package(package)
-    return [Subject(entry, **settings) for entry in dict.fromkeys(entries)]
-
-
 def checks_for(subject: Subject) -> list[Check]:
-    """The checks that the subject's kind, tags and class ask for."""
+    """The checks that apply to the subject's kind, tags and class."""
     of_kind = [check for check in CHECKS.values() if subject.kind in check.kinds]
     try:
         cls, tags = subject.cls, subject.tags
     except KeyboardInterrupt:
         raise
-    except BaseException:  # it cannot even be built: every check will say so
+    except BaseException:  # it cannot be built: every check reports that
         return of_kind
     return [check for check in of_kind if check.applies_to(cls, tags)]
 
 
 def probe(subject: Subject) -> str | None:
-    """Why a component cannot be used at all: loaded, built from its defaults, run once; none where it can."""
-    name = "check_building_touches_no_file" if subject.kind == "dataset" else "check_works_in_a_model"
+    """Why a component cannot be loaded, built with its defaults and run once; none if it can."""
+    name = "check_works_in_a_model" if subject.row.is_module else "check_building_touches_no_file"
     outcome, reason = _run(CHECKS[name], subject)
     if outcome != "failed":
         return None
@@ -57,7 +50,7 @@ def probe(subject: Subject) -> str | None:
 
 
 def run_checks(subject: Subject) -> Iterator[Result]:
-    """Run every check that applies, one after the other, whatever the component raises."""
+    """Run every check that applies, whatever the component raises."""
     entry = subject.entry
     for check in checks_for(subject):
         outcome, reason = _run(check, subject)
@@ -74,7 +67,7 @@ def _run(check: Check, subject: Subject) -> tuple[Literal["passed", "failed", "s
         return "failed", " ".join(str(error).split()) or _where(error)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a stranger's component may raise anything, SystemExit too
+    except BaseException as error:  # a component may raise anything, even SystemExit
         return "failed", f"{describe(error)} ({_where(error)})"
     return "passed", ""
 
@@ -94,8 +87,8 @@ def parametrize_with_checks(
     """Decorate a pytest test of ``subject`` and ``check``: it runs once for every check of every component.
 
     ``names`` are names of components, ``package`` a distribution, ``settings`` go to each ``Subject``
-    (``options``, ``model``). ``expected_failed_checks`` gives reasons by the check's name: that check must
-    fail, and its success is reported as a failure. The body of the test is ``check(subject)``::
+    (``options``, ``model``). ``expected_failed_checks`` maps the names of checks to reasons:
+    these checks must fail, and a success is reported as a failure. The body of the test is ``check(subject)``::
 
         @parametrize_with_checks(package="scmrl-gated")
         def test_conforms(subject, check):
@@ -117,7 +110,7 @@ def parametrize_with_checks(
 
 @dataclass(frozen=True)
 class _Skipping:
-    """A check that skips its test where it does not apply."""
+    """A check that skips the test if it is not applicable."""
 
     check: Check
 

@@ -1,4 +1,4 @@
-"""What survives on disk: a component in a whole model, saved, loaded, and its plugin renamed."""
+"""What a component promises as part of a model: it trains, is saved and loaded, and its plugin may be renamed."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from scmrl_plugins.core.model.assembly import assemble, assemble_model
 from scmrl_plugins.core.run.directory import create_run, open_run
 from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import KINDS, Entry, UserError, catalogue
-from scmrl_plugins.testing.checks import MODULES, check, fail, require
-from scmrl_plugins.testing.subject import CHANNELS, CLASSES, SEED, Subject, call
+from scmrl_plugins.registry.kinds import MODULES
+from scmrl_plugins.testing.checks import check, fail, require
+from scmrl_plugins.testing.subject import CHANNELS, CLASSES, Subject
+from scmrl_plugins.testing.values import SEED, call
 
 
 @contextlib.contextmanager
 def registered(subject: Subject, plugin_name: str | None = None) -> Iterator[Entry]:
-    """The subject in the catalogue while open, if need be under another name of its plugin."""
-    found = catalogue()
-    entries = found.entries
+    """Put the subject into the catalogue for a while, optionally under another plugin name."""
+    current = catalogue()
+    entries = current.entries
     entry = subject.entry
     if plugin_name is not None:
         entry = replace(entry, plugin=replace(entry.plugin, name=plugin_name))
-    found.entries = [*(other for other in entries if other != subject.entry), entry]
+    current.entries = [*(other for other in entries if other != subject.entry), entry]
     try:
         yield entry
     finally:
-        found.entries = entries
+        current.entries = entries
 
 
 @check(*MODULES)
 def check_works_in_a_model(subject: Subject) -> None:
-    """A whole model with it makes a step of training: a finite loss, and gradients that are."""
+    """A model with it takes a training step: the loss and the gradients are finite."""
     with registered(subject), torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model, loss = assemble_model(validate(subject.sections()), CLASSES, CHANNELS)
@@ -57,7 +59,7 @@ def check_works_in_a_model(subject: Subject) -> None:
 
 @check(*KINDS)
 def check_saved_and_loaded(subject: Subject) -> None:
-    """A run with it, saved and opened again, has the same configuration and gives the same results."""
+    """A run with it has the same configuration and results after it is saved and opened again."""
     with registered(subject), tempfile.TemporaryDirectory() as folder:
         parts = assemble(compose(options=subject.sections()))
         create_run(Path(folder) / "run", parts)
@@ -65,7 +67,7 @@ def check_saved_and_loaded(subject: Subject) -> None:
         again = opened.load_model()
         require(
             again.config.model_dump() == parts.config.model_dump(),
-            "the configuration of the opened run is another",
+            "the configuration of the opened run differs",
         )
         images = random_inputs(again, torch.device("cpu"))
         inputs = (images["audio"], images["visual"])
@@ -76,7 +78,7 @@ def check_saved_and_loaded(subject: Subject) -> None:
 
 @check(*KINDS)
 def check_renamed_plugin_is_explained(subject: Subject) -> None:
-    """A run survives a new name of its plugin by the component's bare name; ``plugin:name`` is explained."""
+    """After its plugin is renamed, a run opens by the bare name; ``plugin:name`` is an error that gives both."""
     new = f"{subject.entry.plugin.name}-renamed"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
@@ -87,9 +89,9 @@ def check_renamed_plugin_is_explained(subject: Subject) -> None:
                 open_run(path).load_model()
             except UserError as error:
                 named = subject.entry.qualified in str(error) and entry.qualified in str(error)
-                require(named, f"the message after a new name of its plugin does not say both names: {error}")
+                require(named, f"the error after its plugin is renamed does not give both names: {error}")
             else:
-                fail("a run of a plugin that is not there any more opens")
+                fail("a run opens although its plugin is no longer installed")
             config = path / "config.toml"
             bare = config.read_text(encoding="utf-8").replace(f'"{subject.entry.qualified}"', f'"{entry.name}"')
             files.write_text(config, bare)

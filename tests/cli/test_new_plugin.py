@@ -209,7 +209,7 @@ def test_a_name_of_several_words() -> None:
         ("plugins", "fusion", "framework itself"),
         ("late", "fusion", "name of a built-in fusion"),
         ("plifnode", "neuron", "'PLIFNode' is the name of a built-in neuron"),
-        ("fusion", "neuron", "name of the built-in plugin 'fusion'"),
+        ("fusions", "neuron", "name of the built-in plugin 'fusions'"),
         ("tensor", "fusion", "uses Tensor already"),
         ("triangle", "neuron", "uses Triangle already"),
         ("config", "fusion", "uses Config already"),

@@ -108,8 +108,8 @@ BAD = {
     "wrong-shape": Bad(
         hook(),
         FUSION.replace("Fused(audio, visual)", "Fused(audio.mean(3), visual)"),
-        strict=("returned as audio", "is asked for"),
-        build=("returned as audio [", ", N] is asked for"),
+        strict=("returned as audio", "expected"),
+        build=("returned as audio [", ", N]"),
     ),
     "prints": Bad(
         hook(before="print('hello')\nimport os\nos.write(1, b'hidden')\n"), listed=("prints", "'hello'")

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scmrl_plugins.core import interfaces
 from scmrl_plugins.core.interfaces import (
     MODALITIES,
     ComponentConfig,
@@ -590,7 +591,7 @@ class ChangesTheTarget(Loss):
         return super().forward(output, target)
 
 
-@fails(inputs_are_left_alone="taken out or put in", deterministic_under_a_seed="output.aligned.audio")
+@fails(inputs_are_left_alone="is added to its input or removed", deterministic_under_a_seed="output.aligned.audio")
 class EmptiesItsInput(Readout):
     def forward(self, fused: Fused) -> ModelOutput:
         residuals = {name: fused.residuals.pop(name) for name in list(fused.residuals)}
@@ -678,7 +679,7 @@ class FourDimensionsOnly(Neuron):
         return super().forward(x.transpose(2, 3)).transpose(2, 3)
 
 
-@fails(spikes_are_binary="puts out [0.0, 2.0], and is not tagged analogue")
+@fails(spikes_are_binary="outputs [0.0, 2.0], and is not tagged analogue")
 class TallSpikes(Neuron):
     def fire(self, v: Tensor) -> Tensor:
         return 2 * super().fire(v)
@@ -697,7 +698,7 @@ class TaggedAnalogue(AnalogueInEvaluation):
 
 
 @fails(
-    spikes_are_binary="puts out 1.0 alone for an input of both signs",
+    spikes_are_binary="outputs only 1.0 for an input of both signs",
     halves="the second half does not depend on the first",
 )
 class AlwaysFires(Neuron):
@@ -706,9 +707,9 @@ class AlwaysFires(Neuron):
 
 
 @fails(
-    spikes_are_binary="puts out 0 alone, for inputs of up to",
-    halves="puts out 0 alone",
-    step_equation="puts out 0 alone",
+    spikes_are_binary="outputs only 0 for inputs of up to",
+    halves="outputs only 0",
+    step_equation="outputs only 0",
 )
 class NeverFires(Neuron):
     def fire(self, v: Tensor) -> Tensor:
@@ -764,7 +765,7 @@ class FalselyMemoryless(Neuron):
 
 @fails(step_equation="has no single_step(x, state=None)")
 class NoSingleStep(Neuron):
-    single_step = property()
+    single_step = interfaces.Neuron.single_step
 
 
 @fails(step_equation="step 1 by single_step differs from that of the call")
@@ -782,7 +783,7 @@ class ThresholdOfTheBatch(Neuron):
 # Encoders
 
 
-@fails(encoded_shape="the output is [3, 4, 1, 16, 16], and [3, 4, 3, 16, 16] is asked for")
+@fails(encoded_shape="the output is [3, 4, 1, 16, 16], expected [3, 4, 3, 16, 16]")
 class GreyEncoder(Encoder):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.mean(1, keepdim=True) if x.dim() == 4 and x.shape[1] == 3 else x)
@@ -815,7 +816,7 @@ class RangeOfTheBatch(Encoder):
         return (x > 0.5 * x.max()).to(x.dtype)
 
 
-@fails(views_equal_copies="a view is encoded unlike its copy")
+@fails(views_equal_copies="a view and its copy are encoded differently")
 class LooksAtStrides(Encoder):
     def encode(self, x: Tensor) -> Tensor:
         return super().encode(x if x.is_contiguous() else -x)
@@ -827,7 +828,7 @@ class NeedsContiguousInput(Encoder):
         return super().encode(x.view(-1)).view(x.shape)
 
 
-@fails(events_pass_through="events do not pass")
+@fails(events_pass_through="events [B, T, ...] are not returned as [T, B, ...]")
 class EventsKeepTheirOrder(Encoder):
     def events(self, x: Tensor) -> Tensor:
         return x.transpose(0, 1).flip(0)
@@ -842,14 +843,14 @@ class RefusesEvents(Encoder):
 # Backbones
 
 
-@fails(tokens_of_each_modality="feed_forward makes [3, 4, 16, 1] of [3, 4, 16, 4]")
+@fails(tokens_of_each_modality="feed_forward turns [3, 4, 16, 4] into [3, 4, 16, 1]")
 class PoolsInFeedForward(Backbone):
     def feed_forward(self, tokens: Tensor) -> Tensor:
         return super().feed_forward(tokens).mean(3, keepdim=True)
 
 
 @fails(
-    tokens_of_each_modality="visual tokens are [3, 4, 4, 16], and [3, 4, 16, N] is asked for",
+    tokens_of_each_modality="visual tokens are [3, 4, 4, 16], expected [3, 4, 16, N]",
     works_in_a_model="returned for visual",
     saved_and_loaded="returned for visual",
 )
@@ -894,7 +895,7 @@ class DeviationOverTime(Backbone):
 # Fusion blocks
 
 
-@fails(others=True, fused_streams="returns tuple, and a Fused is asked for")
+@fails(others=True, fused_streams="returns tuple, expected a Fused")
 class ReturnsATuple(Fusion):
     def forward(self, audio: Tensor, visual: Tensor) -> Any:
         fused = super().forward(audio, visual)
@@ -907,14 +908,14 @@ class NoStreams(Fusion):
         return Fused(None, None, super().forward(audio, visual).residuals)
 
 
-@fails(fused_streams="the residual of audio is [3, 4, 16, 1], and [3, 4, 16, 9] is asked for")
+@fails(fused_streams="the residual of audio is [3, 4, 16, 1], expected [3, 4, 16, 9]")
 class PooledResiduals(Fusion):
     def residual(self, x: Tensor, other: Tensor) -> Tensor:
         return super().residual(x[..., :1], other)
 
 
 @fails(
-    fused_streams="visual is [3, 4, 16, 1], and [3, 4, 16, 9] is asked for",
+    fused_streams="visual is [3, 4, 16, 1], expected [3, 4, 16, 9]",
     unequal_tokens="visual of [3, 4, 16, 4] became [3, 4, 16, 1]",
 )
 class PooledStream(Fusion):
@@ -944,14 +945,14 @@ class InfiniteAudioGradient(Fusion):
         return super().forward(audio + (0 * audio).sqrt(), visual)
 
 
-@fails(unequal_tokens="must match the size of tensor b (4) at non-singleton dimension 3; refuse them by a")
+@fails(unequal_tokens="must match the size of tensor b (4) at non-singleton dimension 3; raise a")
 class AddsTokens(Fusion):
     def residual(self, x: Tensor, other: Tensor) -> Tensor:
         return super().residual(x, x + other)
 
 
 @fails(
-    unequal_tokens="UserError: equal numbers of tokens only; refuse them by a UserError and tag it equal-tokens"
+    unequal_tokens="UserError: equal numbers of tokens only; raise a UserError for them and tag it equal-tokens"
 )
 class RefusesWithoutATag(Fusion):
     def residual(self, x: Tensor, other: Tensor) -> Tensor:
@@ -971,7 +972,7 @@ class TakesUnequalTokens(Fusion):
     tags = frozenset({"equal-tokens"})
 
 
-@fails(unequal_tokens="refuse them by a UserError")
+@fails(unequal_tokens="raise a UserError for them")
 class TaggedButAdds(AddsTokens):
     tags = frozenset({"equal-tokens"})
 
@@ -990,7 +991,7 @@ class AudioAlone(Fusion):
         return Fused(audio + self.residual(audio, audio), None)
 
 
-@fails(missing_modality="declares that it does not use visual, but differs without it")
+@fails(missing_modality="declares that it does not use visual, but the result differs without it")
 class SecretlyLooks(AudioAlone):
     def forward(self, audio: Tensor, visual: Tensor | None) -> Fused:
         fused = super().forward(audio, visual)
@@ -1013,16 +1014,16 @@ class PadsToItsSteps(Fusion):
 # Read-outs
 
 
-@fails(others=True, logits="returns Tensor, and a ModelOutput is asked for")
+@fails(others=True, logits="returns Tensor, expected a ModelOutput")
 class ReturnsLogits(Readout):
     def forward(self, fused: Fused) -> Any:
         return super().forward(fused).logits
 
 
 @fails(
-    logits="logits is [4, 4], and [4, 3] is asked for",
+    logits="logits is [4, 4], expected [4, 3]",
     one_stream_alone="audio alone gives [4, 4]",
-    works_in_a_model="returned as logits [3, 4], and [3, 3] is asked for",
+    works_in_a_model="returned as logits [3, 4], expected [3, 3]",
     saved_and_loaded="returned as logits",
 )
 class OneClassTooMany(Readout):
@@ -1031,7 +1032,7 @@ class OneClassTooMany(Readout):
         self.head = nn.Linear(context.embed_dims, context.num_classes + 1)
 
 
-@fails(logits="visual is [4, 4], and [4, 3] is asked for")
+@fails(logits="visual is [4, 4], expected [4, 3]")
 class WideFurtherHead(Readout):
     def forward(self, fused: Fused) -> ModelOutput:
         output = super().forward(fused)
@@ -1041,7 +1042,7 @@ class WideFurtherHead(Readout):
         return output
 
 
-@fails(logits="aligned audio is [3, 4, 16, 9], and [3, 4, 16] is asked for", works_in_a_model="similarity.py")
+@fails(logits="aligned audio is [3, 4, 16, 9], expected [3, 4, 16]", works_in_a_model="similarity.py")
 class AlignsTokens(Readout):
     def forward(self, fused: Fused) -> ModelOutput:
         output = super().forward(fused)
@@ -1072,7 +1073,7 @@ class NeedsResiduals(Readout):
 
 
 class WithFurtherHeads(Readout):
-    """It reads a joint stream, and gives the heads that are asked for."""
+    """It reads a joint stream and gives the required heads."""
 
     further_heads = True
 
@@ -1145,19 +1146,19 @@ class LooksAtTheThirdStep(Readout):
 # Losses
 
 
-@fails(others=True, finite_scalar="returns ['output.total'], and one scalar is asked for")
+@fails(others=True, finite_scalar="returns ['output.total'], expected one scalar")
 class ReturnsADict(Loss):
     def forward(self, output: ModelOutput, target: Tensor) -> Any:
         return {"total": super().forward(output, target)}
 
 
-@fails(others=True, finite_scalar="returns [4] for a batch, and a scalar is asked for")
+@fails(others=True, finite_scalar="returns [4] for a batch, expected a scalar")
 class LossOfEachSample(Loss):
     def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
         return super().forward(output, target).expand(len(target))
 
 
-@fails(others=True, finite_scalar="output is float, and tensors are asked for")
+@fails(others=True, finite_scalar="output is float, expected tensors")
 class ReturnsANumber(Loss):
     def forward(self, output: ModelOutput, target: Tensor) -> Any:
         return super().forward(output, target).item()
@@ -1361,19 +1362,19 @@ class Arrays(Images):
         return super().splits().with_format("numpy", columns=["visual"], output_all_columns=True)
 
 
-@fails(transform="makes ['audio', 'label', 'visual'] of a row")
+@fails(transform="turns a row into ['audio', 'label', 'visual']")
 class TransformKeepsTheLabel(Dataset):
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
         return {**super().transform(rows), "label": np.asarray(rows["label"])}
 
 
-@fails(inputs="audio is float64, and float32 is asked for")
+@fails(inputs="audio is float64, expected float32")
 class DoublePrecision(Dataset):
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
         return {name: array.astype(np.float64) for name, array in super().transform(rows).items()}
 
 
-@fails(inputs="audio is [16, 16, 1], and [1, 16, 16] is asked for, or with T before")
+@fails(inputs="audio is [16, 16, 1], expected [1, 16, 16], or the same with T first")
 class ChannelsLast(Dataset):
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
         return {name: np.moveaxis(array, 1, -1) for name, array in super().transform(rows).items()}
@@ -1392,7 +1393,7 @@ class RandomCrops(Dataset):
         return {name: array + shift for name, array in super().transform(rows).items()}
 
 
-@fails(transform="makes 3 arrays of audio of 4 rows", inputs="IndexError")
+@fails(transform="turns 4 rows into 3 arrays of audio", inputs="IndexError")
 class LeavesARowOut(Dataset):
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
         return {name: array[:3] for name, array in super().transform(rows).items()}
@@ -1405,7 +1406,7 @@ class AugmentsWithNumpy(Dataset):
         return {name: array + shift for name, array in stored.items()}
 
 
-@fails(inputs="evaluation draws something at random")
+@fails(inputs="evaluation depends on the seed")
 class AugmentsTheTest(Dataset):
     def inputs(self, stored: Mapping[str, np.ndarray], training: bool) -> dict[str, np.ndarray]:
         return {name: array + torch.randn(1).numpy() for name, array in stored.items()}
@@ -1437,7 +1438,7 @@ class LeavesBadFilesToNumpy(Files):
     pass
 
 
-@fails(a_bad_file_is_refused="takes audio that is no audio")
+@fails(a_bad_file_is_refused="accepts invalid audio")
 class TakesAnything(Files):
     def decode(self, cell: Mapping[str, Any]) -> np.ndarray:
         return np.frombuffer(cell["bytes"].ljust(1024 * 4, b"\0"), np.float32)[
@@ -1475,7 +1476,7 @@ class ForgetsItsScale(Dataset):
         return {name: np.float32(self.scale) * array for name, array in super().transform(rows).items()}
 
 
-@fails(a_missing_file_is_refused="reads a audio file that is not there")
+@fails(a_missing_file_is_refused="reads a audio file that does not exist")
 class ReadsNothing(Dataset):
     def read_one(self, path: Path) -> Any:
         return np.zeros(()).tolist()

@@ -142,10 +142,16 @@ def open_anything(path: Path) -> SimpleNamespace:
 @pytest.mark.parametrize(
     ("name", "kind", "place", "function", "words"),
     [
-        ("check_renamed_plugin_is_explained", "loss", (Catalogue, "_unknown"), unknown, "does not say both names"),
-        ("check_renamed_plugin_is_explained", "loss", (saving, "open_run"), open_anything, "not there any more"),
-        ("check_missing_modality", "fusion", (AudioVisualModel, "_check"), refuse, "which does not name it"),
-        ("check_missing_modality", "fusion", (AudioVisualModel, "forward"), answer, "without audio answers"),
+        (
+            "check_renamed_plugin_is_explained",
+            "loss",
+            (Catalogue, "_unknown"),
+            unknown,
+            "does not give both names",
+        ),
+        ("check_renamed_plugin_is_explained", "loss", (saving, "open_run"), open_anything, "no longer installed"),
+        ("check_missing_modality", "fusion", (AudioVisualModel, "_check"), refuse, "does not name it"),
+        ("check_missing_modality", "fusion", (AudioVisualModel, "forward"), answer, "runs without audio"),
     ],
 )
 def test_what_the_framework_does_for_a_component_is_checked(

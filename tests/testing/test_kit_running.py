@@ -159,7 +159,7 @@ def test_a_component_that_cannot_be_built_fails_its_checks(cls: type, words: str
 
 def test_tags_that_are_none_are_told() -> None:
     found = next(r for r in run_checks(subject_of("loss", NoTags)) if r.check == "check_tags_are_known")
-    assert (found.outcome, found.reason) == ("failed", "tags is NoneType, and a set is asked for")
+    assert (found.outcome, found.reason) == ("failed", "tags is NoneType, expected a set")
 
 
 def test_an_interruption_is_the_users() -> None:
@@ -213,8 +213,8 @@ def shown(*names: str, **settings: Any) -> list[str]:
 
 def test_subjects_are_found_by_name() -> None:
     assert shown("late") == ["fusion-late"]
-    assert shown("fusion:late") == ["fusion-late"]
-    assert shown("late", "ce", "fusion:late") == ["fusion-late", "loss-ce"]
+    assert shown("fusions:late") == ["fusion-late"]
+    assert shown("late", "ce", "fusions:late") == ["fusion-late", "loss-ce"]
     assert shown() == []
 
 
@@ -222,8 +222,8 @@ def test_subjects_are_found_by_distribution_or_plugin() -> None:
     everything = shown(package="scmrl-plugins")
     assert everything == shown(package="SCMRL_plugins")
     assert len(everything) == len(set(everything)) == sum(entry.plugin.builtin for entry in catalogue().entries)
-    assert set(shown(package="fusion")) < set(everything)
-    assert shown("late", package="fusion").count("fusion-late") == 1
+    assert set(shown(package="fusions")) < set(everything)
+    assert shown("late", package="fusions").count("fusion-late") == 1
 
 
 def test_subjects_take_settings() -> None:
@@ -241,7 +241,7 @@ def test_the_name_of_a_third_party_is_qualified(site: PluginSite) -> None:
     ("names", "package", "words"),
     [
         (("laet",), None, "no component 'laet' (did you mean 'late'"),
-        (("fusion:laet",), None, "no component 'fusion:laet' (did you mean 'fusion:late'"),
+        (("fusions:laet",), None, "no component 'fusions:laet' (did you mean 'fusions:late'"),
         (("zzzzzzzz",), None, "no component 'zzzzzzzz'; scmrl plugins lists them"),
         ((), "scmrl-plugin", "no plugin of 'scmrl-plugin' is installed (did you mean 'scmrl-plugins'"),
     ],

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import Field
 
-from scmrl_plugins.core.config.layers import Layer, compose, read_file
+from scmrl_plugins.core.config.layers import compose, read_file
+from scmrl_plugins.core.config.merging import Layer
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.interfaces import ComponentConfig

@@ -9,14 +9,12 @@ import click
 
 from scmrl_plugins.cli.common import output
 from scmrl_plugins.registry import UserError, catalogue, register_file
-from scmrl_plugins.registry.kinds import TABLE
+from scmrl_plugins.registry.kinds import TABLE, Kind
 
 if TYPE_CHECKING:
     from scmrl_plugins.core.config.sections import ExperimentConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_DEFAULTS = {kind.name: kind.default for kind in TABLE.values() if not kind.repeats}
 
 device = click.option(
     "--device",
@@ -85,24 +83,15 @@ config = click.option(
 root = click.option("--root", metavar="DIR", help="Directory of the data set; short for --set dataset.root=DIR.")
 
 
+def _of_kind(kind: Kind) -> Callable[[F], F]:
+    text = f"Name of a {kind.name}; repeat to sum several." if kind.repeats else f"Name of the {kind.name}."
+    default = kind.default or f"{kind.plural} of the fusion"
+    return click.option(f"--{kind.name}", multiple=kind.repeats, metavar="NAME", show_default=default, help=text)
+
+
 def experiment(function: F) -> F:
     """Add ``-c``, one option for each kind, and ``--set``: the options that describe an experiment."""
-    options = [
-        config,
-        *(
-            click.option(f"--{kind}", metavar="NAME", show_default=default, help=f"Name of the {kind}.")
-            for kind, default in _DEFAULTS.items()
-        ),
-        click.option(
-            "--loss",
-            multiple=True,
-            metavar="NAME",
-            show_default="losses of the fusion",
-            help="Name of a loss; repeat to sum several.",
-        ),
-        sets,
-    ]
-    for option in reversed(options):
+    for option in reversed([config, *map(_of_kind, TABLE.values()), sets]):
         function = option(function)
     return function
 
@@ -116,7 +105,7 @@ def dataset(function: F) -> F:
 
 def given(values: dict[str, Any]) -> list[str]:
     """The names of the experiment's options that the user gave, as typed."""
-    names = {"files": "-c", "sets": "--set", "loss": "--loss", **{kind: f"--{kind}" for kind in _DEFAULTS}}
+    names = {"files": "-c", "sets": "--set", **{kind: f"--{kind}" for kind in TABLE}}
     return [names[key] for key, value in values.items() if value not in (None, ())]
 
 
@@ -124,9 +113,10 @@ def compose(values: dict[str, Any]) -> ExperimentConfig:
     """The configuration that the experiment's options describe."""
     from scmrl_plugins.core.config.layers import compose as compose_layers
 
-    options: dict[str, Any] = {kind: {"name": values[kind]} for kind in _DEFAULTS if values[kind] is not None}
-    if values["loss"]:
-        options["loss"] = [{"name": name} for name in values["loss"]]
+    options: dict[str, Any] = {}
+    for kind in TABLE.values():
+        if value := values[kind.name]:
+            options[kind.name] = [{"name": name} for name in value] if kind.repeats else {"name": value}
     return compose_layers(values["files"], options, values["sets"])
 
 

@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tomli_w
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from scmrl_plugins.core.config.sections import ExperimentConfig, where_set
-from scmrl_plugins.registry import KINDS, UserError, catalogue
-from scmrl_plugins.registry.errors import near
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Nested settings and where they come from."""
-
-    source: str
-    data: Mapping[str, Any]
-
-
-@dataclass
-class _Merged:
-    """The sum of some layers, and which of them set each key last."""
-
-    data: dict[str, Any] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)
-
-    def add(self, layer: Layer) -> None:
-        try:
-            self._merge(self.data, layer.data, "", layer.source)
-        except RecursionError:
-            raise UserError(f"{layer.source[:200]}: nested too deeply; a key has three parts at most") from None
-
-    def _merge(self, into: dict[str, Any], data: Mapping[str, Any], prefix: str, source: str) -> None:
-        for key, value in data.items():
-            path = f"{prefix}{key}"
-            present = into.get(key)
-            if isinstance(value, Mapping) and isinstance(present, dict):
-                # Another component has other options: those of the one it replaces mean nothing to it.
-                if path in KINDS and "name" in value and value["name"] != present.get("name"):
-                    present.clear()
-                self._merge(present, value, f"{path}.", source)
-            else:
-                into[key] = copy.deepcopy(dict(value) if isinstance(value, Mapping) else value)
-            self.sources[path] = source
+from scmrl_plugins.core.config.merging import Layer, merge
+from scmrl_plugins.core.config.messages import explain
+from scmrl_plugins.core.config.sections import ExperimentConfig
+from scmrl_plugins.registry import UserError, catalogue
 
 
 def compose(
@@ -69,11 +33,11 @@ def compose(
         layers.append(Layer("the options", options))
     layers += [parse_set(text) for text in sets]
 
-    merged = _merge_all(layers)
+    merged = merge(layers)
     name = merged.data["dataset"].get("name")
     if isinstance(name, str):
         recommended = catalogue().get("dataset", name).load().defaults
-        merged = _merge_all([Layer(f"the defaults of data set {name}", recommended), *layers])
+        merged = merge([Layer(f"the defaults of data set {name}", recommended), *layers])
     return validate(merged.data, merged.sources)
 
 
@@ -128,62 +92,6 @@ def parse_set(text: str) -> Layer:
     return Layer(f"--set {text}", value)
 
 
-def _merge_all(layers: Iterable[Layer]) -> _Merged:
-    merged = _Merged({kind: {"name": name} for kind, name in _default_names().items()})
-    for layer in layers:
-        data = dict(layer.data)
-        if isinstance(data.get("loss"), Mapping):
-            data["loss"] = _edit_losses(merged.data.get("loss", []), data["loss"], layer.source)
-        elif isinstance(data.get("loss"), list):
-            data["loss"] = _keep_options(merged.data.get("loss", []), data["loss"])
-        for kind in KINDS:
-            if kind in data and kind != "loss" and not isinstance(data[kind], Mapping):
-                raise UserError(f'{kind}: must be a section, like [{kind}] name = "..." (in {layer.source})')
-        merged.add(Layer(layer.source, data))
-    return merged
-
-
-def _default_names() -> dict[str, str]:
-    fields = ExperimentConfig.model_fields
-    return {kind: fields[kind].default.name for kind in KINDS if kind != "loss"}
-
-
-def _keep_options(present: Any, wanted: list[Any]) -> list[Any]:
-    """A list of losses; one that only names a loss which is there already keeps that one's options."""
-    known = {
-        loss["name"]: loss
-        for loss in (present if isinstance(present, list) else [])
-        if isinstance(loss, dict) and isinstance(loss.get("name"), str)
-    }
-    return [
-        known.get(loss["name"], loss)
-        if isinstance(loss, dict) and loss.keys() == {"name"} and isinstance(loss["name"], str)
-        else loss
-        for loss in wanted
-    ]
-
-
-def _edit_losses(present: Any, edits: Mapping[str, Any], source: str) -> list[Any]:
-    """``loss.sao.temperature`` or ``loss.0.weight``: options of one loss in the list, by name or place."""
-    losses: list[Any] = copy.deepcopy(present) if isinstance(present, list) else []
-    for key, options in edits.items():
-        if not isinstance(options, Mapping):
-            raise UserError(f"loss.{key}: write loss.NAME.OPTION=VALUE, or [[loss]] in a file (in {source})")
-        places = [
-            place
-            for place, loss in enumerate(losses)
-            if isinstance(loss, dict) and (loss.get("name") == key or str(place) == key)
-        ]
-        if not places:
-            names = [str(loss.get("name")) for loss in losses if isinstance(loss, dict)]
-            listed = f"the losses listed are {', '.join(names)}" if names else "no losses are listed"
-            raise UserError(
-                f"loss.{key}: {listed}{near(key, names)}; list them first, like --loss ce --loss sao (in {source})"
-            )
-        losses[places[0]] |= options
-    return losses
-
-
 def validate(data: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> ExperimentConfig:
     """Check the sections and their own keys; components check their options when they are assembled."""
     try:
@@ -192,38 +100,6 @@ def validate(data: Mapping[str, Any], sources: Mapping[str, str] | None = None) 
         raise explain(error, ExperimentConfig, "", dict(sources or {})) from None
     config._sources.update(sources or {})
     return config
-
-
-def explain(error: ValidationError, model: type[BaseModel], prefix: str, sources: Mapping[str, str]) -> UserError:
-    """Pydantic's first complaint as one line: the key, what is wrong, where it was set."""
-    first = error.errors(include_url=False)[0]
-    loc = list(first["loc"])
-    if first["type"] != "extra_forbidden":  # whose last part is the user's own word, brackets and all
-        loc = [part for part in loc if not (isinstance(part, str) and "[" in part)]
-    key = ".".join(str(part) for part in ([prefix] if prefix else []) + list(loc))
-    if first["type"] == "extra_forbidden":
-        keys = _keys(model, loc[:-1])
-        complaint = f"unknown key{near(str(loc[-1]), keys) or '; known keys are ' + (', '.join(keys) or 'none')}"
-    elif first["type"] == "missing":
-        complaint = "is missing"
-    else:
-        message = first["msg"].removeprefix("Value error, ")
-        complaint = message[:1].lower() + message[1:]
-        given = repr(first["input"])
-        if len(given) <= 60 and not isinstance(first["input"], dict):
-            complaint += f", got {given}"
-    return UserError(f"{key}: {complaint}{where_set(key, sources)}")
-
-
-def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """The keys that the model at ``loc`` inside ``model`` knows."""
-    for part in loc:
-        field_info = model.model_fields.get(str(part))
-        annotation = field_info.annotation if field_info else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return sorted(model.model_fields)
 
 
 def to_toml(config: ExperimentConfig) -> str:

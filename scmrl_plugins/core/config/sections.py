@@ -1,27 +1,21 @@
-"""What a configuration may say: sections for the seven kinds, ``data``, ``model`` and ``train``."""
+"""The sections of a configuration: one for each kind of component, ``data``, ``model`` and ``train``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, create_model, model_validator
 
+from scmrl_plugins.core.config.messages import where_set
 from scmrl_plugins.core.interfaces import ComponentConfig, Modality, ModelConfig
-from scmrl_plugins.registry import KINDS
+from scmrl_plugins.registry.kinds import TABLE, Kind
 
 PROTOCOLS = {
     "honest": "the validation split chose the epoch, the test split was read once",
     "published": "the epoch is the best on the test split itself, so the accuracy is optimistic",
 }
 """``train.protocol``, and what it means for a reported accuracy."""
-
-
-def where_set(key: str, sources: Mapping[str, str]) -> str:
-    """`` (in my.toml)`` for the source of a key or of the section it is in, or an empty string."""
-    while key and key not in sources:
-        key = key.rpartition(".")[0]
-    return f" (in {sources[key]})" if key else ""
 
 
 class ComponentSection(BaseModel):
@@ -117,24 +111,41 @@ class DataConfig(ComponentConfig):
         return self
 
 
-class ExperimentConfig(BaseModel):
-    """A whole experiment. ``compose`` makes one from files and options; ``config.toml`` of a run holds one."""
+def kind_sections(kinds: Iterable[Kind]) -> dict[str, Any]:
+    """The field of each kind: a section with its default component, or a list where the kind repeats."""
+    listed: Any = (list[LossSection], Field(default_factory=list, description="empty: the losses of the fusion"))
+    return {
+        kind.name: listed if kind.repeats else (ComponentSection, ComponentSection(name=kind.default or ""))
+        for kind in kinds
+    }
+
+
+_KindSections: Any = create_model("_KindSections", **kind_sections(TABLE.values()))
+
+
+class ExperimentConfig(_KindSections):
+    """A complete experiment: a section for each kind, and those below.
+
+    ``compose`` makes one from files and options; the ``config.toml`` of a run holds one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    neuron: ComponentSection = ComponentSection(name="lif")
-    encoder: ComponentSection = ComponentSection(name="direct")
-    backbone: ComponentSection = ComponentSection(name="spikformer")
-    fusion: ComponentSection = ComponentSection(name="cmrl")
-    readout: ComponentSection = ComponentSection(name="add")
-    loss: list[LossSection] = Field(default_factory=list, description="empty: the fusion's own losses")
-    dataset: ComponentSection = ComponentSection(name="av-digits")
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, kind: str) -> Any:
+            """The section of a kind, or the list of them."""
+
     # Where each key was set, for messages: "fusion.alpha" -> "my.toml".
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def section(self, kind: str) -> Any:
+        """The section of a kind, or the list of them where the kind repeats."""
+        return getattr(self, kind)
 
     def source(self, key: str) -> str:
         """Where a key was set, as the end of a message: `` (in my.toml)``, or an empty string."""
@@ -144,5 +155,5 @@ class ExperimentConfig(BaseModel):
         """The component chosen for each kind; the losses are a list."""
         return {
             kind: [section.name for section in value] if isinstance(value, list) else value.name
-            for kind, value in ((kind, getattr(self, kind)) for kind in KINDS)
+            for kind, value in ((kind, self.section(kind)) for kind in TABLE)
         }

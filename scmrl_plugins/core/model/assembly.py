@@ -11,9 +11,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from scmrl_plugins.core.config.layers import explain
+from scmrl_plugins.core.config.messages import explain
 from scmrl_plugins.core.config.sections import ComponentSection, ExperimentConfig, LossSection, TrainConfig
-from scmrl_plugins.core.interfaces import Backbone, ComponentConfig, Context, Dataset, ModelOutput, Neuron
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Dataset, ModelOutput, Neuron
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.registry import UserError, catalogue
 
@@ -43,7 +43,7 @@ class Objective(nn.Module):
             if not isinstance(value, Tensor) or value.dim():
                 shown = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 entry = catalogue().get("loss", name)
-                raise UserError(f"{entry} returned {shown}, and a scalar is asked for; {entry.plugin.remedy}")
+                raise UserError(f"{entry} returned {shown}, expected a scalar; {entry.plugin.remedy}")
         total = torch.stack([w * v for w, v in zip(self.weights, values, strict=True)]).sum()
         return total, {name: value.detach() for name, value in zip(self.names, values, strict=True)}
 
@@ -90,15 +90,9 @@ def assemble_model(
     config: ExperimentConfig, classes: Sequence[str], channels: Mapping[str, int]
 ) -> tuple[AudioVisualModel, Objective]:
     """The model and the loss alone, for given classes and input channels ``{"audio": 1, "visual": 3}``."""
-    resolved: dict[str, Any] = {}
-
-    def load(kind: str, key: str | None = None, section: ComponentSection | None = None) -> tuple[Any, Any]:
-        chosen = section or getattr(config, kind)
-        cls, checked, resolved[key or kind] = _load(kind, chosen, config, key)
-        return cls, checked
-
-    neuron_class, _ = load("neuron")
-    fusion_class, fusion_config = load("fusion")
+    components = _Components(config)
+    neuron_class, _ = components.load("neuron")
+    fusion_class, fusion_config = components.load("fusion")
     factory = _NeuronFactory(neuron_class, config)
     context = Context(
         **config.model.model_dump(exclude={"layout"}),
@@ -113,41 +107,54 @@ def assemble_model(
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.train.seed)  # the CPU's alone: weights are made there
-        encoder_class, encoder_config = load("encoder")
-        of = {modality: dataclasses.replace(context, modality=modality) for modality in context.modalities}
-        encoders: dict[str, nn.Module] = {name: encoder_class(encoder_config, own) for name, own in of.items()}
-        backbone_class, backbone_config = load("backbone")
-        backbones: dict[str, Backbone] = {name: backbone_class(backbone_config, own) for name, own in of.items()}
+        encoders = components.build_per_modality("encoder", context)
+        backbones = components.build_per_modality("backbone", context)
         widths = next(iter(backbones.values())).widths
         fusion = fusion_class(fusion_config, dataclasses.replace(context, widths=widths))
-        readout_class, readout_config = load("readout")
+        readout_class, readout_config = components.load("readout")
         if (context.joint or context.heads) and not readout_class.further_heads:
             raise UserError(
                 f"fusion {config.fusion.name!r} asks for a joint stream or further heads, which readout "
                 f"{config.readout.name!r} does not give: choose another, such as 'add'"
             )
         readout = readout_class(readout_config, context)
-        losses = config.loss or [_as_section(loss) for loss in fusion.default_losses]
-        terms = []
-        for place, section in enumerate(losses):
-            loss_class, loss_config = load("loss", f"loss.{place}", section)
-            terms.append(loss_class(loss_config, context))
+        terms = components.build_listed("loss", fusion.default_losses, context)
 
-    resolved["loss"] = [resolved.pop(f"loss.{place}") for place in range(len(losses))]
-    model = AudioVisualModel(
-        config.model_copy(update=resolved),
-        classes,
-        channels,
-        neuron_class,
-        encoders,
-        backbones,
-        fusion,
-        readout,
-    )
+    resolved = config.model_copy(update=components.sections)
+    model = AudioVisualModel(resolved, classes, channels, neuron_class, encoders, backbones, fusion, readout)
     if config.model.layout == "channels-last":
         model.to(memory_format=torch.channels_last)
     model.record_firing_rates(any(term.needs_firing_rates for term in terms))
-    return model, Objective([s.name for s in losses], terms, [s.weight for s in losses])
+    return model, Objective([s.name for s in resolved.loss], terms, [s.weight for s in resolved.loss])
+
+
+class _Components:
+    """Loads and builds the components that a configuration names, and completes their sections."""
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        self.config = config
+        self.sections: dict[str, Any] = {}
+        """By kind, the sections of the components loaded so far, with every default filled in."""
+
+    def load(self, kind: str) -> tuple[Any, ComponentConfig]:
+        """The class of a kind's component and its checked options."""
+        cls, checked, self.sections[kind] = _load(kind, self.config.section(kind), self.config)
+        return cls, checked
+
+    def build_per_modality(self, kind: str, context: Context) -> dict[str, Any]:
+        """One component for each modality of the context."""
+        cls, checked = self.load(kind)
+        return {name: cls(checked, dataclasses.replace(context, modality=name)) for name in context.modalities}
+
+    def build_listed(self, kind: str, default: Sequence[str | Mapping[str, Any]], context: Context) -> list[Any]:
+        """The components of a kind that repeats, or the default ones where the configuration lists none."""
+        built, complete = [], []
+        for index, section in enumerate(self.config.section(kind) or map(_as_section, default)):
+            cls, checked, section = _load(kind, section, self.config, f"{kind}.{index}")
+            built.append(cls(checked, context))
+            complete.append(section)
+        self.sections[kind] = complete
+        return built
 
 
 def _as_section(loss: str | Mapping[str, Any]) -> LossSection:

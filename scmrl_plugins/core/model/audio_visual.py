@@ -76,7 +76,7 @@ class AudioVisualModel(nn.Module):
         fused.visual = self._feed_forward("visual", fused.visual)
         output = self.readout(fused)
         if not isinstance(output, ModelOutput):
-            self._reject("readout", f"returned {_shown(output)}, and a ModelOutput is asked for")
+            self._reject("readout", f"returned {_shown(output)}, expected a ModelOutput")
         self._expect("readout", "as logits ", output.logits, (batch, len(self.classes)))
         if self._rates:
             output.firing_rates = torch.stack(self._rates)
@@ -111,7 +111,7 @@ class AudioVisualModel(nn.Module):
 
     def _check_fused(self, fused: Fused, batch: int) -> None:
         if not isinstance(fused, Fused):
-            self._reject("fusion", f"returned {_shown(fused)}, and a Fused is asked for")
+            self._reject("fusion", f"returned {_shown(fused)}, expected a Fused")
         streams = {"audio": fused.audio, "visual": fused.visual, "joint": fused.joint}
         if all(stream is None for stream in streams.values()):
             self._reject("fusion", "returned a Fused without a stream")
@@ -127,10 +127,10 @@ class AudioVisualModel(nn.Module):
         fits = isinstance(value, Tensor) and value.dim() == len(shape)
         if not fits or any(want not in (None, have) for want, have in zip(shape, value.shape, strict=True)):
             wanted = ", ".join("N" if want is None else str(want) for want in shape)
-            self._reject(kind, f"returned {role}{_shown(value)}, and [{wanted}] is asked for")
+            self._reject(kind, f"returned {role}{_shown(value)}, expected [{wanted}]")
 
     def _reject(self, kind: str, complaint: str) -> NoReturn:
-        entry = catalogue().get(kind, getattr(self.config, kind).name)
+        entry = catalogue().get(kind, self.config.section(kind).name)
         raise UserError(f"{entry} {complaint}; {entry.plugin.remedy}")
 
     def _feed_forward(self, modality: str, stream: Tensor | None) -> Tensor | None:

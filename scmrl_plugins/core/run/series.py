@@ -10,7 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from scmrl_plugins.core.config.layers import Layer, explain, to_toml
+from scmrl_plugins.core.config.layers import to_toml
+from scmrl_plugins.core.config.merging import Layer
+from scmrl_plugins.core.config.messages import explain
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.run.directory import Run, create_run, open_run

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scmrl_plugins.core.config import layers
-from scmrl_plugins.core.config.layers import Layer, as_config
+from scmrl_plugins.core.config.layers import as_config
+from scmrl_plugins.core.config.merging import Layer
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.registry import KINDS, UserError, catalogue

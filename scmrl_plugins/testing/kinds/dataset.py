@@ -25,9 +25,9 @@ COLUMNS = {*MODALITIES, "label", "id"}
 
 @check("dataset")
 def check_building_touches_no_file(subject: Subject) -> None:
-    """It is built from its default settings where no data are, and says its channels and its classes.
+    """It can be built with its default settings without any data, and has its channels and classes.
 
-    The classes may be none before ``settle`` has looked for them.
+    The classes may be empty until ``settle`` has read them from the files.
     """
     dataset = subject.cls(subject.cls.Config(), ModelConfig())
     classes = dataset.classes or subject.build().classes
@@ -39,7 +39,7 @@ def check_building_touches_no_file(subject: Subject) -> None:
 
 @check("dataset")
 def check_fixture(subject: Subject) -> None:
-    """``fixture(folder)`` writes a miniature without a network, from which all three splits come."""
+    """``fixture(folder)`` writes a small data set without network access, which gives all three splits."""
     has_fixture = subject.cls.fixture is not Dataset.fixture
     require(has_fixture, "has no fixture(folder) that writes a miniature of its files")
     splits = subject.build().splits()
@@ -49,7 +49,7 @@ def check_fixture(subject: Subject) -> None:
 
 @check("dataset")
 def check_rows_are_as_declared(subject: Subject) -> None:
-    """Rows have ``audio``, ``visual``, ``label`` and ``id``; labels are classes, and no id comes twice."""
+    """Rows have ``audio``, ``visual``, ``label`` and ``id``; labels are indices of classes, and ids are unique."""
     dataset = subject.build()
     for name, rows in dataset.splits().items():
         require(set(rows.column_names) >= COLUMNS, f"the {name} rows have the columns {rows.column_names}")
@@ -61,7 +61,7 @@ def check_rows_are_as_declared(subject: Subject) -> None:
 
 @check("dataset")
 def check_splits_are_disjoint(subject: Subject) -> None:
-    """No recording and no image is in two splits, by id and by content."""
+    """No recording or image is in two splits, by id or by content."""
     splits = subject.build().splits()
     for column in ("id", *MODALITIES):
         seen: dict[Any, str] = {}
@@ -84,40 +84,38 @@ def _digest(value: Any) -> bytes:
 
 @check("dataset")
 def check_transform(subject: Subject) -> None:
-    """Rows become an array a row and modality, the same each time."""
+    """``transform`` gives one array for each row and modality, the same each time."""
     dataset = subject.build()
     rows = dataset.splits()["train"][:4]
     count = len(rows["label"])
     first, second = dataset.transform(rows), dataset.transform(rows)
-    require(
-        set(first) == set(MODALITIES), f"makes {sorted(first)} of a row, and {sorted(MODALITIES)} is asked for"
-    )
+    require(set(first) == set(MODALITIES), f"turns a row into {sorted(first)}, expected {sorted(MODALITIES)}")
     for name, arrays in first.items():
-        require(len(arrays) == count, f"makes {len(arrays)} arrays of {name} of {count} rows")
+        require(len(arrays) == count, f"turns {count} rows into {len(arrays)} arrays of {name}")
         same = all(np.array_equal(one, two) for one, two in zip(arrays, second[name], strict=True))
         require(same, f"{name} differs when the same rows are transformed again")
 
 
 @check("dataset")
 def check_inputs(subject: Subject) -> None:
-    """A model gets float32 ``[C, H, W]`` or ``[T, C, H, W]``, finite; what training draws follows torch's seed."""
+    """Inputs are finite float32 ``[C, H, W]`` or ``[T, C, H, W]``; training draws under torch's seed."""
     dataset = subject.build()
     columns = dataset.transform(dataset.splits()["train"][:4])
     stored: list[Mapping[str, np.ndarray]] = [
-        {name: np.asarray(columns[name][place]) for name in MODALITIES} for place in range(4)
+        {name: np.asarray(columns[name][index]) for name in MODALITIES} for index in range(4)
     ]
     size = subject.model.image_size
     for arrays in stored:
         for training in (False, True):
-            found = _inputs(dataset, arrays, training)
-            for name, array in found.items():
+            inputs = _inputs(dataset, arrays, training)
+            for name, array in inputs.items():
                 wanted = [dataset.channels[name], size, size]
-                require(array.dtype == np.float32, f"{name} is {array.dtype}, and float32 is asked for")
+                require(array.dtype == np.float32, f"{name} is {array.dtype}, expected float32")
                 fits = array.ndim in (3, 4) and list(array.shape[-3:]) == wanted
-                require(fits, f"{name} is {list(array.shape)}, and {wanted} is asked for, or with T before")
+                require(fits, f"{name} is {list(array.shape)}, expected {wanted}, or the same with T first")
                 require(bool(np.isfinite(array).all()), f"{name} is not finite")
             same = all(
-                np.array_equal(array, found[name]) for name, array in _inputs(dataset, arrays, training).items()
+                np.array_equal(array, inputs[name]) for name, array in _inputs(dataset, arrays, training).items()
             )
             require(
                 same, f"{'training' if training else 'evaluation'} differs under one seed of torch's generator"
@@ -125,7 +123,7 @@ def check_inputs(subject: Subject) -> None:
         still = _inputs(dataset, arrays, False, seed=1)
         require(
             all(np.array_equal(array, still[name]) for name, array in _inputs(dataset, arrays, False).items()),
-            "evaluation draws something at random",
+            "evaluation depends on the seed",
         )
 
 
@@ -139,26 +137,26 @@ def _inputs(
 
 @check("dataset")
 def check_a_bad_file_is_refused(subject: Subject) -> None:
-    """A row whose file holds something else is refused by a ``UserError`` that names the file."""
+    """``transform`` raises a ``UserError`` that names the file if its content is invalid."""
     dataset = subject.build()
     row = dataset.splits()["train"][:1]
     for name in MODALITIES:
         cell = row[name][0]
         if not (isinstance(cell, Mapping) and {"bytes", "path"} <= set(cell)):
             continue  # its rows name no files
-        known = Path(cell["path"] or f"file.{name}").name
-        spoilt = {**cell, "bytes": b"\0 no such data", "path": f"spoilt-{known}"}
+        original = Path(cell["path"] or f"file.{name}").name
+        spoilt = {**cell, "bytes": b"\0 no such data", "path": f"spoilt-{original}"}
         try:
             dataset.transform({**row, name: [spoilt]})
         except UserError as error:
             require("spoilt-" in str(error), f"{error} does not name the file")
         else:
-            fail(f"takes {name} that is no {name}")
+            fail(f"accepts invalid {name}")
 
 
 @check("dataset")
 def check_pickles_to_workers(subject: Subject) -> None:
-    """A copy in another process transforms alike: the data set goes through pickle."""
+    """The data set can be pickled for worker processes, and its copy gives the same arrays."""
     dataset = subject.build()
     rows = dataset.splits()["train"][:2]
     try:
@@ -173,7 +171,7 @@ def check_pickles_to_workers(subject: Subject) -> None:
 
 @check("dataset")
 def check_a_missing_file_is_refused(subject: Subject) -> None:
-    """``read`` refuses a file that is not there by a ``UserError`` that names it."""
+    """``read`` raises a ``UserError`` that names the file if it does not exist."""
     dataset = subject.build()
     with tempfile.TemporaryDirectory() as folder:
         for name in MODALITIES:
@@ -184,4 +182,4 @@ def check_a_missing_file_is_refused(subject: Subject) -> None:
             except UserError as error:
                 require(path.name in str(error), f"{error} does not name the file")
             else:
-                fail(f"reads a {name} file that is not there")
+                fail(f"reads a {name} file that does not exist")

@@ -3,38 +3,58 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from scmrl_plugins.core.interfaces import ModelOutput
 from scmrl_plugins.testing.checks import check, require
-from scmrl_plugins.testing.subject import Subject, call, convert
+from scmrl_plugins.testing.subject import CHANNELS, CLASSES, Draw, Subject
+from scmrl_plugins.testing.values import call, convert
+
+
+def inputs(draw: Draw) -> tuple[Any, ...]:
+    """What a loss is called with: a ``ModelOutput`` with every field set, and labels ``[B]``."""
+    aligned = {name: draw.normal(draw.steps, draw.batch, draw.dims) for name in CHANNELS}
+    heads = {name: draw.normal(draw.batch, len(CLASSES)) for name in CHANNELS}
+    step_logits = draw.normal(draw.steps, draw.batch, len(CLASSES))
+    share = draw.uniform(draw.batch)
+    output = ModelOutput(
+        step_logits.mean(0),
+        heads,
+        aligned,
+        step_logits,
+        {"audio": share, "visual": 1 - share},
+        draw.uniform(5),
+    )
+    return (output, torch.arange(draw.batch) % len(CLASSES))
 
 
 def _finite_scalar(subject: Subject, inputs: tuple[object, ...], of: str) -> Tensor:
     output = call(subject.build(), inputs)
-    require(list(output) == ["output"], f"returns {sorted(output)}, and one scalar is asked for")
+    require(list(output) == ["output"], f"returns {sorted(output)}, expected one scalar")
     loss = output["output"]
-    require(loss.dim() == 0, f"returns {list(loss.shape)} for {of}, and a scalar is asked for")
+    require(loss.dim() == 0, f"returns {list(loss.shape)} for {of}, expected a scalar")
     require(bool(torch.isfinite(loss)), f"is {loss.item()} for {of}")
     return loss
 
 
 @check("loss")
 def check_finite_scalar(subject: Subject) -> None:
-    """A batch gives one finite number."""
+    """A batch gives a finite scalar."""
     _finite_scalar(subject, subject.inputs(), "a batch")
 
 
 @check("loss")
 def check_empty_batch(subject: Subject) -> None:
-    """A batch of no samples, as the last of a worker may be, gives a finite number."""
+    """An empty batch, which the last one of a worker may be, gives a finite scalar."""
     _finite_scalar(subject, subject.inputs(batch=0), "an empty batch")
 
 
 @check("loss")
 def check_one_class_batch(subject: Subject) -> None:
-    """A batch of a single sample, or of samples of one class, gives a finite number."""
+    """A batch of one sample or of one class gives a finite scalar."""
     output, target = subject.inputs()
     _finite_scalar(subject, (output, torch.zeros_like(target)), "a batch of one class")
     _finite_scalar(subject, subject.inputs(batch=1), "a batch of one sample")
@@ -42,7 +62,7 @@ def check_one_class_batch(subject: Subject) -> None:
 
 @check("loss")
 def check_half_precision(subject: Subject) -> None:
-    """Outputs in float16 and bfloat16, of ordinary size, give a finite number with finite gradients."""
+    """Outputs in float16 and bfloat16 give a finite scalar with finite gradients."""
     for dtype in (torch.float16, torch.bfloat16):
         leaves = convert(subject.inputs(), functools.partial(_leaf, dtype))
         loss = _finite_scalar(subject, leaves, f"{dtype} outputs")
@@ -53,7 +73,7 @@ def check_half_precision(subject: Subject) -> None:
 
 @check("loss")
 def check_loss_has_gradients(subject: Subject) -> None:
-    """Something in the model's output gets a gradient, and every gradient is finite."""
+    """At least one tensor of the model's output gets a gradient that is not zero, and all gradients are finite."""
     leaves = convert(subject.inputs(), lambda t: t.requires_grad_() if t.is_floating_point() else t)
     loss = _finite_scalar(subject, leaves, "a batch")
     require(loss.requires_grad, "does not depend on the model's output")
@@ -66,14 +86,16 @@ def _leaf(dtype: torch.dtype, tensor: Tensor) -> Tensor:
 
 
 def _check_gradients(leaves: object, when: str) -> bool:
-    """Whether any gradient is not zero; fails for one that is not finite."""
-    found: list[Tensor] = []
+    """Whether any gradient is not zero; fails if one is not finite."""
+    gradients: list[Tensor] = []
 
     def collect(tensor: Tensor) -> Tensor:
         if tensor.grad is not None:
-            found.append(tensor.grad)
+            gradients.append(tensor.grad)
         return tensor
 
     convert(leaves, collect)
-    require(all(bool(torch.isfinite(gradient).all()) for gradient in found), f"a gradient is not finite {when}")
-    return any(bool(gradient.any()) for gradient in found)
+    require(
+        all(bool(torch.isfinite(gradient).all()) for gradient in gradients), f"a gradient is not finite {when}"
+    )
+    return any(bool(gradient.any()) for gradient in gradients)

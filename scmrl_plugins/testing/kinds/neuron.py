@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from scmrl_plugins.core.interfaces import Neuron
 from scmrl_plugins.testing.checks import agree, check, fail, require
-from scmrl_plugins.testing.subject import SEED, Subject, call
+from scmrl_plugins.testing.subject import TOKENS, Draw, Subject
+from scmrl_plugins.testing.values import SEED, call
+
+
+def inputs(draw: Draw) -> tuple[Any, ...]:
+    """What a neuron is called with: ``x [T, B, D, N]`` of both signs."""
+    return (3 * draw.normal(draw.steps, draw.batch, draw.dims, TOKENS),)
 
 
 @check("neuron")
 def check_one_time_step(subject: Subject) -> None:
-    """The output has the input's shape, for T = 1 too, and for any shape behind time and batch."""
+    """The output has the shape of the input, for T = 1 too and for any axes after time and batch."""
     component = subject.build()
     for shape in ((subject.model.steps, 2, 5), (1, 2, 5), (1, 1, 3, 4, 4)):
         output = component(torch.randn(shape))
@@ -26,17 +34,17 @@ def _exciting(subject: Subject, steps: int | None = None) -> Tensor:
         if call(subject.build(), (x,))["output"].any():
             return x
         x = 10 * x
-    return fail(f"puts out 0 alone, for inputs of up to {x.max().item():.0f}")
+    return fail(f"outputs only 0 for inputs of up to {x.max().item():.0f}")
 
 
 @check("neuron", unless="analogue")
 def check_spikes_are_binary(subject: Subject) -> None:
-    """The output is 0 or 1, and both for a large enough input, unless tagged ``analogue``."""
+    """The output is 0 or 1, and both occur for a large input."""
     x = _exciting(subject)
     for mode in (True, False):
         values = call(subject.build().train(mode), (x,))["output"].unique().tolist()
-        require(set(values) <= {0.0, 1.0}, f"puts out {values[:5]}, and is not tagged analogue")
-        require(len(values) == 2, f"puts out {values[0]} alone for an input of both signs")
+        require(set(values) <= {0.0, 1.0}, f"outputs {values[:5]}, and is not tagged analogue")
+        require(len(values) == 2, f"outputs only {values[0]} for an input of both signs")
 
 
 @check("neuron")
@@ -53,15 +61,15 @@ def check_surrogate_gradient(subject: Subject) -> None:
 
 @check("neuron", unless="stochastic")
 def check_halves(subject: Subject) -> None:
-    """The first half of a sequence alone gives the first half of the whole; the second differs by the state lost,
-    unless the neuron is ``memoryless``.
+    """The first half of a sequence gives the first half of the output. The second half alone gives another output,
+    as the state is lost, unless the neuron is tagged ``memoryless``.
     """
     component = subject.build().double().eval()
     x = _exciting(subject, steps=8).double()
-    whole = component(x)
-    if not agree(component(x[:4]), whole[:4]):
+    spikes = component(x)
+    if not agree(component(x[:4]), spikes[:4]):
         fail("the first half of a sequence depends on the second: a step must see its past alone")
-    same = agree(component(x[4:]), whole[4:])
+    same = agree(component(x[4:]), spikes[4:])
     if "memoryless" in subject.tags:
         require(same, "tagged memoryless, but the second half depends on the first")
     else:
@@ -70,17 +78,17 @@ def check_halves(subject: Subject) -> None:
 
 @check("neuron")
 def check_step_equation(subject: Subject) -> None:
-    """``single_step``, from no state on, gives what a call gives."""
+    """Calling ``single_step`` T times gives what one call gives."""
     component = subject.build().double().eval()
     has_step = type(component).single_step is not Neuron.single_step
     require(has_step, "has no single_step(x, state=None) -> (spikes, state), its equation for one step")
     x = _exciting(subject).double()
     with torch.no_grad():
-        whole = call(component, (x,))["output"]
+        expected = call(component, (x,))["output"]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
             state = None
             for t, current in enumerate(x):
                 spikes, state = component.single_step(current, state)
-                if not agree(spikes, whole[t]):
+                if not agree(spikes, expected[t]):
                     fail(f"step {t} by single_step differs from that of the call")

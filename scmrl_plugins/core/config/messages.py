@@ -1,0 +1,49 @@
+"""What is wrong with a configuration, in one line: the key, the complaint, and where it was set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ValidationError
+
+from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry.errors import near
+
+
+def explain(error: ValidationError, model: type[BaseModel], prefix: str, sources: Mapping[str, str]) -> UserError:
+    """Pydantic's first complaint as one line: the key, what is wrong, where it was set."""
+    first = error.errors(include_url=False)[0]
+    loc = list(first["loc"])
+    if first["type"] != "extra_forbidden":  # whose last part is the user's own word, brackets and all
+        loc = [part for part in loc if not (isinstance(part, str) and "[" in part)]
+    key = ".".join(str(part) for part in ([prefix] if prefix else []) + list(loc))
+    if first["type"] == "extra_forbidden":
+        keys = _keys(model, loc[:-1])
+        complaint = f"unknown key{near(str(loc[-1]), keys) or '; known keys are ' + (', '.join(keys) or 'none')}"
+    elif first["type"] == "missing":
+        complaint = "is missing"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        complaint = message[:1].lower() + message[1:]
+        given = repr(first["input"])
+        if len(given) <= 60 and not isinstance(first["input"], dict):
+            complaint += f", got {given}"
+    return UserError(f"{key}: {complaint}{where_set(key, sources)}")
+
+
+def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """The keys that the model at ``loc`` inside ``model`` knows."""
+    for part in loc:
+        field_info = model.model_fields.get(str(part))
+        annotation = field_info.annotation if field_info else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return sorted(model.model_fields)
+
+
+def where_set(key: str, sources: Mapping[str, str]) -> str:
+    """`` (in my.toml)`` for the source of a key or of the section it is in, or an empty string."""
+    while key and key not in sources:
+        key = key.rpartition(".")[0]
+    return f" (in {sources[key]})" if key else ""

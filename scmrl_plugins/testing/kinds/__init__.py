@@ -1,0 +1,1 @@
+"""What the components of each kind promise, and what they are called with: one module a kind."""
