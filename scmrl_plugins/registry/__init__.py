@@ -1,4 +1,4 @@
-"""What plugins register and how it is found again: pure Python and pluggy, no torch."""
+"""What plugins register, and how it is looked up: pure Python and pluggy, without torch."""
 
 from scmrl_plugins.registry.catalogue import Broken, Catalogue, Entry, Plugin
 from scmrl_plugins.registry.discovery import catalogue, discover

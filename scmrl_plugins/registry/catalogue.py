@@ -1,4 +1,4 @@
-"""The components that plugins registered, by kind and name; their code is imported on first use."""
+"""The registered components by kind and name. Their code is imported on first use."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from scmrl_plugins.registry.errors import UserError, describe, near
 from scmrl_plugins.registry.kinds import TABLE
 
 INLINE = "inline"
-"""Stands for the distribution of what a user registered by hand, from a file or a notebook."""
+"""The distribution of components registered from a file or a notebook."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point of the group ``scmrl``: its name and the distribution that declares it."""
+    """An entry point of the group ``scmrl``: its name and the distribution that declares it."""
 
     name: str
     distribution: str
@@ -32,7 +32,7 @@ class Plugin:
 
     @property
     def remedy(self) -> str:
-        """What a user can do about a plugin that is at fault."""
+        """What a user can do about a broken plugin."""
         if self.distribution == INLINE:
             return f"repair {self.file or 'the code that registered it'}"
         return f"update or uninstall it: pip uninstall {self.distribution}"
@@ -40,7 +40,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Broken:
-    """Why a plugin, or a part of it, cannot be used as its author meant; ``error`` ends with the remedy."""
+    """A problem with a plugin or one of its components; ``error`` ends with the remedy."""
 
     name: str
     distribution: str
@@ -57,23 +57,26 @@ class Entry:
     summary: str
     plugin: Plugin
     component: type | None = None
-    """The class itself, where it was registered in this process and needs no import."""
+    """The class itself, if it was registered in this process and needs no import."""
 
     @property
     def qualified(self) -> str:
-        """The name that means this component and no other: ``plugin:name``."""
+        """The unambiguous name: ``plugin:name``."""
         return f"{self.plugin.name}:{self.name}"
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name!r} of {self.plugin}"
 
     def load(self) -> Any:
-        """Import the target and return the component's class; ``UserError`` where that fails."""
+        """The component's class, imported from the target; ``UserError`` if that fails.
+
+        The class has the defaults of its kind's base class.
+        """
         try:
             cls = self.component or pkgutil.resolve_name(self.target)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a stranger's module may raise anything, SystemExit too
+        except BaseException as error:  # a third-party module may raise anything, even SystemExit
             raise UserError(
                 f"{self} cannot be loaded from {self.target!r}: {describe(error)}; {self.plugin.remedy}"
             ) from error
@@ -90,7 +93,7 @@ def as_component(kind: str, cls: Any) -> Any:
 
 @dataclass
 class Catalogue:
-    """Every usable component, the plugins they came from, and what was broken."""
+    """All usable components, the plugins they come from, and the problems."""
 
     plugins: list[Plugin] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
@@ -98,7 +101,7 @@ class Catalogue:
     disabled: list[Plugin] = field(default_factory=list)
 
     def add(self, plugin: Plugin, entries: list[Entry]) -> None:
-        """Take a plugin with all of its entries; a name that is taken is kept apart and reported."""
+        """Add a plugin with all its entries; a name that is already in use is reported."""
         for entry in entries:
             other = self._bare(entry.kind, entry.name)
             if other:
@@ -112,24 +115,24 @@ class Catalogue:
         self.entries.extend(entries)
 
     def remove(self, name: str) -> None:
-        """Forget a plugin by its name, and what was said of it."""
+        """Remove a plugin by name, with its entries and problems."""
         self.plugins = [plugin for plugin in self.plugins if plugin.name != name]
         self.entries = [entry for entry in self.entries if entry.plugin.name != name]
         self.broken = [broken for broken in self.broken if broken.name != name]
 
     def report(self, plugin: Plugin, error: str, remedy: str = "") -> None:
-        """Record what is wrong with a plugin."""
+        """Record a problem with a plugin."""
         self.broken.append(Broken(plugin.name, plugin.distribution, f"{error}; {remedy or plugin.remedy}"))
 
     def inline_files(self) -> list[str]:
-        """The files of plugins that are used without being installed."""
+        """The files of plugins that are not installed."""
         return [plugin.file for plugin in self.plugins if plugin.distribution == INLINE and plugin.file]
 
     def culprit(self, error: BaseException) -> str | None:
-        """The third party whose code an exception came through, with the line; none where it is nobody's.
+        """The third-party plugin that raised an exception, with file and line; none if no plugin is involved.
 
-        The frame nearest to the error counts. A file is a plugin's if it is the plugin's module, one of its
-        components' modules, or below the plugin's package.
+        The innermost frame in a plugin counts. A plugin owns its module, the modules of its components, and all
+        files of its package.
         """
         owners: list[tuple[str, Plugin]] = []
         for plugin in self.plugins:
@@ -138,17 +141,17 @@ class Catalogue:
             modules = {entry.target.partition(":")[0] for entry in self.entries if entry.plugin == plugin}
             files = {plugin.file, *(getattr(sys.modules.get(name), "__file__", None) or "" for name in modules)}
             owners += [(file, plugin) for file in files if file]
-        found = None
+        message = None
         for frame, line in traceback.walk_tb(error.__traceback__):
             path = frame.f_code.co_filename
             for file, plugin in owners:
                 package = f"{Path(file).parent}{os.sep}" if Path(file).name == "__init__.py" else None
                 if path == file or (package and path.startswith(package)):
-                    found = f"{plugin} failed in {path}, line {line}: {describe(error)}; {plugin.remedy}"
-        return found
+                    message = f"{plugin} failed in {path}, line {line}: {describe(error)}; {plugin.remedy}"
+        return message
 
     def names(self, kind: str) -> list[str]:
-        """The names of a kind as a user may write them: bare, or qualified where bare means another."""
+        """The names of a kind as a user writes them: bare, or qualified where the bare name means another."""
         return sorted(
             entry.name if self._bare(kind, entry.name) == [entry] else entry.qualified
             for entry in self.entries
@@ -156,21 +159,21 @@ class Catalogue:
         )
 
     def get(self, kind: str, name: str) -> Entry:
-        """The component of that kind and (bare or ``plugin:name``) name.
+        """The component of a kind by its bare or ``plugin:name`` name.
 
-        A bare name means the built-in first. Raises ``UserError`` for an unknown or ambiguous name, saying
-        near matches and which plugins failed to load.
+        A bare name means the built-in if there is one. Raises ``UserError`` for an unknown or ambiguous name, with
+        near matches and the plugins that failed to load.
         """
         if kind not in TABLE:
             raise UserError(f"unknown kind {kind!r}{near(kind, TABLE)}; kinds are {', '.join(TABLE)}")
         if ":" in name:
-            found = [entry for entry in self.entries if entry.kind == kind and entry.qualified == name]
+            matches = [entry for entry in self.entries if entry.kind == kind and entry.qualified == name]
         else:
-            found = self._bare(kind, name)
-        if len(found) == 1:
-            return found[0]
-        if found:
-            choices = " or ".join(repr(entry.qualified) for entry in found)
+            matches = self._bare(kind, name)
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            choices = " or ".join(repr(entry.qualified) for entry in matches)
             raise UserError(f"{kind} {name!r} is ambiguous: write {choices}")
         raise UserError(self._unknown(kind, name))
 
@@ -178,14 +181,14 @@ class Catalogue:
         return self.names(kind) + [entry.qualified for entry in self.entries if entry.kind == kind]
 
     def _moved(self, kind: str, name: str) -> str:
-        """Where a component of ``plugin:name`` is to be had, if its plugin has another name by now."""
+        """The current name of a component whose plugin may have been renamed."""
         _, colon, bare = name.rpartition(":")
         here = [entry.qualified for entry in self.entries if entry.kind == kind and entry.name == bare]
         return f": there is {' and '.join(map(repr, here))} (was a plugin renamed?)" if colon and here else ""
 
     def _bare(self, kind: str, name: str) -> list[Entry]:
-        found = [entry for entry in self.entries if entry.kind == kind and entry.name == name]
-        return [entry for entry in found if entry.plugin.builtin] or found
+        matches = [entry for entry in self.entries if entry.kind == kind and entry.name == name]
+        return [entry for entry in matches if entry.plugin.builtin] or matches
 
     def _unknown(self, kind: str, name: str) -> str:
         if not any(plugin.builtin for plugin in self.plugins):

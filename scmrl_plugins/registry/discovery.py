@@ -1,4 +1,4 @@
-"""Finding plugins: each entry point is loaded on its own, so that a bad one harms nobody else."""
+"""Finds plugins. Each entry point is loaded separately, so that a broken one does not affect the others."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ DISTRIBUTION = "scmrl-plugins"
 
 @functools.cache
 def catalogue() -> Catalogue:
-    """The catalogue of everything installed, discovered once a process."""
+    """The catalogue of all installed plugins, discovered once per process."""
     return discover()
 
 
 def discover(points: Iterable[EntryPoint] | None = None) -> Catalogue:
     """Load every entry point of the group and collect what the plugins register.
 
-    A plugin that cannot be loaded, or whose hook is wrong, is recorded in ``Catalogue.broken`` and gives
-    nothing; ``SCMRL_DISABLE_PLUGINS`` (names, comma-separated, or ``all``) leaves third parties out.
+    A plugin that cannot be loaded, or that has an invalid hook, is listed in ``Catalogue.broken`` and registers
+    nothing. ``SCMRL_DISABLE_PLUGINS`` (comma-separated names, or ``all``) switches third-party plugins off.
     """
     disabled = {name.strip() for name in os.environ.get("SCMRL_DISABLE_PLUGINS", "").split(",")} - {""}
-    found = Catalogue()
+    result = Catalogue()
     taken: dict[str, str] = {}
     seen: set[tuple[str, str, str]] = set()
-    for point in sorted(points if points is not None else _installed(found.broken), key=_order):
+    for point in sorted(points if points is not None else _installed(result.broken), key=_order):
         plugin = _describe(point)
         if (identity := (plugin.distribution, plugin.name, point.value)) in seen:
             continue  # the same distribution seen twice on sys.path
         seen.add(identity)
         if not plugin.builtin and disabled & {"all", plugin.name, plugin.distribution}:
-            found.disabled.append(plugin)
+            result.disabled.append(plugin)
             continue
         if other := taken.get(plugin.name):
-            found.report(plugin, f"the plugin name {plugin.name!r} is taken by {other}", _one_of(plugin, other))
+            result.report(plugin, f"the plugin name {plugin.name!r} is taken by {other}", _one_of(plugin, other))
             continue
         taken[plugin.name] = plugin.distribution
         try:
@@ -49,17 +49,17 @@ def discover(points: Iterable[EntryPoint] | None = None) -> Catalogue:
         except KeyboardInterrupt:
             raise
         except PluginError as error:
-            found.report(plugin, str(error), error.remedy)
+            result.report(plugin, str(error), error.remedy)
         except ModuleNotFoundError as error:
             remedy = f"install what it needs, or uninstall it: pip uninstall {plugin.distribution}"
-            found.report(plugin, describe(error), remedy)
+            result.report(plugin, describe(error), remedy)
         except BaseException as error:  # SystemExit at import must not end the program either
-            found.report(plugin, describe(error))
+            result.report(plugin, describe(error))
         else:
-            found.add(staged.plugin, staged.entries)
+            result.add(staged.plugin, staged.entries)
             for note, remedy in staged.notes:
-                found.report(staged.plugin, note, remedy)
-    return found
+                result.report(staged.plugin, note, remedy)
+    return result
 
 
 def _one_of(plugin: Plugin, other: str) -> str:
@@ -73,15 +73,15 @@ def _installed(broken: list[Broken]) -> list[EntryPoint]:
     with contextlib.suppress(Exception):
         return list(entry_points(group=GROUP))
     # One damaged file fails that call for all, so each distribution is asked by itself.
-    found: list[EntryPoint] = []
+    points: list[EntryPoint] = []
     for distribution in distributions():
         try:
-            found += distribution.entry_points.select(group=GROUP)
+            points += distribution.entry_points.select(group=GROUP)
         except Exception as error:
             name = _metadata(distribution, "Name") or "unknown"
             reason = f"entry_points.txt cannot be read ({describe(error)}); reinstall or remove the distribution"
             broken.append(Broken(name, name, reason))
-    return found
+    return points
 
 
 def _metadata(distribution: Distribution | None, key: str) -> str:

@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend, and the words for a near match."""
+"""The exception for errors that a user can fix, and the hint for a near match."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can mend: an option, a configuration, a data file, a plugin.
+    """An error that the user can fix: an option, a configuration, a data file, a plugin.
 
-    The message is one line that names the thing, the place and the remedy. The command line prints it as
-    ``Error: ...`` and exits with 2.
+    The message is one line with the subject, its location and the remedy. The command line prints it as
+    ``Error: ...`` and exits with status 2.
     """
 
     def __str__(self) -> str:
@@ -18,7 +18,7 @@ class UserError(Exception):
 
 
 def describe(error: BaseException) -> str:
-    """``Type: message`` in one line, for an error of anybody's, even one that cannot be put into words."""
+    """``Type: message`` on one line, even for an error whose ``__str__`` fails."""
     try:
         message = " ".join(str(error).split())
     except Exception:
@@ -26,9 +26,9 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}".rstrip(": ")
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for the known names closest to ``name``, or an empty string."""
-    lowered = {candidate.lower(): candidate for candidate in known}
+def near(name: str, candidates: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` with the candidates closest to ``name``, or an empty string."""
+    lowered = {candidate.lower(): candidate for candidate in candidates}
     close = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)
     if not close:
         return ""

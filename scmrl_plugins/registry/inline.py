@@ -1,4 +1,4 @@
-"""Components without a package: a class of this process, or one file that the user names."""
+"""Components without a package: a class of this process, or a file given by the user."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from scmrl_plugins.registry.staging import Staged, stage
 def register_inline(kind: str, name: str, component: type, summary: str = "") -> Entry:
     """Make a class a component of this process, as a notebook does: ``register_inline("fusion", "mine", Mine)``.
 
-    It is of the plugin ``inline``; registering the same kind and name again replaces it, so that a cell can be
-    run twice. A built-in's name means the built-in unless ``inline:name`` is written. Raises ``UserError`` for
-    an unknown kind, a bad name, or what is no class with a ``Config``.
+    It belongs to the plugin ``inline``. Registering the same kind and name again replaces it, so that a cell can
+    be run twice. If a built-in has the same name, write ``inline:name``. Raises ``UserError`` for an unknown kind,
+    an invalid name, or a component that is not a class with a ``Config``.
     """
-    found = catalogue()
-    others = [entry for entry in found.entries if entry.plugin.name == INLINE]
+    current = catalogue()
+    kept = [e for e in current.entries if e.plugin.name == INLINE and (e.kind, e.name) != (kind, name)]
     plugin = Plugin(INLINE, INLINE, "")
     staged = Staged(plugin)
     words = summary or (component.__doc__ or "").strip().split("\n")[0] or name
@@ -36,24 +36,24 @@ def register_inline(kind: str, name: str, component: type, summary: str = "") ->
         raise UserError(f"register_inline({kind!r}, {name!r}, ...): {component!r} {error}") from None
     target = f"{component.__module__}:{component.__qualname__}"
     entry = Entry(kind, name, target, staged.entries[0].summary, plugin, component)
-    found.remove(INLINE)
-    found.add(plugin, [*(other for other in others if (other.kind, other.name) != (kind, name)), entry])
+    current.remove(INLINE)
+    current.add(plugin, [*kept, entry])
     return entry
 
 
 def register_file(path: str | Path) -> Plugin:
-    """Import one file with a hook ``scmrl_register`` and take what it registers, as ``--plugin`` does.
+    """Import a file with a hook ``scmrl_register`` and register its components, as ``--plugin`` does.
 
-    The plugin is called as the file is, ``mine`` for ``mine.py``; its targets are its own classes,
-    ``f"{__name__}:Mine"``. Reading the file again replaces what it registered before. Raises ``UserError``
-    where there is no such file, or it fails, or its name is an installed plugin's.
+    The plugin has the name of the file, ``mine`` for ``mine.py``; its targets are its own classes,
+    ``f"{__name__}:Mine"``. Registering the file again replaces its components. Raises ``UserError`` if the file
+    does not exist or fails, or if an installed plugin has its name.
     """
     path = Path(path)
     if path.suffix != ".py" or not path.is_file():
         raise UserError(f"--plugin {path}: {'not a .py file' if path.exists() else 'no such file'}")
     file = path.resolve()
-    found = catalogue()
-    for other in found.plugins:
+    current = catalogue()
+    for other in current.plugins:
         if other.name == path.stem and (other.distribution != INLINE or not other.file):
             raise UserError(f"--plugin {path}: {path.stem!r} is the name of {other}; rename the file")
     plugin = Plugin(path.stem, INLINE, "", file=str(file))
@@ -61,12 +61,12 @@ def register_file(path: str | Path) -> Plugin:
         staged = stage(lambda: _import(file), plugin)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a file may raise anything, SystemExit too
+    except BaseException as error:  # a file may raise anything, even SystemExit
         raise UserError(f"--plugin {path}: {describe(error)}; repair the file") from error
-    found.remove(path.stem)
+    current.remove(path.stem)
     for note, remedy in staged.notes:
-        found.report(staged.plugin, note, remedy)
-    found.add(staged.plugin, staged.entries)
+        current.report(staged.plugin, note, remedy)
+    current.add(staged.plugin, staged.entries)
     return staged.plugin
 
 

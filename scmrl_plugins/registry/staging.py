@@ -1,4 +1,4 @@
-"""One plugin's registrations, gathered apart: all of them are taken, or none."""
+"""Collects the registrations of one plugin, of which all are accepted or none."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from scmrl_plugins.registry.kinds import TABLE
 from scmrl_plugins.registry.targets import missing
 
 INTERFACE_ATTRIBUTE = "scmrl_interface"
-"""The name under which a plugin's module may say which version of the interface it was written for."""
+"""The attribute by which a plugin's module declares the version of the interface it was written for."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 class PluginError(Exception):
-    """Why a plugin is not taken; ``remedy`` says what its user can do where that is not the usual."""
+    """Why a plugin is rejected; ``remedy`` replaces the usual advice to its user."""
 
     def __init__(self, error: str, remedy: str = "") -> None:
         super().__init__(error)
@@ -38,14 +38,14 @@ class PluginError(Exception):
 
 @dataclass
 class Staged:
-    """What a plugin registers, and ``(error, remedy)`` of what is wrong with it and yet lets it be used."""
+    """The components of a plugin, and notes ``(error, remedy)`` on problems that do not prevent its use."""
 
     plugin: Plugin
     entries: list[Entry] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
     def register(self, kind: str, name: str, target: str, summary: str) -> None:
-        """What the plugin's hook is handed; ``PluginError`` for a mistake."""
+        """The argument of the plugin's hook; ``PluginError`` for a mistake."""
         where = f"register({kind!r}, {name!r}, ...)"
         if not isinstance(kind, str) or kind not in TABLE:
             raise PluginError(f"{where}: unknown kind{near(str(kind), TABLE)}; kinds are {', '.join(TABLE)}")
@@ -61,17 +61,17 @@ class Staged:
 
 
 def stage(load: Callable[[], Any], plugin: Plugin) -> Staged:
-    """Import a plugin by ``load`` and call its hook. Raises whatever the plugin raises, or ``PluginError``."""
+    """Import a plugin with ``load`` and call its hook. Raises what the plugin raises, or ``PluginError``."""
     had_torch = "torch" in sys.modules
     printed = io.StringIO()
     try:
-        # Standard output belongs to the command: it may be one JSON document.
+        # Standard output belongs to the command, which may print a JSON document.
         with contextlib.redirect_stdout(printed):
             module = load()
             plugin = dataclasses.replace(plugin, file=str(getattr(module, "__file__", None) or ""))
             staged = Staged(plugin)
             _check_interface(module, staged)
-            # One manager a plugin: pluggy then checks and calls this plugin's hook and no other's.
+            # One manager per plugin: pluggy then checks and calls the hook of this plugin only.
             manager = pluggy.PluginManager(GROUP)
             manager.add_hookspecs(hookspecs)
             try:
@@ -86,9 +86,9 @@ def stage(load: Callable[[], Any], plugin: Plugin) -> Staged:
         sys.stderr.write(printed.getvalue())
     if plugin.builtin:
         return staged
-    if plugin.distribution != INLINE:  # a file that the user names may print, and hold hook and model both
-        if said := printed.getvalue().strip():
-            staged.notes.append((f"prints when it registers: {said[:60]!r}", plugin.remedy))
+    if plugin.distribution != INLINE:  # a file given by the user may print, and may contain both hook and model
+        if text := printed.getvalue().strip():
+            staged.notes.append((f"prints when it registers: {text[:60]!r}", plugin.remedy))
         if not had_torch and "torch" in sys.modules:
             slow = "imports torch when it registers, which makes every command seconds slower"
             staged.notes.append((slow, plugin.remedy))
@@ -101,7 +101,7 @@ def stage(load: Callable[[], Any], plugin: Plugin) -> Staged:
 def _check_interface(module: Any, staged: Staged) -> None:
     declared = getattr(module, INTERFACE_ATTRIBUTE, INTERFACE_VERSION)
     if not isinstance(declared, int) or declared < 1:
-        raise PluginError(f"{INTERFACE_ATTRIBUTE} = {declared!r} is no version: write a number such as 1")
+        raise PluginError(f"{INTERFACE_ATTRIBUTE} = {declared!r} is not a version: write a number such as 1")
     if declared > INTERFACE_VERSION:
         raise PluginError(
             f"was written for interface {declared}, and this scmrl-plugins has {INTERFACE_VERSION}",

@@ -1,4 +1,4 @@
-"""Whether a target is there, found without importing it: what a stranger's module costs is paid on first use."""
+"""Checks that a target exists without importing it: a plugin's module is imported on first use only."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 def missing(target: str) -> str | None:
-    """Why ``module:attribute`` cannot be loaded, or none where it can or where only an import would tell."""
+    """Why ``module:attribute`` cannot be loaded; none if it can, or if only an import could tell."""
     module, _, attribute = target.partition(":")
     try:
         spec = _find(module)
     except ModuleNotFoundError as error:
         return str(error)
-    except Exception:  # finders and modules of any kind: an import would tell
+    except Exception:  # third-party finders and modules may raise anything
         return None
     if spec.origin is None or not spec.origin.endswith(".py"):
         return None
@@ -32,7 +32,7 @@ def missing(target: str) -> str | None:
 
 
 def _find(module: str) -> ModuleSpec:
-    """The module's spec; only its topmost package is asked of ``importlib``, which imports nothing for it."""
+    """The spec of a module. ``importlib`` finds the top-level package alone, which imports nothing."""
     parts = module.split(".")
     spec = importlib.util.find_spec(parts[0])
     for end in range(1, len(parts) + 1):
@@ -40,14 +40,14 @@ def _find(module: str) -> ModuleSpec:
             raise ModuleNotFoundError(f"no module named {'.'.join(parts[:end])!r}")
         if end < len(parts):
             if spec.submodule_search_locations is None:
-                raise ModuleNotFoundError(f"{spec.name!r} is a module and no package")
+                raise ModuleNotFoundError(f"{spec.name!r} is a module, not a package")
             spec = PathFinder.find_spec(".".join(parts[: end + 1]), spec.submodule_search_locations)
     assert spec is not None
     return spec
 
 
 def _bound(tree: ast.AST) -> set[str]:
-    """Every name that the source binds anywhere; ``*`` for a star import."""
+    """Every name that the source binds at any level; ``*`` for a star import."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

@@ -62,7 +62,7 @@ def test_with_nothing_else_given_it_says_what_it_built_and_leaves_a_run(tmp_path
     assert environment["seed"] == 42
     assert environment["packages"]["scmrl-plugins"] == scmrl_plugins.__version__
     assert environment["packages"]["torch"]
-    assert "fusion" in [plugin["name"] for plugin in environment["plugins"]]
+    assert "fusions" in [plugin["name"] for plugin in environment["plugins"]]
     assert (run / "metrics.jsonl").read_text() == ""
     assert list((run / "checkpoints").iterdir()) == []
 

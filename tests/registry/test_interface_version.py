@@ -39,7 +39,7 @@ def test_today_s_and_none_are_fine(site: PluginSite, line: str) -> None:
 @pytest.mark.parametrize("value", ["0", "-1", "'1'", "1.0", "None", "True + 0.5", "False"])
 def test_what_is_no_version_is_refused(site: PluginSite, value: str) -> None:
     found, errors = found_with(site, f"scmrl_interface = {value}")
-    assert "is no version" in errors[0]
+    assert "is not a version" in errors[0]
     assert "dated" not in [plugin.name for plugin in found.plugins]
 
 

@@ -27,7 +27,7 @@ from scmrl_plugins.registry.targets import missing
         ("class Gates: ...", "looked_at:Gate", "module 'looked_at' has no 'Gate'"),
         ("", "looked_at:Gate", "module 'looked_at' has no 'Gate'"),
         ("def broken(:", "looked_at:Gate", "SyntaxError"),
-        ("", "looked_at.deeper:Gate", "'looked_at' is a module and no package"),
+        ("", "looked_at.deeper:Gate", "'looked_at' is a module, not a package"),
         ("", "never_written:Gate", "no module named 'never_written'"),
         ("", "a_package.missing:Gate", "no module named 'a_package.missing'"),
         ("", "a_package.there:Gate", None),

@@ -1,1 +1,1 @@
-"""Configurations: sections, the layers they are merged from, and messages about mistakes."""
+"""Configurations: their sections, the layers that they are merged from, and error messages."""

@@ -1,4 +1,4 @@
-"""One configuration from many layers: defaults < data set < ``-c`` files in order < options < ``--set``."""
+"""Composes a configuration from layers: defaults < data set < ``-c`` files in order < options < ``--set``."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def compose(
 ) -> ExperimentConfig:
     """The configuration of files, options (nested, as in a file) and ``KEY=VALUE`` settings.
 
-    ``layers`` come below the files. Raises ``UserError`` for a file that cannot be read, an unknown key or
-    component, or a value of the wrong type, naming where it was set.
+    ``layers`` have lower precedence than the files. Raises ``UserError`` for a file that cannot be read, an
+    unknown key or component, or a value of the wrong type, and says where it was set.
     """
     layers = [*layers, *(layer for file in files for layer in read_file(file))]
     if options:
@@ -42,7 +42,7 @@ def compose(
 
 
 def as_config(config: ExperimentConfig | Mapping[str, Any] | str | Path | None) -> ExperimentConfig:
-    """A configuration from what Python callers have: a mapping, a path, a validated one, or nothing."""
+    """A configuration from a mapping, the path of a file, a validated configuration, or the defaults for none."""
     if isinstance(config, ExperimentConfig):
         return config
     if isinstance(config, str | os.PathLike):
@@ -51,22 +51,22 @@ def as_config(config: ExperimentConfig | Mapping[str, Any] | str | Path | None) 
 
 
 def read_file(path: str | Path, _chain: tuple[Path, ...] = ()) -> list[Layer]:
-    """A TOML file as layers, those it ``extends`` (relative to it) first."""
+    """A TOML file as layers, after the files that it ``extends``, whose paths are relative to it."""
     path = Path(path)
-    wanted = f" (extended by {_chain[-1]})" if _chain else ""
+    extended = f" (extended by {_chain[-1]})" if _chain else ""
     try:
         if path.resolve() in _chain:
             names = " -> ".join(file.name for file in _chain)
             raise UserError(f"{path}: extends itself through {names}; break the circle")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such configuration file{wanted}") from None
-    except (OSError, ValueError) as error:  # a ValueError is not UTF-8, or a name with a null byte
-        raise UserError(f"{path}: cannot be read as a configuration: {error}{wanted}") from None
+        raise UserError(f"{path}: no such configuration file{extended}") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null byte in the name
+        raise UserError(f"{path}: cannot be read as a configuration: {error}{extended}") from None
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid TOML: {error}{wanted}") from None
+        raise UserError(f"{path}: not valid TOML: {error}{extended}") from None
     bases = data.pop("extends", [])
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise UserError(f'{path}: extends must be a list of file names, like ["base.toml"]')
@@ -77,14 +77,14 @@ def read_file(path: str | Path, _chain: tuple[Path, ...] = ()) -> list[Layer]:
 
 
 def parse_set(text: str) -> Layer:
-    """``fusion.alpha=2.0`` as a layer; the value is TOML, or a plain string where it is not."""
+    """``fusion.alpha=2.0`` as a layer; the value is TOML, or a string if it is not valid TOML."""
     key, equals, raw = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise UserError(f"--set {text[:200]}: write KEY=VALUE, such as --set fusion.alpha=2.0")
     try:
         parsed = tomllib.loads(f"value = {raw}")
-        value: Any = parsed["value"] if len(parsed) == 1 else raw  # more than one: lines that are no TOML value
+        value: Any = parsed["value"] if len(parsed) == 1 else raw  # more than one key: several lines
     except (ValueError, RecursionError):
         value = raw
     for part in reversed(parts):
@@ -93,7 +93,7 @@ def parse_set(text: str) -> Layer:
 
 
 def validate(data: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> ExperimentConfig:
-    """Check the sections and their own keys; components check their options when they are assembled."""
+    """Check the sections; options of components are checked when the model is assembled."""
     try:
         config = ExperimentConfig.model_validate(data)
     except ValidationError as error:
@@ -103,7 +103,7 @@ def validate(data: Mapping[str, Any], sources: Mapping[str, str] | None = None) 
 
 
 def to_toml(config: ExperimentConfig) -> str:
-    """A configuration as TOML; what is none is left out, as TOML has no word for it."""
+    """A configuration as TOML, without keys whose value is none, which TOML cannot express."""
     return tomli_w.dumps(_without_none(config.model_dump()))
 
 

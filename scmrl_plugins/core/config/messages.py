@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in one line: the key, the complaint, and where it was set."""
+"""Error messages for configurations, in one line: the key, the problem, and where it was set."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from scmrl_plugins.registry.errors import near
 
 
 def explain(error: ValidationError, model: type[BaseModel], prefix: str, sources: Mapping[str, str]) -> UserError:
-    """Pydantic's first complaint as one line: the key, what is wrong, where it was set."""
+    """Pydantic's first error in one line: the key, the problem, and where it was set."""
     first = error.errors(include_url=False)[0]
     loc = list(first["loc"])
-    if first["type"] != "extra_forbidden":  # whose last part is the user's own word, brackets and all
+    if first["type"] != "extra_forbidden":  # its last part is the user's key, which may contain brackets
         loc = [part for part in loc if not (isinstance(part, str) and "[" in part)]
     key = ".".join(str(part) for part in ([prefix] if prefix else []) + list(loc))
     if first["type"] == "extra_forbidden":
@@ -32,7 +32,7 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str, sources
 
 
 def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """The keys that the model at ``loc`` inside ``model`` knows."""
+    """The keys of the model at ``loc`` inside ``model``."""
     for part in loc:
         field_info = model.model_fields.get(str(part))
         annotation = field_info.annotation if field_info else None
@@ -43,7 +43,7 @@ def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
 
 
 def where_set(key: str, sources: Mapping[str, str]) -> str:
-    """`` (in my.toml)`` for the source of a key or of the section it is in, or an empty string."""
+    """`` (in my.toml)``: the source of a key or else of its section, or an empty string."""
     while key and key not in sources:
         key = key.rpartition(".")[0]
     return f" (in {sources[key]})" if key else ""

@@ -19,7 +19,7 @@ PROTOCOLS = {
 
 
 class ComponentSection(BaseModel):
-    """Which component of a kind, by ``name``, and its options, which its own ``Config`` checks."""
+    """The component of a kind by ``name``, and its options, which are checked by its ``Config``."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
@@ -27,87 +27,91 @@ class ComponentSection(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Everything in the section that the component itself understands."""
+        """The keys of the section other than its own fields: the settings of the component."""
         return dict(self.model_extra or {})
 
 
 class LossSection(ComponentSection):
-    """One term of the loss and its weight in the sum."""
+    """A term of the loss, and its weight in the sum."""
 
     weight: float = Field(1.0, allow_inf_nan=False)
 
 
 class TrainConfig(ComponentConfig):
-    """The recipe; the defaults are the published one."""
+    """The training recipe; the defaults are the published one."""
 
     epochs: int = Field(100, ge=1, description="passes over the training split")
-    batch_size: int = Field(128, ge=1, description="samples a step, of all processes together")
+    batch_size: int = Field(128, ge=1, description="samples per step, over all processes")
     lr: float | None = Field(None, gt=0, description="learning rate; none: 5e-3 batch_size / 1024")
-    optimizer: str = Field("adamw", description="name of one of timm's optimisers")
+    optimizer: str = Field("adamw", description="name of an optimizer of timm")
     weight_decay: float = Field(1e-4, ge=0)
     warmup_epochs: int | None = Field(
         None, ge=0, description="linear warm-up; none: 5, or a quarter of fewer than 20 epochs"
     )
     warmup_lr: float = Field(1e-6, ge=0, description="learning rate at the start of the warm-up")
     min_lr: float = Field(1e-5, ge=0, description="learning rate at the end of the cosine")
-    clip_grad: float | None = Field(None, gt=0, description="largest norm of the gradient; none: no clipping")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients are averaged for one step")
+    clip_grad: float | None = Field(None, gt=0, description="maximum norm of the gradient; none: no clipping")
+    accumulate: int = Field(1, ge=1, description="batches to average the gradients of for one step")
     lr_scale: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict,
         description='factors of the learning rate by part of the model, as { "backbones.audio" = 0.1 }',
     )
     freeze: tuple[Modality, ...] = Field(
-        (), strict=False, description="modalities whose encoder and backbone keep their weights and statistics"
+        (), strict=False, description="modalities with a frozen encoder and backbone, weights and statistics alike"
     )
     ema: float | None = Field(
-        None, gt=0, lt=1, description="decay of a moving average of the weights, which is then tested and kept"
+        None,
+        gt=0,
+        lt=1,
+        description="decay of a moving average of the weights, which replaces them in evaluation",
     )
-    patience: int | None = Field(None, ge=1, description="epochs without a better one before training ends")
-    seed: int = Field(42, ge=0, lt=2**32, description="of the weights, the order of the data and all draws")
-    workers: int = Field(0, ge=0, le=256, description="processes that load data")
+    patience: int | None = Field(None, ge=1, description="epochs without improvement before training stops")
+    seed: int = Field(42, ge=0, lt=2**32, description="seed of the weights, the order of the data and all draws")
+    workers: int = Field(0, ge=0, le=256, description="worker processes that load data")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="mixed precision by accelerate")
     protocol: Literal["honest", "published"] = Field(
         "honest",
-        description="honest: validation chooses the epoch, test is read once; published: the best test epoch",
+        description="honest: validation selects the epoch, test is read once; published: the best epoch on test",
     )
-    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints to keep")
+    keep_checkpoints: int = Field(2, ge=1, description="number of latest checkpoints to keep")
     on_nan: Literal["stop", "skip", "rollback"] = Field(
         "stop",
-        description="a loss or gradient that is not finite: stop; leave the step out; or go back to the weights "
-        "of the last checkpoint and on behind that step",
+        description="for a loss or gradient that is not finite: stop, skip the step, or roll back to the last "
+        "checkpoint and continue after the step",
     )
-    checkpoint_minutes: float = Field(
-        10.0, gt=0, description="a checkpoint within an epoch when so much time has passed"
-    )
-    checkpoint_steps: int | None = Field(None, ge=1, description="a checkpoint every so many steps of an epoch")
+    checkpoint_minutes: float = Field(10.0, gt=0, description="minutes between checkpoints within an epoch")
+    checkpoint_steps: int | None = Field(None, ge=1, description="steps between checkpoints within an epoch")
     sync_batch_norm: bool = Field(
         True,
-        description="of several processes: batch norm over all their samples, as one process does it; else each "
-        "over its own",
+        description="in several processes, batch norm over the samples of all of them, as in one process",
     )
-    log_steps: int = Field(10, ge=1, description="a line of metrics every so many steps of an epoch")
+    log_steps: int = Field(10, ge=1, description="steps between lines of metrics within an epoch")
     trackers: tuple[str, ...] = Field(
         ("tensorboard",),
         strict=False,
-        description="what else gets the metrics, of accelerate's trackers: tensorboard, wandb, mlflow, ...",
+        description="trackers of accelerate that also receive the metrics: tensorboard, wandb, mlflow, ...",
     )
 
 
 class DataConfig(ComponentConfig):
-    """What is done with the samples of any data set."""
+    """Treatment of the samples, for every data set."""
 
     on_bad: Literal["error", "skip"] = Field(
-        "error", description="a file that cannot be used: stop, or leave its sample out and list it in the run"
+        "error", description="for an unusable file: stop, or skip its sample and list it in the run"
     )
-    mixup: float = Field(0.0, ge=0, description="training pairs mixed with a share from Beta(a, a); 0: none")
+    mixup: float = Field(
+        0.0, ge=0, description="a of Beta(a, a), from which the share in mixing two samples is drawn; 0: off"
+    )
     event_mix: float = Field(
-        0.0, ge=0, description="training pairs that share space and time by a share from Beta(a, a); 0: none"
+        0.0,
+        ge=0,
+        description="a of Beta(a, a), from which the share in mixing two samples of events is drawn; 0: off",
     )
 
     @model_validator(mode="after")
     def _one_mix(self) -> DataConfig:
         if self.mixup and self.event_mix:
-            raise ValueError("data.mixup and data.event_mix are both set: samples are mixed one way; set one to 0")
+            raise ValueError("data.mixup and data.event_mix are both set; set one of them to 0")
         return self
 
 
@@ -148,11 +152,11 @@ class ExperimentConfig(_KindSections):
         return getattr(self, kind)
 
     def source(self, key: str) -> str:
-        """Where a key was set, as the end of a message: `` (in my.toml)``, or an empty string."""
+        """Where a key was set, for the end of a message: `` (in my.toml)``, or an empty string."""
         return where_set(key, self._sources)
 
     def kinds(self) -> dict[str, Any]:
-        """The component chosen for each kind; the losses are a list."""
+        """The name of the component of each kind, or the list of names where the kind repeats."""
         return {
             kind: [section.name for section in value] if isinstance(value, list) else value.name
             for kind, value in ((kind, self.section(kind)) for kind in TABLE)

@@ -1,1 +1,1 @@
-"""The model and how a configuration becomes one."""
+"""The model, and how it is assembled from a configuration."""

@@ -1,4 +1,4 @@
-"""From a configuration to its parts: data set, model and loss, each looked up in the registry."""
+"""Assembles a configuration: data set, model and loss, from components of the registry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scmrl_plugins.registry import UserError, catalogue
 
 @dataclass(frozen=True)
 class Assembly:
-    """The parts of an experiment, and its configuration with every default filled in."""
+    """The parts of an experiment, and its configuration with all defaults filled in."""
 
     config: ExperimentConfig
     dataset: Dataset
@@ -41,15 +41,15 @@ class Objective(nn.Module):
         values = [term(output, target) for term in self.terms]
         for name, value in zip(self.names, values, strict=True):
             if not isinstance(value, Tensor) or value.dim():
-                shown = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                returned = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 entry = catalogue().get("loss", name)
-                raise UserError(f"{entry} returned {shown}, expected a scalar; {entry.plugin.remedy}")
+                raise UserError(f"{entry} returned {returned}, expected a scalar; {entry.plugin.remedy}")
         total = torch.stack([w * v for w, v in zip(self.weights, values, strict=True)]).sum()
         return total, {name: value.detach() for name, value in zip(self.names, values, strict=True)}
 
 
 class _NeuronFactory:
-    """Makes neurons of the configured kind; a component may override settings of its own layers."""
+    """Builds the configured neuron; a component may override its settings for its own layers."""
 
     def __init__(self, cls: Any, config: ExperimentConfig) -> None:
         self.cls, self.config = cls, config
@@ -59,17 +59,17 @@ class _NeuronFactory:
         section = self.config.neuron
         if unknown := overrides.keys() - self.cls.Config.model_fields.keys():
             raise UserError(
-                f"neuron {section.name!r} has no {min(unknown)!r}, which another component wants to set: "
+                f"neuron {section.name!r} has no {min(unknown)!r}, which another component sets: "
                 f"leave that setting out or choose another neuron"
             )
         return self.cls(_checked(self.cls, section.options | overrides, "neuron", self.config), self.context)
 
 
 def assemble(config: ExperimentConfig) -> Assembly:
-    """Build everything a configuration names; the weights follow from ``train.seed`` alone.
+    """Build the data set, the model and the loss; ``train.seed`` alone determines the weights.
 
-    Touches no data, but for classes that only the files can tell. Raises ``UserError`` for unknown components
-    and options.
+    Reads no data, except where the classes can only be read from files. Raises ``UserError`` for unknown
+    components and options.
     """
     dataset, config = build_dataset(config)
     config = config.model_copy(update={"train": _resolve_recipe(config.train)})
@@ -78,7 +78,7 @@ def assemble(config: ExperimentConfig) -> Assembly:
 
 
 def build_dataset(config: ExperimentConfig) -> tuple[Dataset, ExperimentConfig]:
-    """The data set alone, and the configuration with every default of it filled in; raises as ``assemble``."""
+    """The data set alone, and the configuration with its defaults filled in; raises like ``assemble``."""
     cls: Any
     cls, checked, _ = _load("dataset", config.dataset, config)
     checked = cls.settle(checked)
@@ -106,7 +106,7 @@ def assemble_model(
     factory.context = context
 
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.train.seed)  # the CPU's alone: weights are made there
+        torch.default_generator.manual_seed(config.train.seed)  # the CPU's only: weights are created there
         encoders = components.build_per_modality("encoder", context)
         backbones = components.build_per_modality("backbone", context)
         widths = next(iter(backbones.values())).widths
@@ -114,8 +114,8 @@ def assemble_model(
         readout_class, readout_config = components.load("readout")
         if (context.joint or context.heads) and not readout_class.further_heads:
             raise UserError(
-                f"fusion {config.fusion.name!r} asks for a joint stream or further heads, which readout "
-                f"{config.readout.name!r} does not give: choose another, such as 'add'"
+                f"fusion {config.fusion.name!r} needs a joint stream or further heads, which readout "
+                f"{config.readout.name!r} does not support: choose another, such as 'add'"
             )
         readout = readout_class(readout_config, context)
         terms = components.build_listed("loss", fusion.default_losses, context)
@@ -170,7 +170,7 @@ def _resolve_recipe(train: TrainConfig) -> TrainConfig:
 def _load(
     kind: str, section: ComponentSection, config: ExperimentConfig, key: str | None = None
 ) -> tuple[Any, ComponentConfig, ComponentSection]:
-    """A component's class, its checked options, and its section with every default filled in."""
+    """A component's class, its checked options, and its section with all defaults filled in."""
     try:
         cls = catalogue().get(kind, section.name).load()
     except UserError as error:

@@ -1,4 +1,4 @@
-"""The model: one encoder and one backbone a modality, fusion, feed-forward, read-out."""
+"""The model: an encoder and a backbone for each modality, fusion, feed-forward, read-out."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class AudioVisualModel(nn.Module):
     """``model(audio, visual) -> ModelOutput``.
 
-    ``audio``, ``visual``: ``[B, C, H, W]``, or ``[B, T, C, H, W]`` for events. A modality that the fusion
-    does not use may be none and is ignored. Raises ``UserError`` for a missing modality or a wrong shape.
+    ``audio``, ``visual``: images ``[B, C, H, W]``, or events ``[B, T, C, H, W]``. A modality that the fusion does
+    not use may be none and is ignored. Raises ``UserError`` for a missing modality or a wrong shape.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class AudioVisualModel(nn.Module):
         self._rates: list[Tensor] = []
 
     def record_firing_rates(self, wanted: bool) -> None:
-        """Whether each output holds the firing rate of every neuron layer, as part of the graph."""
+        """Switch ``ModelOutput.firing_rates`` on or off: the rate of every neuron layer, with gradients."""
         for handle in self._recording:
             handle.remove()
         layers = [module for module in self.modules() if isinstance(module, self.neuron_type)] if wanted else []
@@ -90,16 +90,16 @@ class AudioVisualModel(nn.Module):
         return encoded
 
     def _tokens(self, encoded: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Each backbone's tokens; for a fusion of several scales they go stage by stage, it between."""
+        """The tokens of each backbone. The blocks of ``fusion.between`` run between the stages of both."""
         between = list(self.fusion.between)
         if not between:
             return {name: backbone(encoded[name]) for name, backbone in self.backbones.items()}
         maps = dict(encoded)
         every: list[Any] = [backbone.stages for backbone in self.backbones.values()]
         stages = list(zip(*every, strict=True))
-        for place, both in enumerate(stages):
+        for index, both in enumerate(stages):
             maps = {name: stage(maps[name]) for name, stage in zip(maps, both, strict=True)}
-            left = len(stages) - 1 - place
+            left = len(stages) - 1 - index
             if 0 < left <= len(between):
                 audio, visual = maps["audio"], maps["visual"]
                 fused = between[-left](audio.flatten(3), visual.flatten(3))
@@ -123,7 +123,7 @@ class AudioVisualModel(nn.Module):
             self._expect("fusion", f"as the residual of {name} ", residual, shape)
 
     def _expect(self, kind: str, role: str, value: Tensor, shape: tuple[int | None, ...]) -> None:
-        """A component's own mistake, told where it is made; none in ``shape`` stands for any size."""
+        """Report a component that returns another shape; none in ``shape`` stands for any size."""
         fits = isinstance(value, Tensor) and value.dim() == len(shape)
         if not fits or any(want not in (None, have) for want, have in zip(shape, value.shape, strict=True)):
             wanted = ", ".join("N" if want is None else str(want) for want in shape)
@@ -140,13 +140,13 @@ class AudioVisualModel(nn.Module):
         return backbone.feed_forward(stream)
 
     def _check(self, given: Mapping[str, Tensor | None]) -> int:
-        """The batch size, where the inputs are what the model takes."""
+        """The batch size; ``UserError`` if the inputs do not fit the model."""
         size = self.config.model.image_size
         batch = set()
         for name in self.modalities:
             x = given[name]
             if x is None:
-                raise UserError(f"fusion {self.config.fusion.name!r} needs {name}, and none was given")
+                raise UserError(f"fusion {self.config.fusion.name!r} needs {name}, but none was given")
             expected = (self.channels[name], size, size)
             if x.dim() not in (4, 5) or tuple(x.shape[-3:]) != expected:
                 c, h, w = expected

@@ -1,7 +1,6 @@
-"""Published weights: the model of the S-CMRL code, its parameter names, and ours.
+"""Published weights: builds the model of the S-CMRL code and maps its parameter names to ours.
 
-The published names and sizes are facts of that code (arXiv 2502.12488); the table below maps them to the
-built-in components, by name alone.
+The names and sizes are those of the published code (arXiv 2502.12488).
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.registry import UserError
 
-# Published parameters that take no part in the forward pass.
+# Published parameters that the forward pass does not use.
 _UNUSED = re.compile(r"norm1|norm2|res_lif|av_attention|act_fun|threshold")
 
 _ATTENTION = {"query": "q", "key": "k", "value": "v", "projection": "proj"}
 _MLP = {"expand": "fc1", "contract": "fc2"}
 _LINEAR = {"reduce": "fc1", "weigh": "fc2", "own": "fc1", "other": "fc2"}
-# The published block 0 is audio's, 1 vision's.
+# Published block 0 is for audio, block 1 for vision.
 _BLOCKS = {
     "audio_from_visual": "block.0",
     "visual_from_audio": "block.1",
@@ -40,13 +39,13 @@ _ATTENTION_NAMES = {"Spatial": "spatial", "Temporal": "temporal", "SpatialTempor
 def build_from_reference(
     config: Mapping[str, Any], state: Mapping[str, Tensor], neuron: Mapping[str, Any] | None = None
 ) -> AudioVisualModel:
-    """The model of the published code with its weights.
+    """The model of the published code, with its weights.
 
     ``config``: the sizes as in the golden files' metadata (``steps``, ``num_classes``, ``image_size``,
     ``embed_dims``, ``num_heads``, ``attn_method``, ``cross_attn``, ``contrastive``, ``alpha``,
     ``interaction``, ``shallow_sps``, ``visual_channels``, ``temperature``, ``unimodal``, ``lif``). ``state``:
     tensors by published name; the model takes their floating type. ``neuron``: another ``[neuron]`` section.
-    Raises ``UserError`` for a method that is not here, or weights that do not fit.
+    Raises ``UserError`` for an unsupported method, or weights that do not fit.
     """
     sections = _sections(config)
     if neuron:
@@ -81,12 +80,14 @@ def build_from_reference(
 
 def reference_parameters(model: AudioVisualModel) -> dict[str, Tensor]:
     """The live parameters and buffers of a model under the published names."""
-    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     unimodal = len(model.modalities) == 1
-    both = all(any(f".{kind}." in name for name in own) for kind in ("spatial", "temporal"))
-    joint = any(name.startswith("readout.heads.") for name in own)
+    both = all(any(f".{kind}." in name for name in tensors) for kind in ("spatial", "temporal"))
+    joint = any(name.startswith("readout.heads.") for name in tensors)
     return {
-        _published(name, unimodal, both, joint): tensor for name, tensor in own.items() if not _UNUSED.search(name)
+        _published(name, unimodal, both, joint): tensor
+        for name, tensor in tensors.items()
+        if not _UNUSED.search(name)
     }
 
 
@@ -109,10 +110,10 @@ def _sections(config: Mapping[str, Any]) -> dict[str, Any]:
     elif method == "CMCI":
         fusion = {"name": "cmci", "both_blocks": True}
     else:
-        known = ", ".join([*_ATTENTION_NAMES, "WeightAttention", "CMCI"])
-        raise UserError(f"attn_method {method!r} is not here; there are {known}")
+        supported = ", ".join([*_ATTENTION_NAMES, "WeightAttention", "CMCI"])
+        raise UserError(f"attn_method {method!r} is not supported; choose from {supported}")
     if config.get("scale", 0.25) != 0.25:
-        raise UserError(f"scale {config['scale']} is not here: the attention's factor is 0.25")
+        raise UserError(f"scale {config['scale']} is not supported: the factor of the attention is 0.25")
     lif = config.get("lif", {})
     loss: list[dict[str, Any]] = [{"name": "ce", "label_smoothing": 0.0}]
     if config["contrastive"]:
@@ -136,7 +137,7 @@ def _sections(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _published(name: str, unimodal: bool, both: bool, joint: bool) -> str:
-    """Our name of a parameter as the published code has it.
+    """The published name of one of our parameters.
 
     ``unimodal``: the model has one modality; ``both``: its attention has a spatial and a temporal branch;
     ``joint``: it has a joint stream and three heads.
@@ -156,8 +157,8 @@ def _published(name: str, unimodal: bool, both: bool, joint: bool) -> str:
             stage = rest[2] if rest[2] != "0" else ""
             return f"{embed}.proj_{rest[3]}{stage}.{leaf}"
         if rest[0] == "mlp":
-            place = "block.0.mlp" if unimodal else f"mlp.{MODALITIES.index(modality)}.mlp"
-            return f"{place}.{_MLP[rest[1]]}_{rest[2]}.{leaf}"
+            prefix = "block.0.mlp" if unimodal else f"mlp.{MODALITIES.index(modality)}.mlp"
+            return f"{prefix}.{_MLP[rest[1]]}_{rest[2]}.{leaf}"
     if parts[0] == "fusion":
         block = _BLOCKS.get(parts[1])
         if block and parts[2] in _LINEAR:

@@ -75,9 +75,9 @@ def test_missing_extra_and_misshapen_weights_are_named() -> None:
 def test_methods_and_factors_that_are_not_here_are_named() -> None:
     golden = Golden("cmrl_spatial")
     state = golden.group("state/")
-    with pytest.raises(UserError, match="'Channel' is not here; there are Spatial, Temporal, SpatialTemporal"):
+    with pytest.raises(UserError, match="'Channel' is not supported; choose from Spatial, Temporal"):
         build_from_reference(golden.config | {"attn_method": "Channel"}, state)
-    with pytest.raises(UserError, match=r"scale 0\.5 is not here"):
+    with pytest.raises(UserError, match=r"scale 0\.5 is not supported"):
         build_from_reference(golden.config | {"scale": 0.5}, state)
 
 

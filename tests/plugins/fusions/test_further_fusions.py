@@ -242,7 +242,7 @@ def test_a_readout_without_heads_is_refused_by_name(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Add, "further_heads", False)
     with pytest.raises(
-        UserError, match="fusion 'cmci' asks for a joint stream or further heads, which readout 'add'"
+        UserError, match="fusion 'cmci' needs a joint stream or further heads, which readout 'add'"
     ):
         scmrl_plugins.build({"fusion": {"name": "cmci"}})
 
