@@ -100,6 +100,7 @@ def fit(parts: Any, place: Any, path: Path, run: Any = None) -> Any:
 
     with Progress() as progress:
         training = Training(parts, place, progress)
+        training.prepare()
         main = training.processes.main
         if run is None:
             path = training.processes.told(create_run(path, parts).path if main else path)

@@ -131,6 +131,7 @@ def _train(task: Task, progress: Progress) -> None:
     parts = assembly.assemble(trial.config)
     device = devices.resolve(task.device)
     training = Training(parts, device, progress)
+    training.prepare()
     run = series.take_run(task.directory.run(trial.name).path, parts)
     training.fit(run)
     if task.after_run:

@@ -52,6 +52,7 @@ def train(wanted: dict[str, Any]) -> int:
             )
         with Progress(Console(file=sys.stderr)) as progress:
             trainer = loop.Training(parts, torch.device("cpu"), progress)
+            trainer.prepare()
             if not known and trainer.processes.main:
                 create_run(path, parts)
             trainer.processes.wait()

@@ -125,7 +125,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
     assert before < len(steps(alone))
     done = forked(run=path, processes=second)
     assert done["code"] == 0, done
-    assert "going on after epoch" in done["error"]
+    assert "resuming after epoch" in done["error"]
     assert_same_curve(path, alone)
     assert [line["epoch"] for line in Run(path).metrics() if "epoch" in line] == [1, 2]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -12,38 +11,23 @@ from typing import Any
 import pytest
 import torch
 from blob_data import SIZES, Blobs
-from rich.console import Console
 from safetensors.torch import load_file
+from trainings import CPU, ScriptedEvaluations, epochs, fit, trainer
 
 import scmrl_plugins
 from scmrl_plugins.core.data.loading import evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
-from scmrl_plugins.core.evaluation.evaluate import Evaluation, evaluate
+from scmrl_plugins.core.evaluation.evaluate import evaluate
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.run import environment, weights
 from scmrl_plugins.core.run.directory import Run, create_run, next_directory, open_run
 from scmrl_plugins.core.system import files
-from scmrl_plugins.core.system.progress import Progress
-from scmrl_plugins.core.training import loop
+from scmrl_plugins.core.training.loop import Training
+from scmrl_plugins.core.training.step import StepResult
 from scmrl_plugins.explain import report
 from scmrl_plugins.registry import UserError, catalogue
 
 Small = Callable[..., Assembly]
-CPU = torch.device("cpu")
-
-
-def quiet() -> Progress:
-    return Progress(Console(file=io.StringIO()))
-
-
-def fit(run: Run, parts: Assembly | None = None) -> Evaluation:
-    """Train as the command does: a run is taken up from its own directory."""
-    with quiet() as progress:
-        return loop.train(run, parts or run.assemble(), CPU, progress)
-
-
-def epochs(run: Run) -> list[dict[str, Any]]:
-    return [line for line in run.metrics() if "epoch" in line]
 
 
 def test_a_run_learns_and_leaves_what_it_promises(small: Small, tmp_path: Path) -> None:
@@ -219,29 +203,11 @@ def test_seeds_decide_the_run(small: Small, tmp_path: Path) -> None:
 # Protocols --------------------------------------------------------------------------------------------
 
 
-class Script:
-    """Evaluations told by the test: of each split the accuracy and loss of one epoch after the other."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, figures: list[tuple[float, float]]) -> None:
-        self.figures = iter(figures)
-        self.splits: list[str] = []
-        original = loop.Training._evaluate
-
-        def scripted(trainer: Any, model: Any, split: Any, name: str) -> Evaluation:
-            self.splits.append(name.split()[0])
-            result = original(trainer, model, split, name)
-            if "/" in name:
-                result.metrics["accuracy"], result.metrics["loss"] = next(self.figures)
-            return result
-
-        monkeypatch.setattr(loop.Training, "_evaluate", scripted)
-
-
 def test_honest_chooses_by_validation_and_tests_once(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The smaller loss decides between epochs 2 and 3; epoch 4 is worse in accuracy alone.
-    script = Script(monkeypatch, [(0.4, 0.1), (0.6, 2.0), (0.6, 1.0), (0.5, 0.1)])
+    script = ScriptedEvaluations(monkeypatch, [(0.4, 0.1), (0.6, 2.0), (0.6, 1.0), (0.5, 0.1)])
     parts = small(sets=["train.epochs=4", "train.keep_checkpoints=9"])
     run = create_run(tmp_path / "run", parts)
     fit(run, parts)
@@ -259,20 +225,12 @@ def test_honest_chooses_by_validation_and_tests_once(
 def test_published_trains_on_validation_too_and_chooses_by_test(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = Script(monkeypatch, [(0.4, 1.0), (0.9, 1.0), (0.5, 1.0)])
-    lengths: list[int] = []
-    original = loop.training_loader
-
-    def counted(splits: Any, *more: Any) -> Any:
-        loader, sampler = original(splits, *more)
-        lengths.append(sampler.length)
-        return loader, sampler
-
-    monkeypatch.setattr(loop, "training_loader", counted)
+    script = ScriptedEvaluations(monkeypatch, [(0.4, 1.0), (0.9, 1.0), (0.5, 1.0)])
     parts = small(sets=["train.epochs=3", "train.protocol=published"])
     run = create_run(tmp_path / "run", parts)
-    fit(run, parts)
-    assert lengths == [SIZES["train"] + SIZES["validation"]]
+    training = trainer(parts)
+    training.fit(run)
+    assert training.steps.sampler.length == SIZES["train"] + SIZES["validation"]
     assert script.splits == ["test"] * 4
     assert run.metrics()[-1]["best_epoch"] == 2
     assert [line["test_accuracy"] for line in epochs(run)] == [0.4, 0.9, 0.5]
@@ -307,23 +265,18 @@ def test_honest_training_sees_the_training_split_alone(
 # Trouble ----------------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_no_number_ends_with_a_line(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_that_is_not_finite_ends_with_a_line(small: Small, tmp_path: Path) -> None:
     parts = small(sets=["train.epochs=3"])
     run = create_run(tmp_path / "run", parts)
-    original = loop.Training._epoch
 
-    def poisoned(trainer: Any, *args: Any) -> None:
-        if trainer.state.epoch == 1:
+    def poison(training: Training, step: Any, _batches: list[Any]) -> StepResult:
+        if training.state.epoch == 1:
             with torch.no_grad():
-                trainer.parts.model.readout.head.bias.fill_(float("nan"))
-        original(trainer, *args)
+                parts.model.readout.head.bias.fill_(float("nan"))
+        return step()
 
-    with monkeypatch.context() as patched:
-        patched.setattr(loop.Training, "_epoch", poisoned)
-        with pytest.raises(UserError, match=r"is nan in epoch 2, step 1 \(samples train-.*: try a smaller"):
-            fit(run, parts)
+    with pytest.raises(UserError, match=r"is nan in epoch 2, step 1 \(samples train-.*: try a smaller"):
+        fit(run, parts, poison)
     assert [line["epoch"] for line in epochs(run)] == [1]
     assert [path.name for path in run.checkpoints()] == ["epoch-00001.safetensors"]
     saved = load_file(run.checkpoint_file(1))

@@ -13,11 +13,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from scmrl_plugins.core.config.sections import DataConfig
+from scmrl_plugins.core.data.loading import training_loader
+from scmrl_plugins.core.data.prepare import load_splits
 from scmrl_plugins.core.model.assembly import Assembly
-from scmrl_plugins.core.run.directory import create_run
-from scmrl_plugins.core.system.progress import Progress
-from scmrl_plugins.core.training import loop
-from scmrl_plugins.core.training.loop import Training
+from scmrl_plugins.core.training import step
 from scmrl_plugins.core.training.mixing import Mixed, event_mask, mix
 
 
@@ -84,38 +83,37 @@ def test_two_ways_at_once_are_refused() -> None:
         DataConfig(mixup=0.2, event_mix=0.2)
 
 
-def test_training_weighs_the_two_labels(
-    small: Callable[..., Assembly], monkeypatch: pytest.MonkeyPatch, tmp_path: object
-) -> None:
+def test_a_step_weighs_the_two_labels(small: Callable[..., Assembly], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Mixed] = []
     losses: list[tuple[Tensor, Tensor]] = []
+    backward: list[float] = []
 
     def watched(*args: object) -> Mixed | None:
-        found = mix(*args)  # type: ignore[arg-type]
-        seen.append(found)  # type: ignore[arg-type]
-        return found
-
-    monkeypatch.setattr(loop, "mix", watched)
-    parts = small(sets=["train.epochs=1", "data.mixup=0.5"], fusion={"name": "late"})
-    progress = Progress()
-    fitted = Training(parts, torch.device("cpu"), progress)
-    original = fitted.loss
+        result = mix(*args)  # type: ignore[arg-type]
+        seen.append(result)  # type: ignore[arg-type]
+        return result
 
     class Watched(torch.nn.Module):
         def forward(self, output: object, target: Tensor) -> object:
-            found = original(output, target)
-            losses.append((target, found[0].detach()))
-            return found
+            result = parts.loss(output, target)
+            losses.append((target, result[0].detach()))
+            return result
 
-    fitted.loss = Watched()
-    backward: list[float] = []
-    monkeypatch.setattr(
-        fitted.accelerator, "backward", lambda loss: (backward.append(loss.item()), loss.backward())[1]
-    )
-    fitted.fit(create_run(f"{tmp_path}/run", parts))
+    class WatchedBackward(step.Plain):
+        def backward(self, loss: Tensor) -> None:
+            backward.append(loss.item())
+            loss.backward()
+
+    monkeypatch.setattr(step, "mix", watched)
+    parts = small(sets=["data.mixup=0.5"], fusion={"name": "late"})
+    optimizer = torch.optim.SGD(parts.model.parameters(), 0.01)
+    train = step.Step(parts.model, Watched(), optimizer, mixing=parts.config.data, accelerator=WatchedBackward())
+    loader, _ = training_loader([load_splits(parts.dataset, parts.config)["train"]], parts.config)
+    for number, batch in enumerate(loader):
+        train([batch], draw=(0, number))
     assert len(seen) == len(backward) == 3
-    for step, mixed in enumerate(seen):
-        (target, own), (partner, other) = losses[2 * step], losses[2 * step + 1]
+    for number, mixed in enumerate(seen):
+        (target, own), (partner, other) = losses[2 * number], losses[2 * number + 1]
         assert torch.equal(target[mixed.partner], partner)
         share = mixed.own / mixed.whole
-        assert backward[step] == pytest.approx(float(share * own + (1 - share) * other), rel=1e-5)
+        assert backward[number] == pytest.approx(float(share * own + (1 - share) * other), rel=1e-5)

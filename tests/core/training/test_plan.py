@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from trainings import fit
 
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.run.directory import create_run
@@ -20,6 +21,7 @@ from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training import plan
 from scmrl_plugins.core.training.loop import Training
 from scmrl_plugins.core.training.plan import Estimate, Trial
+from scmrl_plugins.core.training.step import StepResult
 from scmrl_plugins.registry import UserError
 
 Small = Callable[..., Assembly]
@@ -87,17 +89,14 @@ def test_want_of_memory_is_known_by_its_words(error: Exception) -> None:
     assert memory.out_of_memory(error)
 
 
-def test_a_step_without_memory_names_the_batch_that_fits(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def failing(_trainer: Any, _batches: Any) -> str:
+def test_a_step_without_memory_names_the_batch_that_fits(small: Small, tmp_path: Path) -> None:
+    def failing(_training: Training, _step: Any, _batches: Any) -> StepResult:
         raise MemoryError
 
     parts = small(sets=["train.batch_size=24"])
     run = create_run(tmp_path / "run", parts)
-    monkeypatch.setattr(Training, "_step", failing)
     with pytest.raises(UserError, match=r"= 24; 12 would fit: .* train\.batch_size=12 --set train\.accumulate=2,"):
-        Training(parts, CPU, silent()).fit(run)
+        fit(run, parts, failing)
 
 
 def test_other_errors_are_not_for_want_of_memory() -> None:

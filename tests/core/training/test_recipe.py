@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor
+from trainings import ScriptedEvaluations, trainer
 
-from scmrl_plugins.core.evaluation.evaluate import Evaluation
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.run.directory import Run, create_run
-from scmrl_plugins.core.system.progress import Progress
-from scmrl_plugins.core.training import loop
 from scmrl_plugins.core.training.loop import Training
+from scmrl_plugins.core.training.step import StepResult
 from scmrl_plugins.registry import UserError
 
 Small = Callable[..., Assembly]
 LATE = {"name": "late"}
-
-
-def trainer(parts: Assembly) -> Training:
-    return Training(parts, torch.device("cpu"), Progress(Console(file=io.StringIO())))
 
 
 def fit(parts: Assembly, path: Path) -> tuple[Run, Training]:
@@ -53,15 +46,13 @@ def test_accumulated_batches_are_one_large_one(
         parts.model.eval()  # batch norm would see other batches
         monkeypatch.setattr(parts.model, "train", lambda mode=True, model=parts.model: model)
         steps: list[int] = []
-        original = Training._step
 
-        def counted(self: Training, batches: Any, original: Any = original, steps: list[int] = steps) -> str:
+        def counted(_training: Training, step: Any, batches: list[Any], steps: list[int] = steps) -> StepResult:
             steps.append(len(batches))
-            return original(self, batches)
+            return step()
 
-        with monkeypatch.context() as patched:
-            patched.setattr(Training, "_step", counted)
-            run, _ = fit(parts, tmp_path / name)
+        run = create_run(tmp_path / name, parts)
+        trainer(parts, counted).fit(run)
         assert steps == [count, count]
         ends.append((weights(parts), run.metrics()[0]))
     for name, tensor in ends[0][0].items():
@@ -95,7 +86,7 @@ def test_rates_are_scaled_by_part_whatever_the_schedule(small: Small, tmp_path: 
     assert any(name.startswith("backbones.visual") for name in moved)
     names = {id(parameter): name for name, parameter in parts.model.named_parameters()}
     seen = 0
-    for group in fitted.optimizer.param_groups:
+    for group in fitted.learner.optimizer.param_groups:
         whole = {group["lr"] / group["lr_scale"]} if group["lr_scale"] else set()
         assert all(rate == pytest.approx(0.01 + 1e-5 / 2, rel=1e-3) for rate in whole)  # half the cosine is over
         for parameter in group["params"]:
@@ -117,21 +108,18 @@ def test_the_average_is_what_is_judged_and_kept(small: Small, tmp_path: Path) ->
     start = weights(parts)
     averages: list[dict[str, Tensor]] = []
     expected = {name: tensor.clone() for name, tensor in start.items()}
-    fitted = trainer(parts)
-    original = fitted._step
 
-    def watched(batches: Any) -> str:
-        found = original(batches)
+    def watched(_training: Training, step: Any, _batches: list[Any]) -> StepResult:
+        result = step()
         for name, tensor in parts.model.state_dict().items():
             expected[name] = (
                 torch.lerp(expected[name], tensor, 0.5) if tensor.is_floating_point() else tensor.clone()
             )
         averages.append(expected)
-        return found
+        return result
 
-    fitted._step = watched  # type: ignore[method-assign]
     run = create_run(tmp_path / "run", parts)
-    fitted.fit(run)
+    trainer(parts, watched).fit(run)
     assert len(averages) == 3
     kept = run.load_model().state_dict()
     for name, tensor in kept.items():
@@ -143,16 +131,7 @@ def test_the_average_is_what_is_judged_and_kept(small: Small, tmp_path: Path) ->
 def test_patience_ends_a_run(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures: list[float], ends: int
 ) -> None:
-    told = iter(figures)
-    original = loop.Training._evaluate
-
-    def scripted(self: Training, model: Any, split: Any, name: str) -> Evaluation:
-        result = original(self, model, split, name)
-        if "/" in name:
-            result.metrics["accuracy"] = next(told)
-        return result
-
-    monkeypatch.setattr(loop.Training, "_evaluate", scripted)
+    ScriptedEvaluations(monkeypatch, [(accuracy, 1.0) for accuracy in figures])
     run, fitted = fit(small(sets=["train.epochs=6", "train.patience=2"], fusion=LATE), tmp_path / "run")
     assert [line["epoch"] for line in run.metrics() if "epoch" in line] == list(range(1, ends + 1))
     assert fitted.state.best_epoch == ends - 2

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import os
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
+from trainings import printed, trainer
 
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.run.directory import Run, create_run
 from scmrl_plugins.core.system.interrupts import Interrupts
-from scmrl_plugins.core.system.progress import Progress
-from scmrl_plugins.core.training import loop
+from scmrl_plugins.core.training.loop import Training
+from scmrl_plugins.core.training.step import StepResult
+from scmrl_plugins.explain import report
 from scmrl_plugins.registry import UserError
 
 Small = Callable[..., Assembly]
@@ -34,12 +35,16 @@ SETS = [
 KILLS = int(os.environ.get("SCMRL_KILLS", "6"))
 
 
-def fit(run: Run, parts: Assembly | None = None) -> str:
-    """Train as the command does; what was said on the way."""
-    console = Console(file=io.StringIO(), width=500)
-    with Progress(console) as progress:
-        loop.train(run, parts or run.assemble(), torch.device("cpu"), progress)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+def fit(run: Run) -> str:
+    """Train as the command does; what was printed."""
+    training = trainer(run.assemble())
+    training.fit(run)
+    return printed(training.progress)
+
+
+def fit_and_report(run: Run) -> None:
+    fit(run)
+    report.write(run)
 
 
 def lines(run: Run) -> list[dict[str, Any]]:
@@ -126,8 +131,6 @@ def test_a_second_signal_stops_at_once() -> None:
 
 
 def test_handlers_come_back() -> None:
-    import signal
-
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with Interrupts():
         assert signal.getsignal(signal.SIGINT) != before[0]
@@ -145,33 +148,28 @@ RECIPE = [
 
 @pytest.mark.parametrize(("stop", "recipe"), [(5, RECIPE), (12, []), (13, [])])
 def test_a_run_stopped_after_any_step_is_the_same_run(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, recipe: list[str]
+    small: Small, tmp_path: Path, stop: int, recipe: list[str]
 ) -> None:
     sets = [*SETS, *recipe]
     undisturbed = create_run(tmp_path / "whole", small(sets=sets))
     fit(undisturbed)
     run = create_run(tmp_path / "run", small(sets=sets))
-    original, steps = loop.Training._step, []
+    steps: list[int] = []
 
-    def stopping(trainer: Any, batches: Any) -> str:
-        found = original(trainer, batches)
-        steps.append(trainer.state.step)
+    def stopping(_training: Training, step: Any, _batches: list[Any]) -> StepResult:
+        result = step()
+        steps.append(1)
         if len(steps) == stop:
-            signal_now()
-        return found
+            os.kill(os.getpid(), signal.SIGINT)
+        return result
 
-    def signal_now() -> None:
-        os.kill(os.getpid(), 2)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop.Training, "_step", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            fit(run)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(run.assemble(), stopping).fit(run)
     epoch, step = (stop - 1) // 12, (stop - 1) % 12 + 1
     assert run.checkpoints()[-1] == run.checkpoint_file(epoch, step)
     assert len(steps) == stop
     said = fit(run)
-    assert f"going on after epoch {epoch}, step {step} of 3 epochs" in said
+    assert f"resuming after epoch {epoch}, step {step} of 3 epochs" in said
     assert_same_run(run, undisturbed)
 
 
@@ -201,7 +199,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained: Run, tmp_pat
     flip(trained.checkpoint_file(2), place)
     said = fit(trained)
     assert f"warning: {trained.checkpoint_file(2)}: damaged" in said
-    assert "going on after epoch 1 of 2 epochs" in said
+    assert "resuming after epoch 1 of 2 epochs" in said
     assert trained.weights_file.read_bytes() == weights
     assert epochs(trained) == before
 
@@ -210,7 +208,9 @@ def test_where_no_checkpoint_is_whole_that_is_said(trained: Run) -> None:
     for path in trained.checkpoints():
         flip(path)
     weights = trained.weights_file.read_bytes()
-    with pytest.raises(UserError, match="no checkpoint before it is whole: train again with -c") as caught:
+    with pytest.raises(
+        UserError, match="no checkpoint before it can be read either: train again with -c"
+    ) as caught:
         fit(trained)
     assert "\n" not in str(caught.value)
     assert trained.weights_file.read_bytes() == weights
@@ -221,7 +221,7 @@ def test_a_damaged_byte_is_one_line_that_names_the_file(trained: Run, name: str)
     flip(trained.path / name)
     others = {path: path.read_bytes() for path in trained.path.rglob("*") if path.is_file()}
     with pytest.raises(UserError) as caught:
-        fit(trained)
+        fit_and_report(trained)
     assert "\n" not in str(caught.value)
     assert str(trained.path) in str(caught.value)
     kept = [path for path, data in others.items() if path.suffix == ".safetensors" and path.read_bytes() != data]
@@ -266,19 +266,17 @@ def test_a_directory_that_cannot_be_written_is_one_line(trained: Run) -> None:
 # A step that comes to nothing ------------------------------------------------------------------------
 
 
-class Poison:
-    """Makes the inputs of one step, counted from 1, infinite."""
+def poison(*numbers: int) -> Any:
+    """Makes the inputs of these steps, counted from 1, infinite."""
+    steps: list[int] = []
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
-        original, self.count = loop.Training._step, 0
+    def around(_training: Training, step: Any, batches: list[Any]) -> StepResult:
+        steps.append(1)
+        if len(steps) in numbers:
+            batches[0]["audio"] = batches[0]["audio"] * float("nan")
+        return step()
 
-        def poisoned(trainer: Any, batches: Any) -> str:
-            self.count += 1
-            if self.count in steps:
-                batches[0]["audio"] = batches[0]["audio"] * float("nan")
-            return original(trainer, batches)
-
-        monkeypatch.setattr(loop.Training, "_step", poisoned)
+    return around
 
 
 def all_finite(run: Run) -> bool:
@@ -286,21 +284,18 @@ def all_finite(run: Run) -> bool:
 
 
 @pytest.mark.parametrize("policy", ["skip", "rollback"])
-def test_a_step_that_comes_to_nothing_is_left_out(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
-) -> None:
+def test_a_step_that_is_not_finite_is_left_out(small: Small, tmp_path: Path, policy: str) -> None:
     sets = ["train.epochs=2", "train.batch_size=16", f"train.on_nan={policy}", "neuron.name=ternary"]
-    Poison(monkeypatch, 2)
     run = create_run(tmp_path / "run", small(sets=sets, loss=[{"name": "ce"}], fusion={"name": "late"}))
-    said = fit(run)
-    assert "in epoch 1, step 2 (samples train-" in said
+    training = trainer(run.assemble(), poison(2))
+    training.fit(run)
+    assert "in epoch 1, step 2 (samples train-" in printed(training.progress)
     assert all_finite(run)
     assert [line.get("lost_steps") for line in epochs(run)] == [1, None]
 
 
-def test_a_run_of_nothing_stops(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Poison(monkeypatch, *range(1, 100))
+def test_a_run_whose_steps_are_never_finite_stops(small: Small, tmp_path: Path) -> None:
     sets = ["train.epochs=2", "train.batch_size=4", "train.on_nan=skip"]
     run = create_run(tmp_path / "run", small(sets=sets))
     with pytest.raises(UserError, match="in epoch 1, step 10"):
-        fit(run)
+        trainer(run.assemble(), poison(*range(1, 100))).fit(run)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from trainings import trainer
 
 from scmrl_plugins.core.config.sections import TrainConfig
 from scmrl_plugins.core.model.assembly import Assembly
@@ -17,6 +18,7 @@ from scmrl_plugins.core.run.directory import Run, create_run
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training import trackers
 from scmrl_plugins.core.training.loop import Training
+from scmrl_plugins.core.training.step import StepResult
 from scmrl_plugins.registry import UserError
 
 Small = Callable[..., Assembly]
@@ -51,23 +53,19 @@ def test_tensorboard_has_the_metrics_by_default(small: Small, tmp_path: Path) ->
     assert shown["test_accuracy"] == [(6, pytest.approx(lines[-1]["accuracy"]))]
 
 
-def test_a_run_that_goes_on_shows_each_step_once(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_shows_each_step_once(small: Small, tmp_path: Path) -> None:
     sets = ['train.trackers=["tensorboard"]', "train.epochs=2", "train.log_steps=1"]
     run = create_run(tmp_path / "run", small(sets=sets))
-    original, seen = Training._step, []
+    seen: list[int] = []
 
-    def stopping(trainer: Any, batches: Any) -> str:
+    def stopping(_training: Training, step: Any, _batches: list[Any]) -> StepResult:
         seen.append(1)
         if len(seen) == 5:
             raise OSError("the machine broke down")
-        return original(trainer, batches)
+        return step()
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Training, "_step", stopping)
-        with pytest.raises(OSError, match="broke down"):
-            fit(run, small(sets=sets))
+    with pytest.raises(OSError, match="broke down"):
+        trainer(small(sets=sets), stopping).fit(run)
     fit(run, run.assemble())
     assert [step for step, _ in scalars(run)["loss"]] == [1, 2, 3, 4, 5, 6]
 

@@ -1,0 +1,74 @@
+"""A model with what trains it: objective, optimizer, schedule and moving average, on a device."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from scmrl_plugins.core.model.assembly import Assembly
+from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+from scmrl_plugins.core.parallel.batch_norm import synchronize
+from scmrl_plugins.core.parallel.processes import Processes
+from scmrl_plugins.core.training import recipe
+from scmrl_plugins.core.training.step import Step, StepResult
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class Learner:
+    """The parts of an experiment, prepared by an ``Accelerator`` for training in one or several processes.
+
+    ``module`` holds all tensors that a checkpoint saves; ``step(batches, ...)`` updates the weights; ``evaluated``
+    is the model that is tested and kept: the moving average where the recipe has one. Raises ``UserError`` for an
+    optimizer that timm does not have, or a part or modality that the model lacks.
+    """
+
+    def __init__(self, parts: Assembly, accelerator: Accelerator, processes: Processes) -> None:
+        train = parts.config.train
+        if processes.count > 1 and train.sync_batch_norm:
+            synchronize(parts.model, processes)
+        self.module = nn.ModuleDict({"model": parts.model, "loss": parts.loss}).to(accelerator.device)
+        self.frozen = recipe.freeze(parts.model, train)
+        optimizer = recipe.optimizer(self.module, parts.config)
+        self.average = ModelEmaV3(parts.model, decay=train.ema) if train.ema else None
+        if self.average:
+            self.module["average"] = self.average.module
+        self.evaluated: AudioVisualModel = self.average.module if self.average else parts.model
+        self.scheduler = recipe.schedule(optimizer, train)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # raised by torch for a call of accelerate's
+            self.model, self.optimizer = accelerator.prepare(parts.model, optimizer)
+        # Every process computes the loss of the complete batch, so its gradients need no reduction.
+        self.objective = accelerator.prepare_model(parts.loss, evaluation_mode=True)
+        self.step: Callable[..., StepResult] = Step(
+            self.model,
+            self.objective,
+            self.optimizer,
+            clip_grad=train.clip_grad,
+            mixing=parts.config.data,
+            accelerator=accelerator,
+            processes=processes,
+        )
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first group of parameters."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set the learning rate and the modes of an epoch."""
+        self.scheduler.step(epoch)
+        self.model.train()
+        self.objective.train()
+        for module in self.frozen:
+            module.eval()  # keeps its statistics too
+
+    def update_average(self) -> None:
+        """Move the average towards the weights."""
+        if self.average:
+            self.average.update(self.module["model"])

@@ -1,0 +1,148 @@
+"""One step of the optimizer, on one batch or on several whose gradients are accumulated."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scmrl_plugins.core.config.sections import DataConfig
+from scmrl_plugins.core.data.loading import Batch
+from scmrl_plugins.core.parallel.processes import ALONE, Processes
+from scmrl_plugins.core.training.mixing import mix
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class Plain:
+    """What a step needs of an ``Accelerator``, for one process in full precision."""
+
+    scaler = None
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def no_sync(self, _model: nn.Module) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def clip_grad_norm_(self, parameters: Iterable[Tensor], largest: float) -> Tensor:
+        return nn.utils.clip_grad_norm_(parameters, largest)
+
+
+@dataclass
+class StepResult:
+    """The samples of a step; loss, terms and correct predictions summed over them; the norm of the gradient.
+
+    ``not_finite`` says what was not finite, if anything. In that case the weights did not change.
+    """
+
+    samples: int
+    loss_sum: float = 0.0
+    term_sums: dict[str, float] = field(default_factory=dict)
+    correct: float = 0.0
+    gradient_norm: float | None = None
+    not_finite: str = ""
+
+    @property
+    def loss(self) -> float:
+        """The mean over the samples."""
+        return self.loss_sum / self.samples
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct predictions."""
+        return self.correct / self.samples
+
+
+class Step:
+    """``step(batches) -> StepResult``: forward and backward passes, then one update of the weights.
+
+    It needs a model, an objective ``(ModelOutput, target) -> (loss, {name: term})``, and the optimizer of both.
+    ``clip_grad`` is the largest norm of the gradient; ``mixing`` says how pairs of samples are mixed. With an
+    ``accelerator`` the model and the optimizer are those that it prepared; of several ``processes`` each brings
+    its share of every batch, and all compute the loss of the complete batch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: nn.Module,
+        optimizer: Any,
+        *,
+        clip_grad: float | None = None,
+        mixing: DataConfig | None = None,
+        accelerator: Accelerator | Plain | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.model, self.objective, self.optimizer = model, objective, optimizer
+        self.clip_grad, self.mixing = clip_grad, mixing or DataConfig()
+        self.accelerator = accelerator or Plain()
+        self.processes = processes
+        self.parameters = [*dict.fromkeys([*model.parameters(), *objective.parameters()])]
+        self.device = self.parameters[0].device
+
+    def __call__(
+        self, batches: Sequence[Batch], sizes: Sequence[int] | None = None, draw: Sequence[int] = (0,)
+    ) -> StepResult:
+        """Train on the batches, weighted by their samples.
+
+        ``sizes``: samples of each batch in all processes together; by default those in this process. ``draw``: the
+        numbers that the random numbers of mixing follow from.
+        """
+        sizes = sizes or [len(batch["label"]) for batch in batches]
+        result = StepResult(samples=sum(sizes))
+        for index, (batch, n) in enumerate(zip(batches, sizes, strict=True)):
+            last = index == len(batches) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
+                loss = self._forward(batch, n, [*draw, index], result)
+                if not math.isfinite(value := loss.item()):
+                    return self._abandon(result, f"the loss is {value}")
+                result.loss_sum += value * n
+                self.accelerator.backward(loss * (n / result.samples) if len(batches) > 1 else loss)
+        self.processes.average_statistics(self.model)
+        result.gradient_norm = self._gradient_norm()
+        if result.gradient_norm is not None and not math.isfinite(result.gradient_norm):
+            return self._abandon(result, f"the norm of the gradient is {result.gradient_norm}")
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return result
+
+    def _forward(self, batch: Batch, n: int, draw: Sequence[int], result: StepResult) -> Tensor:
+        """The loss of a batch; its terms and correct predictions are added to the result."""
+        inputs = {key: value.to(self.device) for key, value in batch.items()}
+        target = inputs.pop("label")
+        mixed = mix(inputs, self.mixing, np.random.default_rng(draw))
+        output = self.processes.whole_output(self.model(**(mixed.inputs if mixed else inputs)), n)
+        targets = self.processes.whole(target, n)
+        loss, terms = self.objective(output, targets)
+        if mixed:
+            shares = torch.tensor([mixed.own, mixed.whole], dtype=torch.float64)
+            own, total = self.processes.total(shares)
+            partner_loss, _ = self.objective(output, self.processes.whole(target[mixed.partner], n))
+            loss = torch.lerp(partner_loss, loss, float(own / total))
+        result.correct += float((output.logits.argmax(1) == targets).sum())
+        for name, term in terms.items():
+            result.term_sums[name] = result.term_sums.get(name, 0.0) + term.item() * n
+        return loss
+
+    def _abandon(self, result: StepResult, not_finite: str) -> StepResult:
+        self.optimizer.zero_grad()
+        result.not_finite = not_finite
+        return result
+
+    def _gradient_norm(self) -> float | None:
+        """The norm of the gradient, clipped if so configured; none where a scaler checks the gradient itself."""
+        if self.clip_grad:
+            norm = self.accelerator.clip_grad_norm_(self.parameters, self.clip_grad)
+            return None if norm is None else float(norm)
+        if self.accelerator.scaler is not None:
+            return None  # it skips the step if the scale was too large
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        return float(nn.utils.get_total_norm(gradients))
