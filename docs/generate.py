@@ -100,7 +100,7 @@ def plugins_page() -> str:
         shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
         parts.append(f"| `{kind}` | {_cell(doc)} | {shown} |")
     parts.append(
-        "\nThe whole of each, with what is optional: [interfaces.py](../scmrl_plugins/core/interfaces.py).\n"
+        "\nThe base classes, with all optional abilities: [core/interfaces](../scmrl_plugins/core/interfaces).\n"
     )
     parts += [
         "## Tags\n",

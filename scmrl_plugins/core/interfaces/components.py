@@ -1,0 +1,176 @@
+"""The base classes of the kinds that are torch modules, with their optional abilities as defaults."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from scmrl_plugins.core.interfaces.settings import MODALITIES, Modality
+
+TAGS: Mapping[str, str] = {
+    "analogue": "neuron, encoder: the output has values other than 0 and 1",
+    "stochastic": "draws from torch's random generator: two calls differ unless it is seeded",
+    "memoryless": "neuron: each step depends on the input of that step only",
+    "equal-tokens": "fusion: raises a UserError for modalities with different numbers of tokens",
+    "no-compile": "torch.compile may change the result",
+}
+"""The tags and what they declare. A component sets ``tags = frozenset({"stochastic"})`` on its class, or on the
+instance where its settings decide. The conformance checks of ``scmrl_plugins.testing`` respect the tags."""
+
+
+class Component:
+    """What the base classes of all kinds share."""
+
+    tags: frozenset[str] = frozenset()
+    """Where the component departs from what its kind promises: a set of words from ``TAGS``."""
+
+    @classmethod
+    def adapt(cls, component: Any) -> Any:
+        """Give a class that does not inherit this base class its defaults, and return it.
+
+        Raises ``TypeError`` for what is not a component: not a class, or a class without a ``Config``.
+        """
+        if not (isinstance(component, type) and hasattr(getattr(component, "Config", None), "model_validate")):
+            raise TypeError("is not a class with a Config, a subclass of ComponentConfig")
+        if not issubclass(component, cls):
+            for name in (*vars(cls), "tags"):
+                if not name.startswith("_") and not hasattr(component, name):
+                    setattr(component, name, inspect.getattr_static(cls, name))
+        return component
+
+
+class Neuron(Component, nn.Module):
+    """``(x [T, B, *]) -> spikes [T, B, *]``: the complete sequence in one call, from a state of zero.
+
+    s[t], state[t] = single_step(x[t], state[t-1]) for t = 1 ... T, step by step or fused into one pass. x is an
+    input current, in the units of the neuron's threshold; spikes are 0 or 1 unless the neuron is tagged
+    ``analogue``. A gradient reaches x through a surrogate of the spike's derivative.
+    """
+
+    requires_fp: bool = False
+    """Whether the spikes of each call are kept for a tool (BrainCog's name)."""
+
+    requires_mem: bool = False
+    """Whether the membrane potentials of each call are kept for a tool (BrainCog's name)."""
+
+    def single_step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """One time step, ``x [B, *] -> spikes [B, *]``, and the state after it; required.
+
+        A state may be any object. The first step gets none, which stands for a state of zero.
+        """
+        raise NotImplementedError
+
+    def pooled(self, x: Tensor, pool: nn.Module) -> Tensor | None:
+        """``pool(spikes[t])`` for each time step, fused with the neuron, for inference.
+
+        ``x [T, B, C, H, W] -> [T, B, C, H / s, W / s]`` for a pooling of stride s. None, the default, means that
+        fusing does not pay or is not supported: the layer then calls the neuron and the pooling in turn.
+        """
+        return None
+
+
+class Encoder(Component, nn.Module):
+    """``(x [B, C, H, W] or [B, T, C, H, W]) -> [T, B, C, H, W]``, one instance per modality.
+
+    A static input is coded in T steps of values 0 or 1, or of any value if the encoder is tagged ``analogue``. The
+    result may be a view that repeats it. Events, which have T steps already, are transposed, not changed.
+    """
+
+
+class Backbone(Component, nn.Module):
+    """``(x [T, B, C, H, W]) -> tokens [T, B, D, N]``, one instance per modality.
+
+    A hierarchical backbone has ``widths`` and ``stages``, so that a fusion block can run between its last stages.
+    """
+
+    widths: tuple[int, ...] = ()
+    """Channels C' after each of ``stages``, the last of them D. Empty: the backbone is not hierarchical."""
+
+    stages: nn.ModuleList
+    """Modules ``[T, B, C, H, W] -> [T, B, C', H', W']``, applied in turn. The pixels of the last result are the
+    tokens. A backbone with ``widths`` must have them."""
+
+    def feed_forward(self, tokens: Tensor) -> Tensor:
+        """Applied to the modality's stream after the fusion: ``[T, B, D, N] -> [T, B, D, N]``.
+
+        In a Transformer, the MLP of a block that has the fusion for its attention. The identity by default.
+        """
+        return tokens
+
+
+class Fusion(Component, nn.Module):
+    """``(audio [T, B, D, Na], visual [T, B, D, Nv]) -> Fused``.
+
+    Tagged ``equal-tokens``, it raises ``UserError`` for Na != Nv.
+    """
+
+    modalities: ClassVar[tuple[Modality, ...]] = MODALITIES
+    """The modalities that it uses. Another one is none in the call, and the model does not need it as an input."""
+
+    joint: ClassVar[bool] = False
+    """Whether it returns a joint stream, from which the model then predicts."""
+
+    heads: ClassVar[tuple[Modality, ...]] = ()
+    """The modalities whose streams get an auxiliary head."""
+
+    default_losses: Sequence[str | Mapping[str, Any]] = ("ce",)
+    """The losses if the configuration has none: names, or sections such as ``{"name": "ce", "weight": 0.5}``."""
+
+    @property
+    def between(self) -> Iterable[nn.Module]:
+        """Fusion blocks for the stages before the last of a hierarchical backbone; none by default.
+
+        n blocks run after the n stages before the last, in their order. Each is called like the fusion, with D the
+        width of its stage, and returns the input of the next stage. A subclass assigns an ``nn.ModuleList``.
+        """
+        return dict(self.named_children()).get("between", nn.ModuleList())  # type: ignore[return-value]
+
+
+class Readout(Component, nn.Module):
+    """``(Fused) -> ModelOutput``.
+
+    The streams of the modalities in ``Context.modalities`` are not none.
+    """
+
+    further_heads: ClassVar[bool] = False
+    """Whether it supports ``Context.joint`` and ``Context.heads``: it predicts from a joint stream, and returns
+    the logits of the heads as ``aux_logits``. A fusion that needs either is refused with other read-outs."""
+
+
+class Loss(Component, nn.Module):
+    """``(ModelOutput, target [B]) -> scalar``; the losses of a model are added up, each with its weight.
+
+    ``target`` has the indices of the classes. Raises ``UserError`` if the output lacks what the loss needs.
+    """
+
+    needs_firing_rates: bool = False
+    """Whether the model records ``ModelOutput.firing_rates``."""
+
+    example: ClassVar[Mapping[str, Any]] = {}
+    """For the conformance checks: sections of a configuration with which the output has what the loss needs,
+    ``{"fusion": {"name": "taaf"}}``."""
+
+
+@runtime_checkable
+class Foldable(Protocol):
+    """A module, anywhere in a component, that can be simplified for inference."""
+
+    def fold(self) -> bool:
+        """Fold a part of the module into another, such as batch norm into a convolution; whether it did.
+
+        Called in evaluation mode. The output stays the same up to rounding, and neuron layers are kept.
+        """
+        ...
+
+
+@runtime_checkable
+class CountsRepeats(Protocol):
+    """A batch norm whose ``forward(x, repeats)`` takes x as one of so many copies of the batch.
+
+    Copies change the unbiased running variance alone. Layers that process a static input once use it.
+    """
+
+    counts_repeats: bool

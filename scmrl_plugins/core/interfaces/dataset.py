@@ -1,0 +1,126 @@
+"""The base class of data sets, and what they report about files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from scmrl_plugins.core.interfaces.components import Component
+from scmrl_plugins.registry.errors import UserError
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class BadFileError(UserError):
+    """A file of a data set that cannot be used: its path, and the reason, which ends with the remedy."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = str(path), " ".join(reason.split())
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class RepairedFileWarning(UserWarning):
+    """What ``transform`` repaired in a file that it could use, such as the sample rate of a recording.
+
+    ``warnings.warn(RepairedFileWarning(path, what))``: ``scmrl data check`` lists them.
+    """
+
+    def __init__(self, path: object, what: str) -> None:
+        super().__init__(path, what)
+        self.path, self.what = str(path), what
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+
+def cache_dir() -> Path:
+    """The folder for data that can be built again: ``SCMRL_CACHE``, else ``~/.cache/scmrl``."""
+    named = os.environ.get("SCMRL_CACHE", "").strip()
+    return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "scmrl"
+
+
+class Dataset(Component):
+    """``(config, model) ->`` classes, Hugging Face splits, and the way from their rows to a model's inputs.
+
+    Building one reads no file, so that a model can be assembled without the data. ``transform`` computes a row's
+    arrays once, and they are stored; ``inputs`` computes the model's inputs from the stored arrays each time a
+    sample is loaded. A row that ``transform`` refuses with a ``BadFileError`` stops the run or is left out, as
+    ``data.on_bad`` says.
+    """
+
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Sections of the configuration that this data set changes unless the user sets them, ``{"model": {...}}``."""
+    classes: Sequence[str]
+    """The names of the classes, in the order of their labels; empty where only the files tell, see ``settle``."""
+    channels: Mapping[str, int]
+    """Channels of each modality's inputs, ``{"audio": 1, "visual": 3}``."""
+
+    @classmethod
+    def settle(cls, config: Any) -> Any:
+        """The configuration with what only the files can tell, such as the names of the classes.
+
+        Called before the data set is built for work that needs the files or the classes. By default nothing is
+        looked up.
+        """
+        return config
+
+    @staticmethod
+    def fixture(folder: Path) -> Mapping[str, Any]:
+        """Write a miniature of the data set's files into ``folder`` and return the options that read it.
+
+        For tests: a few samples of each class in each split, made without a network.
+        """
+        raise NotImplementedError
+
+    def splits(self) -> Mapping[str, datasets.Dataset | datasets.IterableDataset]:
+        """``train``, ``validation`` and ``test`` with columns ``audio``, ``visual``, ``label`` and ``id``.
+
+        A stream comes in a fixed order, not shuffled: training shuffles stored samples. Raises ``UserError`` where
+        the files are not those that the data set expects.
+        """
+        raise NotImplementedError
+
+    def bad_files(self) -> Sequence[BadFileError]:
+        """The files that ``splits`` left out, such as a recording without its picture. By default none."""
+        return ()
+
+    def transform(self, rows: Mapping[str, list[Any]]) -> Mapping[str, Sequence[np.ndarray] | np.ndarray]:
+        """A batch of rows to ``audio`` and ``visual``, an array a row; without ``inputs`` float32 ``[C, H, W]``.
+
+        Deterministic: the result is computed once and stored. Raises ``BadFileError`` for a row that cannot be
+        used.
+        """
+        raise NotImplementedError
+
+    def transform_key(self) -> Mapping[str, Any] | None:
+        """All that the result of ``transform`` depends on beside the row: settings and sizes by name.
+
+        Stored arrays serve every configuration with the same key. Where rows come as a stream, the key also
+        identifies the stream, whose rows are not compared. By default none: the data set's complete configuration
+        and all sizes of the model.
+        """
+        return None
+
+    def inputs(self, stored: Mapping[str, np.ndarray], training: bool) -> Mapping[str, np.ndarray]:
+        """A sample's stored arrays to ``audio`` and ``visual``, float32 ``[C, H, W]`` or ``[T, C, H, W]``.
+
+        Random draws in training come from torch's generator, which is seeded for each sample and epoch. By default
+        the stored arrays are the inputs.
+        """
+        return stored
+
+    def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
+        """One row (columns ``audio``, ``visual``) from the user's files; ``UserError`` for bad ones.
+
+        A file that does not fit, such as one of another sample rate or image size, is refused, or, with
+        ``convert``, converted.
+        """
+        raise NotImplementedError

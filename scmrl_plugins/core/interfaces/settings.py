@@ -1,0 +1,29 @@
+"""Settings: the base class of every ``Config``, and the sizes that all components share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Modality = Literal["audio", "visual"]
+MODALITIES: tuple[Modality, Modality] = ("audio", "visual")
+SPLITS = ("train", "validation", "test")
+
+
+class ComponentConfig(BaseModel):
+    """Base class of every ``Config``: frozen, without unknown keys, and without implicit conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ModelConfig(ComponentConfig):
+    """The sizes that all components of a model share, and the memory layout. A data set may set some of them."""
+
+    steps: int = Field(4, ge=1, le=1024, description="time steps T")
+    embed_dims: int = Field(256, ge=1, le=8192, description="embedding dimension D")
+    num_heads: int = Field(16, ge=1, le=1024, description="attention heads; must divide embed_dims")
+    image_size: int = Field(128, ge=4, le=4096, description="height and width of both inputs in pixels")
+    layout: Literal["channels-last", "channels-first"] = Field(
+        "channels-last", description="order of images in memory; convolutions round differently in either"
+    )
