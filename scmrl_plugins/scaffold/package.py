@@ -148,12 +148,12 @@ def _names(tree: ast.AST) -> set[str]:
 def write(folder: Path, files: Mapping[str, str]) -> None:
     """Write a package's files into a folder that is not there yet or is empty: all of them, or none.
 
-    Raises ``UserError`` where there is something already, or the place cannot be written to.
+    Raises ``UserError`` if it already exists, or the place cannot be written to.
     """
     target = Path(os.path.abspath(folder))  # noqa: PTH100 - a link stays a link
     try:
         if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
-            raise UserError(f"{folder}: there is something already; choose another folder with -o")
+            raise UserError(f"{folder}: already exists; choose another folder with -o")
         _write_whole(target, files)
     except OSError as error:
         raise UserError(

@@ -156,7 +156,7 @@ def test_a_run_cannot_lie_inside_a_file(command: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     args = [*TINY, "--device", "cpu", "-o"]
     assert_refused(invoke(command, *args, tmp_path / "file" / "run"), str(tmp_path / "file"))
-    assert_refused(invoke(command, *args, tmp_path / "file"), "something already")
+    assert_refused(invoke(command, *args, tmp_path / "file"), "already exists")
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -207,7 +207,7 @@ def test_weights_of_another_model(old: str, new: str, copy: Path) -> None:
         config = "\n".join(text for text in config.split("\n") if not text.startswith(f"{line} ="))
     (copy / "config.toml").write_text(config.replace(old, new))
     done = invoke("eval", copy, "--device", "cpu", "--json")
-    assert_refused(done, "model.safetensors", "another model", "config.toml")
+    assert_refused(done, "model.safetensors", "do not fit the model", "config.toml")
 
 
 @pytest.mark.parametrize("text", ["", "[model\n", "[modle]\nsteps = 2\n"])

@@ -124,7 +124,7 @@ def test_every_command_works_beside_them(folder: Path, all_bad: Path, tmp_path: 
     scmrl("predict", run, "--audio", "none.wav", "--visual", "none.png", code=2)
     scmrl("new-plugin", "mine")
     assert Path("scmrl-mine").is_dir()
-    scmrl("demo", "-o", run, code=2)  # there is something already
+    scmrl("demo", "-o", run, code=2)  # already exists
     scmrl("bench", "accuracy", "none.toml", "-o", run, code=2)
     scmrl("sweep", "none.toml", "-o", run, code=2)
     assert "av-digits" in scmrl("data", "list")

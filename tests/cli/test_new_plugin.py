@@ -240,15 +240,15 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     assert invoke("new-plugin", "gated", "-o", folder).code == 0
     (folder / "README.md").write_text("mine")
     before = contents(tmp_path)
-    assert_refused(invoke("new-plugin", "gated", "-o", folder), str(folder), "there is something already")
-    assert_refused(invoke("new-plugin", "gated", "-o", folder / "README.md"), "there is something already")
+    assert_refused(invoke("new-plugin", "gated", "-o", folder), str(folder), "already exists")
+    assert_refused(invoke("new-plugin", "gated", "-o", folder / "README.md"), "already exists")
     assert_refused(invoke("new-plugin", "gated", "-o", folder / "README.md" / "in"), "cannot be written")
     assert contents(tmp_path) == before
 
 
 def test_a_link_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    assert_refused(invoke("new-plugin", "gated", "-o", tmp_path / "link"), "there is something already")
+    assert_refused(invoke("new-plugin", "gated", "-o", tmp_path / "link"), "already exists")
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -128,10 +128,10 @@ def test_a_directory_of_something_else_is_one_line() -> None:
     good = "[space]\ntrain.weight_decay = [0.0, 0.1]"
     Path("out").mkdir()
     Path("out", "notes.txt").write_text("mine")
-    refuse(good, "out: there is something already", "-o")
+    refuse(good, "out: already exists", "-o")
     assert contents(Path("out")).keys() == {"notes.txt"}
     Path("file").write_text("")
-    assert_refused(invoke("sweep", write(good), "-o", "file", *SMALL), "file: there is something already")
+    assert_refused(invoke("sweep", write(good), "-o", "file", *SMALL), "file: already exists")
 
 
 @pytest.mark.parametrize(

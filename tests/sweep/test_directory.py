@@ -35,7 +35,7 @@ def test_more_random_trials_of_the_same_space_are_added(tmp_path: Path) -> None:
 def test_a_directory_with_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("")
-    with pytest.raises(UserError, match=r"out: there is something already; .* -o"):
+    with pytest.raises(UserError, match=r"out: already exists; .* -o"):
         claim(read(tmp_path), tmp_path / "out")
 
 
@@ -44,7 +44,7 @@ def test_one_process_runs_a_sweep(tmp_path: Path) -> None:
     with directory.locked(), pytest.raises(UserError, match="another process runs this sweep"), directory.locked():
         pass
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="there is something already"), SweepDirectory(tmp_path / "file").locked():
+    with pytest.raises(UserError, match="already exists"), SweepDirectory(tmp_path / "file").locked():
         pass
 
 

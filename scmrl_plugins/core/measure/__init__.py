@@ -1,1 +1,1 @@
-"""What a model costs and does: operations, energy, firing rates."""
+"""Measurements of a model: operations, energy, firing rates."""

@@ -1,4 +1,4 @@
-"""An estimate of the energy of one inference, from the operations that spikes leave to be done."""
+"""Estimate of the energy of one inference from its operations on spikes and analogue values."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Energy:
 
     @property
     def joules(self) -> float:
-        """E = 4.6 pJ MAC + 0.9 pJ AC, the field's estimate: arithmetic alone, no memory, no neurons."""
+        """E = 4.6 pJ MAC + 0.9 pJ AC, a common estimate: arithmetic only, without memory access or neurons."""
         return MULTIPLY_ACCUMULATE * self.multiply_accumulates + ACCUMULATE * self.accumulates
 
 
 @torch.no_grad()
 def estimate(model: AudioVisualModel, inputs: Mapping[str, Tensor]) -> Energy:
-    """Operations of one sample, measured on a batch in evaluation mode; weights stay as they are.
+    """Operations of one sample, measured on a batch in evaluation mode.
 
-    Every convolution and matrix product whose first operand holds whole numbers alone is one of spikes: a zero
-    costs nothing, and a k, as sums of k streams give, k accumulates. All others are multiply-accumulates.
+    A convolution or matrix product counts as spiking if its first operand contains only integers: a value k costs
+    |k| accumulates, so zeros are free. All other operations are multiply-accumulates.
     """
     training = model.training
     try:
@@ -49,7 +49,7 @@ def estimate(model: AudioVisualModel, inputs: Mapping[str, Tensor]) -> Energy:
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up operations as they are dispatched."""
+    """Counts operations as they are dispatched."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class _Counter(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         if func.overloadpacket in flop_registry:
             operations = flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out) / 2
-            # addmm and baddbmm start with what is added.
+            # The first argument of addmm and baddbmm is the addend.
             x: Tensor = args[1] if "add" in func.overloadpacket.__name__ else args[0]
             magnitude = x.detach().abs()
             if bool((magnitude == magnitude.round()).all()):

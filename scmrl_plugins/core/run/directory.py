@@ -1,4 +1,4 @@
-"""A run directory: everything that a result depends on, and the result."""
+"""Run directories: configuration, environment, weights and results of a training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _POSITION = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors")
 @dataclass(frozen=True)
 class Run:
     """A directory with ``config.toml``, ``environment.json``, ``model.safetensors``, ``metrics.jsonl``,
-    ``checkpoints/`` and, once trained, ``report.html``; ``skipped.json`` where bad files were left out.
+    ``checkpoints/``, after training ``report.html``, and ``skipped.json`` if bad files were left out.
     """
 
     path: Path
@@ -46,11 +46,11 @@ class Run:
         return self.path / "report.html"
 
     def config(self) -> ExperimentConfig:
-        """The configuration of the run, every default written out."""
+        """The configuration of the run, with all defaults."""
         return layers.compose([self.config_file])
 
     def assemble(self) -> assembly.Assembly:
-        """The parts of the run with the saved weights."""
+        """Assemble the parts of the run, with the saved weights."""
         try:
             parts = assembly.assemble(self.config())
         except UserError as error:
@@ -69,22 +69,22 @@ class Run:
         except ValueError as error:
             raise UserError(f"{self.metrics_file}: not JSON lines ({error}); restore or remove it") from None
         if not all(isinstance(line, dict) for line in lines):
-            raise UserError(f"{self.metrics_file}: a line is no JSON object; restore or remove it")
+            raise UserError(f"{self.metrics_file}: a line is not a JSON object; restore or remove it")
         return lines
 
     def _absent_plugins(self) -> str:
-        """What the run was made with and is not here, as the end of a message; empty where nothing is missing."""
+        """Plugins of the run that are not installed, as the end of a message; empty if none is missing."""
         try:
-            made_with = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))["plugins"]
-            here = {plugin.name for plugin in catalogue().plugins}
-            absent = [plugin for plugin in made_with if plugin["name"] not in here]
+            recorded = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))["plugins"]
+            installed = {plugin.name for plugin in catalogue().plugins}
+            absent = [plugin for plugin in recorded if plugin["name"] not in installed]
             remedies = [
                 f"--plugin {plugin['file']}" if "file" in plugin else f"pip install {plugin['distribution']}"
                 for plugin in absent
             ]
         except (OSError, ValueError, KeyError, TypeError):
             return ""
-        return f"; the run was made with more plugins: {', '.join(remedies)}" if remedies else ""
+        return f"; the run used plugins that are not installed: {', '.join(remedies)}" if remedies else ""
 
     def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Replace ``metrics.jsonl``."""
@@ -96,42 +96,42 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else trains this run meanwhile; ``UserError`` where somebody does, or nothing can be written."""
+        """Lock the run for training. Raises ``UserError`` if it is locked or not writable."""
         with files.locked(self.path, self.path / "checkpoints" / ".lock", "trains this run", "copy it"):
             files.remove_partial(self.path)
             files.remove_partial(self.path / "checkpoints")
             yield
 
     def write_skipped(self, bad: Sequence[tuple[str, str]]) -> None:
-        """List the files that were left out, with the reasons, in ``skipped.json``; none where there are none."""
-        listed = [{"path": path, "reason": reason} for path, reason in bad]
-        if listed:
-            files.write_json(self.path / "skipped.json", listed)
+        """Write the bad files that were left out, with reasons, to ``skipped.json``; no file if there are none."""
+        entries = [{"path": path, "reason": reason} for path, reason in bad]
+        if entries:
+            files.write_json(self.path / "skipped.json", entries)
 
     def checkpoints(self) -> list[Path]:
         """Saved training states, oldest first."""
-        found = [(_POSITION.fullmatch(path.name), path) for path in (self.path / "checkpoints").glob("epoch-*")]
-        placed = [((int(match[1]), int(match[2] or 0)), path) for match, path in found if match]
-        return [path for _, path in sorted(placed)]
+        matches = [(_POSITION.fullmatch(path.name), path) for path in (self.path / "checkpoints").glob("epoch-*")]
+        by_position = [((int(match[1]), int(match[2] or 0)), path) for match, path in matches if match]
+        return [path for _, path in sorted(by_position)]
 
     def checkpoint_file(self, epoch: int, step: int = 0) -> Path:
-        """Where the training state is saved after so many epochs, and steps of the next one."""
+        """Path of the training state after ``epoch`` epochs and ``step`` steps of the next one."""
         steps = f"-step-{step:07d}" if step else ""
         return self.path / "checkpoints" / f"epoch-{epoch:05d}{steps}.safetensors"
 
 
 def check_free(path: str | Path) -> Path:
-    """The path, if a run can be made there; ``UserError`` where there is something already."""
+    """The path, if a run can be created there. Raises ``UserError`` if it already exists and is not empty."""
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path}: there is something already; choose another directory with -o")
+        raise UserError(f"{path}: already exists; choose another directory with -o")
     return path
 
 
 def create_run(path: str | Path, parts: assembly.Assembly) -> Run:
-    """A new run directory with configuration, environment and the initial weights.
+    """Create a run directory with configuration, environment and initial weights.
 
-    Raises ``UserError`` where there is something already.
+    Raises ``UserError`` if the path already exists and is not empty.
     """
     run = Run(check_free(path))
     path = run.path
@@ -139,13 +139,13 @@ def create_run(path: str | Path, parts: assembly.Assembly) -> Run:
     files.write_json(path / "environment.json", environment.describe(parts.config))
     run.write_metrics([])
     weights.save_weights(run.weights_file, parts.model)
-    # Last, because it is what makes the directory a run.
+    # Written last: a directory with this file is a run.
     files.write_text(run.config_file, layers.to_toml(parts.config))
     return run
 
 
 def open_run(path: str | Path) -> Run:
-    """An existing run; ``UserError`` where there is none."""
+    """Open an existing run. Raises ``UserError`` if there is none."""
     run = Run(Path(path))
     if not run.config_file.is_file():
         raise UserError(f"{path}: no run there (no config.toml); train one with scmrl train -o {path}")

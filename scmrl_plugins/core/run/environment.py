@@ -1,4 +1,4 @@
-"""What a result depends on beside its configuration: versions, plugins, seed, commit."""
+"""The environment of a run: versions, plugins, seed, commit, hardware."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def describe(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def _plugin(plugin: Plugin) -> dict[str, str]:
-    """Where a plugin came from; a file that no package stands for is told by its content."""
+    """The origin of a plugin; a file without a package is identified by its hash."""
     described = {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
     if plugin.distribution == INLINE and plugin.file:
         described["file"] = plugin.file
@@ -83,7 +83,7 @@ def provenance(command: str, machine: str, described: Mapping[str, Any]) -> str:
 
 
 def version_of(name: str) -> str | None:
-    """Of a package; none where it is not installed."""
+    """The version of a package; ``None`` if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -91,14 +91,14 @@ def version_of(name: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout this package runs from, or none where it is installed without one."""
+    """The commit of the checkout that this package runs from; ``None`` if it is not a checkout."""
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return None
     try:
-        found = subprocess.run(
+        done = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""Weights and training state on disk, all in safetensors: nothing is ever unpickled."""
+"""Weights and training states in safetensors files. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError
 
 PACKED = "scmrl"
-"""The one key of the metadata, as safetensors writes several in any order; its value is JSON."""
+"""The only metadata key; its value is JSON. With several keys, safetensors would not fix their order."""
 
 
 class DamagedFileError(UserError):
-    """A file that is not what was written."""
+    """A file whose content has changed since it was written."""
 
 
 @dataclass
 class TrainingState:
-    """Where a run stands: epochs done, steps done of the next one and what they summed up to, and the best epoch
-    so far by the split that chooses.
+    """The position of a run: completed epochs, completed steps of the next epoch with their sums, and the best
+    epoch so far on the selecting split.
     """
 
     epoch: int = 0
@@ -40,12 +40,12 @@ class TrainingState:
 
 
 def save_weights(path: Path, module: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a module's ``state_dict``, whole or not at all."""
+    """Write a module's ``state_dict`` atomically."""
     _write(path, dict(module.state_dict()), dict(metadata or {}))
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
-    """Read a module's ``state_dict``; ``UserError`` for a damaged file or one of another model."""
+    """Load a module's ``state_dict``. Raises ``UserError`` for a damaged file or another model."""
     tensors, _ = _read(path)
     _fill(path, module, tensors)
 
@@ -57,7 +57,7 @@ def save_training(
     state: TrainingState,
     scaler: torch.amp.GradScaler | None = None,
 ) -> None:
-    """Write weights, optimiser and position of a run, and in half precision what scales its loss."""
+    """Write weights, optimiser state and position of a run and, in half precision, the state of the scaler."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     scalars: dict[str, Any] = {}
     for index, values in optimizer.state_dict()["state"].items():
@@ -84,7 +84,7 @@ def load_training(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler | None = None,
 ) -> TrainingState:
-    """Read what ``save_training`` wrote into what is given; ``UserError`` as above."""
+    """Load a file of ``save_training`` into the given objects. Raises ``UserError`` like ``load_weights``."""
     tensors, metadata = _read(path)
     moments: dict[int, dict[str, Any]] = {}
     flat = {name.removeprefix("optimizer."): t for name, t in tensors.items() if name.startswith("optimizer.")}
@@ -98,7 +98,7 @@ def load_training(
         raise UserError(f"{path}: not a checkpoint of a training run") from None
     if (saved := metadata.get("optimizer_type")) != type(optimizer).__name__:
         raise UserError(
-            f"{path}: the state of {saved}, and train.optimizer asks for {type(optimizer).__name__}: set it back"
+            f"{path}: saved with {saved}, but train.optimizer is {type(optimizer).__name__}: restore the setting"
         )
     weights = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
     _fill(path, module, weights)
@@ -106,7 +106,7 @@ def load_training(
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"{path}: the state of another optimiser ({error!r}): was train.optimizer changed?"
+            f"{path}: the optimiser state does not match ({error!r}): was train.optimizer changed?"
         ) from None
     if scaler and scaling:
         scaler.load_state_dict(scaling)
@@ -114,18 +114,18 @@ def load_training(
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    saved = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         with files.replacing(path) as temporary:
-            packed = json.dumps({**metadata, "sha256": _digest(whole, metadata)}, sort_keys=True)
-            save_file(whole, temporary, metadata={PACKED: packed})
+            packed = json.dumps({**metadata, "sha256": _digest(saved, metadata)}, sort_keys=True)
+            save_file(saved, temporary, metadata={PACKED: packed})
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UserError(f"{path}: cannot be saved ({reason}); free space or make the folder writable") from error
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """SHA-256 of all that a file holds, as safetensors itself has no check of its content."""
+    """SHA-256 of tensors and metadata; safetensors has no checksum."""
     digest = hashlib.sha256(json.dumps({**metadata}, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -145,25 +145,27 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (SafetensorError, OSError) as error:
         raise DamagedFileError(f"{path}: damaged or not a safetensors file ({error})") from None
     if PACKED not in metadata:
-        return tensors, metadata  # of an earlier version, or of somebody else
+        return tensors, metadata  # written by an earlier version or another program
     try:
         metadata = dict(json.loads(metadata[PACKED]))
-        whole = metadata.pop("sha256", "") == _digest(tensors, metadata)
+        intact = metadata.pop("sha256", "") == _digest(tensors, metadata)
     except (ValueError, TypeError):
-        whole = False
-    if not whole:
-        raise DamagedFileError(f"{path}: damaged: its content is not what was written; restore it or train again")
+        intact = False
+    if not intact:
+        raise DamagedFileError(
+            f"{path}: damaged: the content has changed since it was written; restore it or train again"
+        )
     return tensors, metadata
 
 
 def _fill(path: Path, module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    own = module.state_dict()
-    wrong = sorted(own.keys() ^ tensors.keys()) or [
-        name for name, tensor in tensors.items() if tensor.shape != own[name].shape
+    expected = module.state_dict()
+    wrong = sorted(expected.keys() ^ tensors.keys()) or [
+        name for name, tensor in tensors.items() if tensor.shape != expected[name].shape
     ]
     if wrong:
         raise UserError(
-            f"{path}: the weights are of another model (they differ at {wrong[0]!r}): "
+            f"{path}: the weights do not fit the model (first difference: {wrong[0]!r}): "
             f"was config.toml changed, or a plugin updated?"
         )
     module.load_state_dict(tensors)

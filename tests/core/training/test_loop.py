@@ -99,7 +99,7 @@ def test_a_run_begins_with_its_configuration_and_environment(small: Small, tmp_p
 def test_a_directory_in_use_is_left_alone(small: Small, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     for path in (tmp_path, tmp_path / "mine.txt"):
-        with pytest.raises(UserError, match="there is something already"):
+        with pytest.raises(UserError, match="already exists"):
             create_run(path, small())
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["mine.txt"]
     with pytest.raises(UserError, match="no run there"):
