@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from scmrl_plugins.cli.common import options, output
+
+if TYPE_CHECKING:
+    from scmrl_plugins.core.evaluation.evaluate import Evaluation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,6 +50,20 @@ def corruption(field: str, suffix: str, kind: click.ParamType, metavar: str, tex
     return decorate
 
 
+def corruptions(function: F) -> F:
+    """The options of all corruptions."""
+    noise = "Add Gaussian noise to the {} at this signal-to-noise ratio."
+    occlusion = "Occlude a square that covers this share of the {}."
+    drop = "Set the input of a modality to zero; repeatable."
+    for decorate in (
+        click.option("--drop", multiple=True, type=click.Choice(list(INPUTS)), help=drop),
+        corruption("occlusion", "occlusion", click.FloatRange(0, 1), "SHARE", occlusion),
+        corruption("noise", "snr", Decibels(), "DB", noise),
+    ):
+        function = decorate(function)
+    return function
+
+
 def _settings(amounts: dict[str, float | None], dropped: tuple[str, ...]) -> dict[str, Any]:
     """The options as fields of ``Disturbance``."""
     settings: dict[str, Any] = {"dropped": dropped}
@@ -60,31 +77,10 @@ def _settings(amounts: dict[str, float | None], dropped: tuple[str, ...]) -> dic
 @click.command("eval")
 @click.argument("run", metavar="RUN")
 @click.option(
-    "--split",
-    type=click.Choice(["train", "validation", "test"]),
-    default="test",
-    help="Split to evaluate on.",
+    "--split", type=click.Choice(["train", "validation", "test"]), default="test", help="Split to evaluate on."
 )
-@corruption("noise", "snr", Decibels(), "DB", "Add Gaussian noise to the {} at this signal-to-noise ratio.")
-@corruption(
-    "occlusion",
-    "occlusion",
-    click.FloatRange(0, 1),
-    "SHARE",
-    "Occlude a square that covers this share of the {}.",
-)
-@click.option(
-    "--drop",
-    multiple=True,
-    type=click.Choice(list(INPUTS)),
-    help="Set the input of a modality to zero; repeatable.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    help="Random seed of noise and occlusion.",
-)
+@corruptions
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Random seed of noise and occlusion.")
 @options.optimize
 @options.device
 @options.json
@@ -107,7 +103,6 @@ def command(
     from scmrl_plugins.core.data.prepare import prepare
     from scmrl_plugins.core.evaluation.disturbance import Disturbance
     from scmrl_plugins.core.evaluation.evaluate import evaluate, first_inputs
-    from scmrl_plugins.core.evaluation.metrics import rows
     from scmrl_plugins.core.measure.recording import optimize_measured
     from scmrl_plugins.core.run.directory import open_run
     from scmrl_plugins.core.system import devices
@@ -129,9 +124,14 @@ def command(
         folding = {"optimized": asdict(optimized)} if optimized else {}
         output.document({"split": split, "skipped": len(data.bad), **result.as_dict(), **folding})
         return
-    counts = [("samples", f"{result.n:,}"), *([("bad files left out", f"{len(data.bad):,}")] if data.bad else [])]
-    output.table(
-        ", ".join(filter(None, [f"{run}: {split} split", str(disturbance)])), [*counts, *rows(result.metrics)]
-    )
+    _print(", ".join(filter(None, [f"{run}: {split} split", str(disturbance)])), result, len(data.bad))
     if optimized:
         click.echo(str(optimized))
+
+
+def _print(title: str, result: Evaluation, skipped: int) -> None:
+    """The metrics as a table."""
+    from scmrl_plugins.core.evaluation.metrics import rows
+
+    counts = [("samples", f"{result.n:,}"), *([("bad files left out", f"{skipped:,}")] if skipped else [])]
+    output.table(title, [*counts, *rows(result.metrics)])

@@ -33,11 +33,11 @@ def command(
     from scmrl_plugins.core.run.directory import open_run
     from scmrl_plugins.core.system import devices
 
-    place = devices.resolve(device)
+    target = devices.resolve(device)
     parts = open_run(run).assemble()
     optimized = {"folded": fold(parts.model)} if optimize else None
     with collect_repairs() as repairs:
-        ranked = predict(parts, audio, visual, place, convert=convert)
+        ranked = predict(parts, audio, visual, target, convert=convert)
     for repair in repairs:
         click.echo(f"note: {repair}", err=True)
     if as_json:

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scmrl_plugins.cli.common import options, output
 from scmrl_plugins.registry.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from scmrl_plugins.core.model.assembly import Assembly
 
 
 @click.command("train")
@@ -50,72 +55,55 @@ def command(
     if existing and run is not None:
         raise UserError(f"-o {run}: the run {existing} is trained where it is; leave -o out")
     config = None if existing else options.compose(experiment)
-    from scmrl_plugins.core.parallel import launch
-
-    among = launch.count()
-    if processes is not None and among not in (1, processes):
-        raise UserError(f"--processes {processes}: this is one of {among} already; leave --processes out")
-    if processes is not None and among < processes and not dry_run:
-        sys.exit(launch.Team(processes, sys.argv[1:]).wait())
-    launch.watch_parent()
+    count = _join(processes, dry_run)
+    from scmrl_plugins.cli.common.training import fit
     from scmrl_plugins.core.model.assembly import assemble
-    from scmrl_plugins.core.run.directory import check_free, next_directory, open_run
+    from scmrl_plugins.core.run.directory import open_run
     from scmrl_plugins.core.system import devices
 
-    place = devices.resolve(device)
+    target = devices.resolve(device)
     if config is None:
-        target = open_run(str(existing))
-        parts = target.assemble()
+        resumed = open_run(str(existing))
+        parts = resumed.assemble()
     else:
-        target, parts = None, assemble(config)
+        resumed, parts = None, assemble(config)
     if auto_batch or dry_run:
-        from scmrl_plugins.core.system.progress import Progress
-        from scmrl_plugins.core.training import plan
+        parts = _planned(parts, target, count, auto_batch, dry_run)
+    if not dry_run:
+        fit(parts, target, resumed.path if resumed else _path(run, parts), resumed)
 
-        together = processes or among
-        if auto_batch:
-            parts = plan.fitting(parts, place, together, Progress() if launch.first() else Progress.silent())
-        if dry_run:
-            output.table("Plan", plan.make(parts, place, together))
-            return
-    if target:
-        fit(parts, place, target.path, target)
-        return
+
+def _join(processes: int | None, dry_run: bool) -> int:
+    """Start ``--processes`` and exit with their code, or join those that were started; their number."""
+    from scmrl_plugins.core.parallel import launch
+
+    count = launch.count()
+    if processes is not None and count not in (1, processes):
+        raise UserError(f"--processes {processes}: this is one of {count} already; leave --processes out")
+    if processes is not None and count < processes and not dry_run:
+        sys.exit(launch.Team(processes, sys.argv[1:]).wait())
+    launch.watch_parent()
+    return processes or count
+
+
+def _planned(parts: Assembly, device: torch.device, processes: int, auto_batch: bool, dry_run: bool) -> Assembly:
+    """The experiment, with smaller batches if requested and necessary; prints the plan of a dry run."""
+    from scmrl_plugins.core.parallel import launch
+    from scmrl_plugins.core.system.progress import Progress
+    from scmrl_plugins.core.training import plan
+
+    if auto_batch:
+        parts = plan.fit_memory(parts, device, processes, Progress() if launch.first() else Progress.silent())
+    if dry_run:
+        output.table("Plan", plan.describe(parts, device, processes))
+    return parts
+
+
+def _path(run: str | None, parts: Assembly) -> Path:
+    """Where a new run goes; the main process raises ``UserError`` where something exists there."""
+    from scmrl_plugins.core.parallel import launch
+    from scmrl_plugins.core.run.directory import check_free, next_directory
+
     stem = f"{parts.config.dataset.name}-{parts.config.fusion.name}".replace(":", "-")
     path = next_directory(Path("runs"), stem) if run is None else Path(run)
-    fit(parts, place, check_free(path) if launch.first() else path)
-
-
-def fit(parts: Any, place: Any, path: Path, run: Any = None) -> Any:
-    """Train with progress on standard error, say the result and where it is, and return the run.
-
-    A new run is made at ``path`` once the data and the recipe have proved usable. Of several processes, the main
-    one makes it, and speaks.
-    """
-    from scmrl_plugins.core.measure.firing import dead_layers
-    from scmrl_plugins.core.run.directory import create_run, open_run
-    from scmrl_plugins.core.system.progress import Progress
-    from scmrl_plugins.core.training.loop import Training
-    from scmrl_plugins.explain import report
-
-    with Progress() as progress:
-        training = Training(parts, place, progress)
-        training.prepare()
-        main = training.processes.main
-        if run is None:
-            path = training.processes.told(create_run(path, parts).path if main else path)
-            run = open_run(path)
-        try:
-            result = training.fit(run)
-        except KeyboardInterrupt:
-            training.progress.line(f"go on with scmrl train {path}")
-            raise
-    if not main:
-        return run
-    report.write(run)
-    protocol = parts.config.train.protocol
-    click.echo(f"test accuracy {result.metrics['accuracy']:.2%} of {result.n} samples ({protocol} protocol)")
-    if dead := dead_layers(result.firing_rates):
-        click.echo(f"warning: {len(dead)} neuron layers never fired: {', '.join(dead)}")
-    click.echo(f"run: {path}")
-    return run
+    return check_free(path) if launch.first() else path

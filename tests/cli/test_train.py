@@ -199,7 +199,7 @@ def test_an_interrupted_training_says_how_to_go_on(small_cache: Path, tmp_path: 
     assert process.returncode == 130
     assert out == ""
     said = [line for line in err.splitlines() if line]  # click ends the terminal's ^C with an empty line
-    assert said[-2:] == [f"go on with scmrl train {run}", "Error: interrupted"]
+    assert said[-2:] == [f"resume with scmrl train {run}", "Error: interrupted"]
     done = metrics(run)[-1]["epoch"]
     config = run / "config.toml"
     config.write_text(config.read_text().replace("epochs = 500", f"epochs = {done}"))

@@ -31,7 +31,6 @@ from scmrl_plugins.core.training.learner import Learner
 from scmrl_plugins.core.training.not_finite import NotFinite
 from scmrl_plugins.core.training.saving import Saving
 from scmrl_plugins.core.training.step import StepResult
-from scmrl_plugins.registry import UserError
 
 AfterEpoch = Callable[[Mapping[str, Any]], None]
 
@@ -215,7 +214,7 @@ class Training:
             batches.clear()
         # Outside of the handler, as the error's frames hold the tensors of the step.
         self.learner.optimizer.zero_grad()
-        raise UserError(plan.complaint(self.parts, self.device, self.processes.count))
+        raise plan.memory_error(self.parts, self.device, self.processes.count)
 
     def _evaluate(self, model: AudioVisualModel, split: str, stage: str) -> Evaluation:
         set_seed(_seed(self.recipe.seed, self.state.epoch, _EVALUATION, *self._rank))  # for random encoders

@@ -1,0 +1,49 @@
+"""Training as commands do it: with progress, a report, and the result printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    import torch
+
+    from scmrl_plugins.core.model.assembly import Assembly
+    from scmrl_plugins.core.run.directory import Run
+
+
+def fit(parts: Assembly, device: torch.device, path: Path, run: Run | None = None) -> Run:
+    """Train with progress on standard error, write the report, print the result and the path, and return the run.
+
+    Without a ``run``, one is created at ``path`` once the data and the recipe have proved usable. Of several
+    processes, the main one creates it and prints.
+    """
+    from scmrl_plugins.core.measure.firing import dead_layers
+    from scmrl_plugins.core.run.directory import create_run, open_run
+    from scmrl_plugins.core.system.progress import Progress
+    from scmrl_plugins.core.training.loop import Training
+    from scmrl_plugins.explain import report
+
+    with Progress() as progress:
+        training = Training(parts, device, progress)
+        training.prepare()
+        main = training.processes.main
+        if run is None:
+            path = training.processes.told(create_run(path, parts).path if main else path)
+            run = open_run(path)
+        try:
+            result = training.fit(run)
+        except KeyboardInterrupt:
+            training.progress.line(f"resume with scmrl train {path}")
+            raise
+    if not main:
+        return run
+    report.write(run)
+    protocol = parts.config.train.protocol
+    click.echo(f"test accuracy {result.metrics['accuracy']:.2%} of {result.n} samples ({protocol} protocol)")
+    if dead := dead_layers(result.firing_rates):
+        click.echo(f"warning: {len(dead)} neuron layers never fired: {', '.join(dead)}")
+    click.echo(f"run: {path}")
+    return run
