@@ -1,4 +1,4 @@
-"""What a trained model says of a user's own files."""
+"""Predictions of a trained model for individual files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def predict(
 ) -> list[dict[str, Any]]:
     """``[{"label", "probability"}, ...]``, the softmax of the logits, best first.
 
-    Raises ``UserError`` for a missing modality, an unreadable file, or one that is not as the model was
-    trained on (with ``convert`` it is resampled or resized).
+    Raises ``UserError`` for a missing modality, an unreadable file, or a file that does not match the training
+    data (with ``convert`` it is resampled or resized).
     """
     model = parts.model.to(device).eval()
     given = {"audio": audio, "visual": visual}

@@ -1,4 +1,4 @@
-"""Pairs of training samples mixed into one, with the share of each in the loss."""
+"""Mixing of pairs of training samples, with the share of each in the loss."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from scmrl_plugins.core.data.loading import Batch
 
 
 class Mixed(NamedTuple):
-    """``inputs`` of which ``own / whole`` is the sample's own and the rest that of sample ``partner [B]``."""
+    """Mixed ``inputs``: the share ``kept / total`` is from the sample itself, the rest from ``partner [B]``."""
 
     inputs: Batch
     partner: Tensor
-    own: float
-    whole: float
+    kept: float
+    total: float
 
 
 def mix(inputs: Batch, config: DataConfig, rng: np.random.Generator) -> Mixed | None:
-    """Mix the modalities of a batch as the configuration says; none where it says nothing.
+    """Mix the modalities of a batch as configured; ``None`` if no mixing is configured.
 
-    The loss of a mixed batch is ``share L(target) + (1 - share) L(target[partner])``, which any loss can be given;
-    ``share = own / whole``, and of a batch in several parts both add up.
+    The loss of a mixed batch is ``share L(target) + (1 - share) L(target[partner])`` for any loss L, with
+    ``share = kept / total``. For a batch in several parts, both are summed.
     ``mixup``: ``x' = s x + (1 - s) x[partner]`` with ``s ~ Beta(a, a)``, one for the batch and both modalities
-    (Zhang et al., arXiv 1710.09412). ``event_mix``: see ``event_mask``; ``share`` is that of the sample's own
-    events in the batch (after Shen et al., arXiv 2205.11930). Both modalities go with the same partner.
+    (Zhang et al., arXiv 1710.09412). ``event_mix``: see ``event_mask``; ``share`` is the share of events that
+    are kept (after Shen et al., arXiv 2205.11930). Both modalities have the same partner.
     """
     if not config.mixup and not config.event_mix:
         return None
@@ -38,22 +38,21 @@ def mix(inputs: Batch, config: DataConfig, rng: np.random.Generator) -> Mixed | 
     if config.mixup:
         inputs = {name: torch.lerp(x[partner], x, volume) for name, x in inputs.items()}
         return Mixed(inputs, partner, volume * len(first), len(first))
-    mixed, own, total = {}, 0.0, 0.0
+    mixed, kept, total = {}, 0.0, 0.0
     for name, x in inputs.items():
         steps = x.shape[1] if x.dim() == 5 else 1
         mask = event_mask((steps, *x.shape[-2:]), volume, rng).to(x.device)
         mask = mask.unsqueeze(1) if x.dim() == 5 else mask  # over the channels
         mixed[name] = torch.where(mask, x, x[partner])
-        kept, brought = (x.abs() * mask).sum(), (x[partner].abs() * ~mask).sum()
-        own, total = own + float(kept), total + float(kept + brought)
-    return Mixed(mixed, partner, own, total) if total else Mixed(mixed, partner, volume, 1.0)
+        own, other = float((x.abs() * mask).sum()), float((x[partner].abs() * ~mask).sum())
+        kept, total = kept + own, total + own + other
+    return Mixed(mixed, partner, kept, total) if total else Mixed(mixed, partner, volume, 1.0)
 
 
 def event_mask(shape: tuple[int, int, int], volume: float, rng: np.random.Generator) -> Tensor:
-    """``[T, H, W]``, true on a share ``volume`` of its points: those nearest to a random point of space and time.
+    """A mask ``[T, H, W]`` that is true on a share ``volume`` of its points: the nearest to a random point.
 
-    Near is by a Gaussian with a random width along each axis, so the part is a blob that may lie in time, in
-    space, or across both.
+    Distances are scaled by a random width along each axis, so the region may extend over time, space or both.
     """
     centre, width = rng.random(3), rng.uniform(0.2, 1.0, 3)
     axes = np.meshgrid(*(np.linspace(0.0, 1.0, size) for size in shape), indexing="ij")

@@ -1,4 +1,4 @@
-"""What a recipe makes of a model: which weights learn, at which rates, by which optimiser and schedule."""
+"""Optimiser, learning rate schedule, learning rates per module and frozen modules of a training."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from scmrl_plugins.registry.errors import near
 
 
 def optimizer(module: nn.Module, config: ExperimentConfig) -> torch.optim.Optimizer:
-    """timm's optimiser of that name; ``UserError`` for one that it does not have, or a part the model lacks."""
+    """timm's optimiser of that name. Raises ``UserError`` if timm or the model lacks what is configured."""
     recipe = config.train
     try:
         groups: Any = _scaled_groups(module, config) if recipe.lr_scale else module
         return create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay)
     except (ValueError, AssertionError, ImportError) as error:
-        raise UserError(f"train.optimizer = {recipe.optimizer!r}: timm cannot make it: {error}") from None
+        raise UserError(f"train.optimizer = {recipe.optimizer!r}: timm cannot create it: {error}") from None
 
 
 def _scaled_groups(module: nn.Module, config: ExperimentConfig) -> list[dict[str, Any]]:
-    """timm's groups of parameters, divided by the factor of their learning rate, which its schedules know."""
+    """timm's parameter groups, split by learning rate factor, which timm's schedules apply."""
     scales = config.train.lr_scale
     names = {id(parameter): name.removeprefix("model.") for name, parameter in module.named_parameters()}
     for part in scales:
         if not any(_is_in(name, part) for name in names.values()):
             parts = sorted({prefix for name in names.values() for prefix in _prefixes(name)})
             where = near(part, parts) + config.source("train.lr_scale")
-            raise UserError(f"train.lr_scale: the model has no part {part!r}{where}; name one that it has")
+            raise UserError(f"train.lr_scale: the model has no part {part!r}{where}; use a name of a part")
 
     def scale(name: str) -> float:
         return scales[max((part for part in scales if _is_in(name, part)), key=len, default="")]
@@ -58,7 +58,7 @@ def _prefixes(name: str) -> list[str]:
 
 
 def schedule(made: torch.optim.Optimizer, recipe: TrainConfig) -> Any:
-    """timm's: a linear warm-up, then a cosine, by epochs."""
+    """timm's schedule by epochs: linear warm-up, then cosine."""
     scheduler, _ = create_scheduler_v2(
         made,
         sched="cosine",
@@ -71,11 +71,11 @@ def schedule(made: torch.optim.Optimizer, recipe: TrainConfig) -> Any:
 
 
 def freeze(model: AudioVisualModel, recipe: TrainConfig) -> list[nn.Module]:
-    """Fix the modules that keep their weights and statistics, and name them."""
+    """Freeze the encoders and backbones of ``train.freeze`` and return them."""
     frozen = []
     for modality in recipe.freeze:
         if modality not in model.modalities:
-            raise UserError(f"train.freeze: the fusion does not use {modality}; leave it out")
+            raise UserError(f"train.freeze: the fusion does not use {modality}; remove it")
         frozen += [model.encoders[modality], model.backbones[modality]]
     for module in frozen:
         module.requires_grad_(False)

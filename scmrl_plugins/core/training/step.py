@@ -123,7 +123,7 @@ class Step:
         targets = self.processes.whole(target, n)
         loss, terms = self.objective(output, targets)
         if mixed:
-            shares = torch.tensor([mixed.own, mixed.whole], dtype=torch.float64)
+            shares = torch.tensor([mixed.kept, mixed.total], dtype=torch.float64)
             own, total = self.processes.total(shares)
             partner_loss, _ = self.objective(output, self.processes.whole(target[mixed.partner], n))
             loss = torch.lerp(partner_loss, loss, float(own / total))

@@ -1,4 +1,4 @@
-"""What follows a run beside its own metrics: accelerate's trackers, such as TensorBoard."""
+"""Experiment trackers of accelerate, such as TensorBoard, in addition to ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 
 LOCAL = "tensorboard"
-"""The one that only writes files, into the run; its configuration is there already."""
+"""The tracker that only writes files into the run directory, which already has the configuration."""
 
 
 def check(names: Sequence[str]) -> None:
-    """``UserError`` for a tracker that is not known, or whose package is not here."""
-    known = sorted(map(str, LOGGER_TYPE_TO_CLASS))
-    here = set(map(str, get_available_trackers()))
+    """Raises ``UserError`` for an unknown tracker, or one whose package is not installed."""
+    available = sorted(map(str, LOGGER_TYPE_TO_CLASS))
+    installed = set(map(str, get_available_trackers()))
     for name in names:
-        if name not in known:
-            raise UserError(
-                f"train.trackers: no tracker {name!r}{near(name, known) or '; known are ' + ', '.join(known)}"
-            )
-        if name not in here:
-            raise UserError(f"train.trackers: {name!r} is not installed: pip install {name}, or leave it out")
+        if name not in available:
+            hint = near(name, available) or f"; trackers are {', '.join(available)}"
+            raise UserError(f"train.trackers: no tracker {name!r}{hint}")
+        if name not in installed:
+            raise UserError(f"train.trackers: {name!r} is not installed: pip install {name}, or remove it")
 
 
 def start(accelerator: Accelerator, names: Sequence[str], run: Run, step: int) -> None:
-    """Have what ``accelerator.log`` is given go to these trackers; of a run that goes on, what follows this step.
+    """Send the metrics of ``accelerator.log`` to these trackers; a resumed run continues after ``step``.
 
-    TensorBoard's files are in ``RUN/tensorboard``. Other trackers get the configuration too, and are set up by
-    their own environment variables.
+    TensorBoard's files are in ``RUN/tensorboard``. Other trackers also get the configuration, and are set up by
+    their environment variables.
     """
     accelerator.trackers = []
     if not accelerator.is_main_process:
@@ -43,7 +42,7 @@ def start(accelerator: Accelerator, names: Sequence[str], run: Run, step: int) -
     arguments: dict[str, dict[str, Any]] = {LOCAL: {"purge_step": step + 1}}
     for name in names:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about themselves
+            warnings.simplefilter("ignore")  # about the trackers themselves
             made: Any = LOGGER_TYPE_TO_CLASS[name]
             folder = {"logging_dir": str(run.path)} if made.requires_logging_directory else {}
             title = LOCAL if name == LOCAL else run.path.resolve().name
@@ -52,16 +51,16 @@ def start(accelerator: Accelerator, names: Sequence[str], run: Run, step: int) -
                 tracker.start()
                 if name != LOCAL:
                     tracker.store_init_configuration(_flat(run.config().model_dump(mode="json")))
-            except Exception as error:  # whatever a service or its client raises
+            except Exception as error:  # any error of a service or its client
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise UserError(
-                    f"train.trackers: {name!r} does not start ({reason}); mend it or leave it out"
+                    f"train.trackers: {name!r} does not start ({reason}); fix this or remove it"
                 ) from error
         accelerator.trackers.append(tracker)
 
 
 def scalars(figures: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a line of metrics, those of its parts by ``part/name``."""
+    """The numbers of a line of metrics; nested ones are named ``part/name``."""
     return {key: value for key, value in _flat(figures).items() if isinstance(value, int | float)}
 
 

@@ -1,4 +1,4 @@
-"""Work on large tensors in code that a compiler makes here, where that pays and a compiler is there."""
+"""Just-in-time compilation of functions on large tensors, with a fallback if there is no compiler."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from torch import Tensor
 from scmrl_plugins.core.system.private import compile_cpp, operations_intercepted
 from scmrl_plugins.registry import UserError
 
-# Below this many elements a function runs op by op: a few milliseconds a call do not earn back the seconds that
-# compiling takes.
+# Smaller tensors are processed op by op: a few milliseconds per call do not recover the seconds of compilation.
 ELEMENTS = 1 << 19
-# On a GPU the compiler would contract a product and a sum into one operation and divide approximately.
+# Without these options, the compiler would fuse multiply-adds and approximate divisions on a GPU.
 AS_OP_BY_OP: dict[str, Any] = {"emulate_precision_casts": True, "eager_numerics.division_rounding": True}
 POLICIES = ("auto", "always", "never")
 
-_broken = _said = False
+_broken = _warned = False
 
 
 class Compiled:
-    """``function(*args)`` as one loop over memory, which a profile shows as ``name``.
+    """``function(*args)`` as one loop over memory, shown as ``name`` in profiles.
 
-    The compiler keeps the order of a number's operations, so that comparisons have the same result to the bit; a
-    transcendental function may differ in its last one. ``SCMRL_COMPILE`` is ``auto`` (by size, the default),
-    ``always`` or ``never``. Without a working compiler everything runs op by op, and a warning says so once.
+    The compiler keeps the order of operations, so that comparisons give bit-identical results; transcendental
+    functions may differ in the last bit. ``SCMRL_COMPILE`` is ``auto`` (by size, the default),
+    ``always`` or ``never``. Without a working compiler, everything runs op by op, with a single warning.
     """
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
@@ -40,7 +39,7 @@ class Compiled:
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     def __call__(self, key: Any, *args: Any) -> Any:
-        """The compiled function, one for each ``key``: what its arguments are beside the sizes of tensors."""
+        """Call the compiled function for ``key``, which describes the arguments except for tensor sizes."""
         global _broken
         if key not in self._compiled:
             self._compiled[key] = _compile(self.function)
@@ -48,57 +47,57 @@ class Compiled:
             with torch.profiler.record_function(self.name):
                 return self._compiled[key](*args)
         except Exception as error:
-            # Compilers fail in every way; what is the arguments' fault is raised again below, op by op.
+            # Compilers raise any error. An error caused by the arguments is raised again by the call below.
             _broken = True
-            _say(error)
+            _warn(error)
             return self.function(*args)
 
 
 @functools.cache
 def library(source: Path) -> ctypes.CDLL | None:
-    """The functions of a C++ file, compiled for this machine and kept on disk where torch keeps what it compiles.
+    """The functions of a C++ file, compiled for this machine and cached on disk by torch.
 
-    None without a compiler that can, of which a warning is given once.
+    ``None``, with a single warning, if compilation fails.
     """
     try:
         return compile_cpp(source.read_text(encoding="utf-8"))
-    except Exception as error:  # as above: a compiler, its headers, its cache or what it made may be at fault
-        _say(error)
+    except Exception as error:  # of the compiler, its headers, its cache or its output
+        _warn(error)
         return None
 
 
-def _say(error: Exception) -> None:
-    global _said
-    if _said:
+def _warn(error: Exception) -> None:
+    global _warned
+    if _warned:
         return
-    _said = True
+    _warned = True
     reason = str(error).strip().splitlines()
     warnings.warn(
-        "neurons or convolutions run without a compiled kernel, several times slower where tensors are large, as "
+        "neurons or convolutions run without a compiled kernel, several times slower on large tensors, because "
         f"the compiler failed: {reason[0] if reason else type(error).__name__}",
         stacklevel=3,
     )
 
 
 def worth(x: Tensor, pays: bool = True) -> bool:
-    """Whether work on ``x`` is compiled: where it ``pays`` and x is large, unless the policy says otherwise."""
+    """Whether work on ``x`` is compiled: by default if it ``pays`` and x is large; see ``SCMRL_COMPILE``."""
     policy = os.environ.get("SCMRL_COMPILE", "auto")
     if policy not in POLICIES:
-        raise UserError(f"SCMRL_COMPILE = {policy!r}: it is one of {', '.join(POLICIES)}")
+        raise UserError(f"SCMRL_COMPILE = {policy!r}: expected one of {', '.join(POLICIES)}")
     return (
         policy != "never"
         and not _broken
         and (policy == "always" or (pays and x.numel() >= ELEMENTS))
         and x.device.type in ("cpu", "cuda")
-        # In half precision the compiler rounds once, and op by op each operation does.
+        # In half precision, compiled code rounds once instead of after every operation.
         and x.dtype in (torch.float32, torch.float64)
-        # Inside another compilation, or where operations are counted, each operation is to be seen.
+        # Other compilations and operation counters must see each operation.
         and not torch.compiler.is_compiling()
         and not operations_intercepted()
     )
 
 
 def _compile(function: Any) -> Callable[..., Any]:
-    # Of its own code object: dynamo counts recompilations by it and gives up after eight.
-    own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
-    return torch.compile(own, dynamic=True, fullgraph=True, options=AS_OP_BY_OP)
+    # With a separate code object: dynamo counts recompilations per code object and gives up after eight.
+    copy = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
+    return torch.compile(copy, dynamic=True, fullgraph=True, options=AS_OP_BY_OP)

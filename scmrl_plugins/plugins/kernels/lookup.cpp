@@ -1,11 +1,11 @@
-// Convolutions of spikes by looking up sums of weights. lookup.py says what they compute, and calls them.
+// Convolutions of spikes by table lookup of sums of weights, called by lookup.py, which describes the method.
 //
-// A spike is 0 or 1, so that four of them choose one of the 16 sums that four rows of a matrix can make. A block of
-// 32 spikes is 8 bytes, each with the choice of one group of four: byte g has spikes g, g + 8, g + 16 and g + 24 in
-// its lowest bits. For each block of 32 rows and 32 columns the sums are made once, in tables that stay in the first
-// cache, and looked up for every pixel (forward), or for every weight (its gradient).
+// A spike is 0 or 1, so four spikes select one of the 16 sums of four rows of a matrix. A block of 32 spikes is 8
+// bytes, one per group of four: byte g has spikes g, g + 8, g + 16 and g + 24 in its lowest bits. For each block of 32
+// rows and 32 columns the sums are computed once, in tables that fit in the L1 cache, and looked up for every pixel
+// (forward) or for every weight (gradient).
 
-// torch compiles with this off.
+// torch disables this when compiling.
 #pragma GCC optimize("tree-loop-vectorize")
 
 #include <algorithm>
@@ -15,10 +15,10 @@
 namespace {
 
 constexpr long GROUPS = 8, BLOCK = 4 * GROUPS, SUMS = 16;
-// Pixels whose sums are gathered at once: they stay in the second cache, and earn the making of the tables back.
+// Number of pixels processed together: their sums fit in the L2 cache and amortise the tables.
 constexpr long PIXELS = 1024;
 
-// GCC and Clang make of it the widest registers there are.
+// GCC and Clang map this to the widest registers available.
 #ifdef __AVX512F__
 constexpr long BYTES = 64;
 #else
@@ -29,8 +29,8 @@ struct Vector {
     typedef F type __attribute__((vector_size(BYTES), aligned(sizeof(F))));
 };
 
-// Images of spikes for a square kernel: blocks of channels, images, rows and columns, 8 bytes each, with as many zeros
-// around an image as half the kernel needs. lookup.py has the same fields.
+// Images of spikes for a square kernel: blocks of channels, images, rows and columns, 8 bytes each, with zero padding
+// of half the kernel size. lookup.py has the same fields.
 struct Spikes {
     uint8_t *bytes;
     long images, channels, height, width, kernel, threads;
@@ -39,7 +39,7 @@ struct Spikes {
     long taps() const { return kernel * kernel; }
     long edge() const { return kernel / 2; }
     long blocks() const { return (channels + BLOCK - 1) / BLOCK; }
-    // Groups of four pixels in a row, the last of them filled up with zeros.
+    // Groups of four pixels in a row; the last one is padded with zeros.
     long quads() const { return (width + 3) / 4; }
     uint8_t *at(long block, long row, long up, long left) const {
         long tall = height + kernel - 1, wide = 4 * quads() + kernel - 1;
@@ -47,7 +47,7 @@ struct Spikes {
     }
 };
 
-// table[s] = the sum of those of four rows whose bit is in s, for BLOCK columns; no row is a row of 0.
+// table[s] = the sum of those of four rows whose bit is set in s, for BLOCK columns; a missing row counts as zero.
 template <class F>
 void tabulate(const F *const rows[4], long columns, F *table) {
     std::fill(table, table + BLOCK, F(0));
@@ -59,7 +59,7 @@ void tabulate(const F *const rows[4], long columns, F *table) {
     }
 }
 
-// sums[0 .. BLOCK) += what 8 bytes choose from 8 tables.
+// sums[0 .. BLOCK) += the entries that 8 bytes select from 8 tables.
 template <class F>
 inline void look_up(const uint8_t *chosen, const F *tables, F *sums) {
     using V = typename Vector<F>::type;
@@ -76,7 +76,7 @@ inline void look_up(const uint8_t *chosen, const F *tables, F *sums) {
     for (long p = 0; p < parts; p++) *(V *)(sums + p * lanes) = sum[p];
 }
 
-// Whether all of x are spikes.
+// Whether all values of x are spikes.
 template <class F>
 bool pack(Spikes to, const F *x) {
     bool all = true;
@@ -145,8 +145,8 @@ void convolve(Spikes x, const F *weight, const F *bias, F *out, long out_channel
         }
 }
 
-// Here the pixels are what is summed over: four neighbours in a row, of one channel, choose. grad is laid out as the
-// result of convolve, and out as its weight. Some shares of the pixels are summed apart, and then together.
+// The sum is over pixels: four neighbours in a row of one channel select an entry. grad has the layout of the result
+// of convolve, and out that of its weight. The pixels are divided into parts whose sums are added at the end.
 template <class F>
 void correlate(Spikes x, const F *grad, F *out, long out_channels, uint8_t *chosen, F *sums, long shares) {
     long quads = x.rows() * x.quads(), pieces = (quads + GROUPS - 1) / GROUPS;
@@ -174,8 +174,8 @@ void correlate(Spikes x, const F *grad, F *out, long out_channels, uint8_t *chos
     for (long share = 0; share < shares; share++)
         for (long n = 0; n < out_blocks; n++) {
             long column = n * BLOCK, columns = std::min(BLOCK, out_channels - column);
-            F *own = sums + (share * out_blocks + n) * inputs * BLOCK;
-            std::fill(own, own + inputs * BLOCK, F(0));
+            F *part = sums + (share * out_blocks + n) * inputs * BLOCK;
+            std::fill(part, part + inputs * BLOCK, F(0));
             alignas(64) F tables[GROUPS * SUMS * BLOCK];
             for (long piece = pieces * share / shares; piece < pieces * (share + 1) / shares; piece++) {
                 for (long q = 0; q < GROUPS; q++) {
@@ -189,7 +189,7 @@ void correlate(Spikes x, const F *grad, F *out, long out_channels, uint8_t *chos
                 }
                 const uint8_t *bytes = chosen + piece * inputs * GROUPS;
                 for (long input = 0; input < inputs; input++)
-                    look_up(bytes + input * GROUPS, tables, own + input * BLOCK);
+                    look_up(bytes + input * GROUPS, tables, part + input * BLOCK);
             }
         }
 #pragma omp parallel for num_threads(x.threads)

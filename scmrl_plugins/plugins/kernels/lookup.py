@@ -1,9 +1,9 @@
-"""Convolutions of spikes by looking up sums of weights, on the CPU: a spike multiplies nothing.
+"""Convolutions of spikes on the CPU by table lookup of sums of weights, without multiplications.
 
-In ``y[n] = sum_c W[n, c] s[c]`` four spikes choose one of the 16 sums that four weights can make. Made once for
-all pixels and looked up, they take a quarter of the additions and no multiplication; so does the gradient of W,
-the sum over pixels of ``s[c] g[n]``. This is the method of the four Russians (Arlazarov, Dinic, Kronrod and
-Faradzhev, 1970), by which matrices of bits are multiplied. The sums round as those of any other order do.
+In ``y[n] = sum_c W[n, c] s[c]`` four spikes select one of the 16 sums of four weights. The sums are computed once
+for all pixels, so that a quarter of the additions and no multiplications remain. The same holds for the gradient
+of W, the sum over pixels of ``s[c] g[n]``. This is the method of four Russians (Arlazarov, Dinic, Kronrod and
+Faradzhev, 1970) for products of bit matrices. Results differ from other summation orders only by rounding.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from torch.nn.grad import conv2d_input
 
 from scmrl_plugins.plugins.kernels import compiled
 
-# As in lookup.cpp: the channels of a block, in 8 bytes, and the pixels that a row may have.
+# As in lookup.cpp: channels per block, bytes per block, and the maximum number of pixels in a row.
 BLOCK, BYTES, PIXELS = 32, 8, 1024
-# The gradient of W is summed in so many parts, however many threads there are, so that they change no bit.
+# The gradient of W is summed in a fixed number of parts, so that it does not depend on the number of threads.
 SHARES = 4
 
 _source = Path(__file__).with_suffix(".cpp")
 
 
 class Packed(NamedTuple):
-    """Images of spikes ``[B, C, H, W]``, four a byte, for a square ``kernel`` of odd size."""
+    """Images of spikes ``[B, C, H, W]``, four per byte, for a square ``kernel`` of odd size."""
 
     bits: Tensor
     shape: torch.Size
     kernel: int
 
     def call(self, name: str, *args: Tensor | int | None) -> Any:
-        """A function of the library, for numbers of the type of its first argument."""
+        """Call a function of the library for the type of the first argument."""
         library = compiled.library(_source)
         assert library is not None
         assert isinstance(args[0], Tensor)
@@ -65,8 +65,8 @@ def _argument(value: Tensor | int | None) -> Any:
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
     """``W * x + b``, for spikes ``x [B, C, H, W]`` and ``W [N, C, k, k]``: ``[B, N, H, W]``.
 
-    k is odd, with zeros around the images and a stride of 1. None where x has other values or another layout than
-    channels last, where an ordinary convolution is as fast, and where there is no compiler.
+    k is odd, with zero padding and a stride of 1. ``None`` if x has other values or is not channels last, if an
+    ordinary convolution is as fast, or if there is no compiler.
     """
     packed = _packed(x, weight)
     return None if packed is None else _Convolution.apply(x, weight, bias, packed)
@@ -93,7 +93,7 @@ def _packed(x: Tensor, weight: Tensor) -> Packed | None:
 
 
 class _Convolution(torch.autograd.Function):
-    """Of the input nothing is kept but the bits; its own gradient is that of any convolution."""
+    """The convolution with its gradients. Only the bits of the input are stored."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, packed: Packed) -> Tensor:
@@ -132,7 +132,7 @@ def _of_weight(packed: Packed, weight: Tensor, last: Tensor) -> Tensor:
     batch, _, height, width = packed.shape
     pieces = math.ceil(batch * height * math.ceil(width / 4) / BYTES)
     inputs = kernel**2 * len(packed.bits) * BLOCK
-    # Taken here, where a want of memory is an error like any other.
+    # Allocated here, so that a lack of memory raises a Python exception.
     chosen = packed.bits.new_empty((pieces, inputs, BYTES))
     sums = weight.new_empty((SHARES, math.ceil(out / BLOCK), inputs, BLOCK))
     by_input = weight.new_empty((kernel, kernel, channels, out))

@@ -13,7 +13,7 @@ from scmrl_plugins.core.interfaces import Context
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv, token_by_token
 from scmrl_plugins.registry import UserError
 
-# The published factor, whatever the size of a head.
+# The published factor, independent of the size of a head.
 SCALE = 0.25
 
 TemporalOrder = Literal["corrected", "published"]
@@ -22,8 +22,8 @@ TemporalOrder = Literal["corrected", "published"]
 def mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """(q k^T) v or q (k^T v), whichever takes fewer operations: ``[*, N, d], [*, M, d], [*, M, d] -> [*, N, d]``.
 
-    Without a softmax the two are one. Of spikes both are sums of ones and so exact in single precision, which half
-    precision is widened to for them.
+    Both are equal without a softmax. For spikes they are sums of ones, which are exact in single precision; half
+    precision is converted for the products.
     """
     given, n, m, d = q.dtype, q.shape[-2], k.shape[-2], q.shape[-1]
     with torch.autocast(q.device.type, enabled=False):
@@ -37,7 +37,7 @@ def mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def laid_out_as(x: Tensor, heads: Tensor) -> Tensor:
-    """``[T, B, h, d, N] -> [T, B, D, N]``, the tokens in memory as those of x are."""
+    """``[T, B, h, d, N] -> [T, B, D, N]``, with the memory layout of the tokens of x."""
     if token_by_token(x):
         return rearrange(heads, "t b h d n -> t b n (h d)").mT
     return rearrange(heads, "t b h d n -> t b (h d) n")
@@ -48,7 +48,7 @@ class SpikingAttention(nn.Module):
 
     ``x [T, B, D, N], y [T, B, D, M] -> [T, B, D, N]``; y = x is self-attention, y of the other modality
     cross-attention. Heads are contiguous groups of channels. Attention is over the tokens of each step.
-    ``threshold`` is that of the neuron on the attention's result, none for the neuron's own. Source:
+    ``threshold`` is the threshold of the neuron after the attention; ``None``: the default of the neuron. Source:
     Spikformer, arXiv 2209.15425; arXiv 2502.12488.
     """
 
@@ -74,11 +74,11 @@ class SpikingAttention(nn.Module):
 
 
 class TemporalAttention(SpikingAttention):
-    """The same over the T steps of each token: ``x, y [T, B, D, N] -> [T, B, D, N]``.
+    """Spiking attention over the T steps of each token: ``x, y [T, B, D, N] -> [T, B, D, N]``.
 
-    x and y need equally many tokens. ``order`` is ``"corrected"`` for the paper's equation, or
-    ``"published"`` for its code, which reads the result ``[N, B, heads, T, D/heads]`` as ``[N, B, T, D]`` as it
-    lies in memory: flat index h T + t is taken for t' heads + h', so channels and steps are mixed.
+    x and y need the same number of tokens. ``order`` is ``"corrected"`` for the paper's equation, or
+    ``"published"`` for its code, which reinterprets the memory of the result ``[N, B, heads, T, D/heads]`` as
+    ``[N, B, T, D]``: the flat index h T + t is read as t' heads + h', so channels and steps are mixed.
     """
 
     def __init__(
@@ -105,8 +105,8 @@ class TemporalAttention(SpikingAttention):
 class PositionedAttention(SpikingAttention):
     """LIF(BN(Conv(LIF(LIF(q k^T + B) v 0.25)))): a bias by relative position, and a neuron on the scores.
 
-    ``x [T, B, D, N], y [T, B, D, M] -> [T, B, D, N]``. Tokens are taken as rows of a square; B holds one learned
-    number a head for each offset in rows and columns, offsets beyond ``reach`` counting as ``reach``.
+    ``x [T, B, D, N], y [T, B, D, M] -> [T, B, D, N]``. Tokens are the rows of a square image. B has one learned
+    number per head for each offset in rows and columns; offsets are clamped to ``reach``.
     """
 
     def __init__(self, context: Context, threshold: float | None = None, *, reach: int = 7) -> None:
@@ -117,19 +117,19 @@ class PositionedAttention(SpikingAttention):
         self.score_neuron = context.neuron()
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        own, k, v = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
-        scores = self.score_neuron(own @ k.transpose(-2, -1) + self._bias(own.shape[3], k.shape[3]))
+        queries, k, v = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
+        scores = self.score_neuron(queries @ k.transpose(-2, -1) + self._bias(queries.shape[3], k.shape[3]))
         return laid_out_as(q, rearrange(scores @ v * SCALE, "t b h n d -> t b h d n"))
 
     def _bias(self, n: int, m: int) -> Tensor:
         """``[heads, N, M]``."""
-        own, other = (_places(count, self.bias.device) for count in (n, m))
-        offsets = (own.unsqueeze(1) - other.unsqueeze(0)).clamp(-self.reach, self.reach) + self.reach
+        rows, columns = (_positions(count, self.bias.device) for count in (n, m))
+        offsets = (rows.unsqueeze(1) - columns.unsqueeze(0)).clamp(-self.reach, self.reach) + self.reach
         return self.bias[:, offsets[..., 0], offsets[..., 1]]
 
 
-def _places(count: int, device: torch.device) -> Tensor:
-    """Row and column of each token, ``[N, 2]``, as they lie in a square of ceil(sqrt(N)) columns."""
+def _positions(count: int, device: torch.device) -> Tensor:
+    """Row and column of each token, ``[N, 2]``, in a square of ceil(sqrt(N)) columns."""
     columns = math.isqrt(count - 1) + 1
     index = torch.arange(count, device=device)
     return torch.stack([index // columns, index % columns], dim=1)

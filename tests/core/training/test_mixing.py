@@ -34,7 +34,7 @@ def test_mixup_is_a_weighted_mean_of_pairs(shape: tuple[int, ...]) -> None:
     inputs = batch(*shape)
     mixed = mix(inputs, DataConfig(mixup=0.4), np.random.default_rng(1))
     assert mixed is not None
-    share = mixed.own / mixed.whole
+    share = mixed.kept / mixed.total
     assert 0 <= share <= 1
     assert sorted(mixed.partner.tolist()) == [0, 1, 2, 3]
     for name, x in inputs.items():
@@ -58,15 +58,15 @@ def test_event_mixing_takes_every_point_of_one_of_the_two(shape: tuple[int, ...]
         own += float(mixed.inputs[name][~brought].sum())
         total += float(mixed.inputs[name].sum())
     if (mixed.partner != torch.arange(4)).all():
-        assert mixed.own == pytest.approx(own, rel=1e-5)
-        assert mixed.whole == pytest.approx(total, rel=1e-5)
+        assert mixed.kept == pytest.approx(own, rel=1e-5)
+        assert mixed.total == pytest.approx(total, rel=1e-5)
 
 
 def test_event_mixing_without_events_goes_by_the_volume() -> None:
     nothing = {name: torch.zeros_like(x) for name, x in batch(3, 2).items()}
     mixed = mix(nothing, DataConfig(event_mix=1.0), np.random.default_rng(0))
     assert mixed is not None
-    assert 0 <= mixed.own <= mixed.whole == 1
+    assert 0 <= mixed.kept <= mixed.total == 1
 
 
 @settings(max_examples=50, deadline=None)
@@ -115,5 +115,5 @@ def test_a_step_weighs_the_two_labels(small: Callable[..., Assembly], monkeypatc
     for number, mixed in enumerate(seen):
         (target, own), (partner, other) = losses[2 * number], losses[2 * number + 1]
         assert torch.equal(target[mixed.partner], partner)
-        share = mixed.own / mixed.whole
+        share = mixed.kept / mixed.total
         assert backward[number] == pytest.approx(float(share * own + (1 - share) * other), rel=1e-5)

@@ -117,7 +117,5 @@ def test_other_trackers_get_the_configuration(
         raise ConnectionError("no server\nanywhere")
 
     monkeypatch.setattr(Service, "start", broken)
-    with pytest.raises(
-        UserError, match=r"'mlflow' does not start \(no server anywhere\); mend it or leave it out"
-    ):
+    with pytest.raises(UserError, match=r"'mlflow' does not start \(no server anywhere\); fix this or remove it"):
         fit(create_run(tmp_path / "other", parts), parts)

@@ -188,7 +188,7 @@ def test_a_broken_compiler_is_said_once_and_changes_nothing(monkeypatch: pytest.
     expected, gradients = run(LIF(LIF.Config()), x)
     monkeypatch.setenv("SCMRL_COMPILE", "always")
     monkeypatch.setattr(compiled, "_broken", False)
-    monkeypatch.setattr(compiled, "_said", False)
+    monkeypatch.setattr(compiled, "_warned", False)
     monkeypatch.setattr(compiled.torch, "compile", lambda *_args, **_kwargs: broken)
     neuron = LIF(LIF.Config(tau=2.0, threshold=1.0, alpha=4.0, surrogate="sigmoid"))
     neuron.dynamics = type(neuron.dynamics)(neuron.dynamics.surrogate, 4.000000001)  # compiled by nobody yet
@@ -215,5 +215,5 @@ def test_small_tensors_and_counted_operations_are_not_compiled(monkeypatch: pyte
     monkeypatch.setenv("SCMRL_COMPILE", "never")
     assert not compiled.worth(large)
     monkeypatch.setenv("SCMRL_COMPILE", "sometimes")
-    with pytest.raises(UserError, match="SCMRL_COMPILE = 'sometimes': it is one of auto, always, never"):
+    with pytest.raises(UserError, match="SCMRL_COMPILE = 'sometimes': expected one of auto, always, never"):
         compiled.worth(large)

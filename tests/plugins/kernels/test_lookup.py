@@ -169,7 +169,7 @@ def test_a_broken_compiler_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None
     def broken(*_args: Any) -> Any:
         raise RuntimeError("no C++ compiler found\nand a long story")
 
-    monkeypatch.setattr(compiled, "_said", False)
+    monkeypatch.setattr(compiled, "_warned", False)
     monkeypatch.setattr(compiled, "compile_cpp", broken)
     compiled.library.cache_clear()
     layer = spiking_conv.Conv3x3(32, 32)
