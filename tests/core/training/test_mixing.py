@@ -79,7 +79,7 @@ def test_the_mask_has_the_volume_asked_for(shape: tuple[int, int, int], volume: 
 
 
 def test_two_ways_at_once_are_refused() -> None:
-    with pytest.raises(ValidationError, match="data.mixup and data.event_mix are both set"):
+    with pytest.raises(ValidationError, match="are both set; set one of them to 0"):
         DataConfig(mixup=0.2, event_mix=0.2)
 
 
