@@ -79,7 +79,7 @@ def settings(model: type) -> Iterator[str]:
     if not model.model_fields:
         yield "No settings."
         return
-    yield "| setting | default | what it is |"
+    yield "| setting | default | description |"
     yield "|---|---|---|"
     for name, field in model.model_fields.items():
         default = field.get_default(call_default_factory=True)
@@ -92,8 +92,8 @@ def plugins_page() -> str:
     text = (HERE / "plugins.md").read_text(encoding="utf-8")
     tutorial, line, _ = text.partition(BELOW)
     parts = [tutorial + (line or BELOW), "## The kinds\n"]
-    parts.append("All but `dataset` are torch modules built as `Component(config, context)`.\n")
-    parts += ["| kind | what it is called with and returns | the built-ins |", "|---|---|---|"]
+    parts.append("Components are torch modules, built as `Component(config, context)`, except data sets.\n")
+    parts += ["| kind | what it is called with and returns | built-in components |", "|---|---|---|"]
     for kind in KINDS:
         doc = inspect.cleandoc(pkgutil.resolve_name(TABLE[kind].base).__doc__ or "").split("\n\n")[0]
         names = [f"`{entry.name}`" for entry in catalogue().entries if entry.kind == kind]
@@ -104,22 +104,22 @@ def plugins_page() -> str:
     )
     parts += [
         "## Tags\n",
-        "Where a component departs from what its kind promises, it says so: "
-        '`tags = frozenset({"stochastic"})` on the\nclass, or on the instance where it depends on settings.\n',
+        "A component that departs from what its kind promises declares it: "
+        '`tags = frozenset({"stochastic"})` on the\nclass, or on the instance if it depends on settings.\n',
     ]
     parts += ["| tag | what it declares |", "|---|---|"]
     parts += [f"| `{tag}` | {_cell(meaning)} |" for tag, meaning in interfaces.TAGS.items()]
     parts += [
         "\n## The checks\n",
-        "What `scmrl check` and `parametrize_with_checks` run, by kind and tags. A check that "
-        "your component must fail for a\ngood reason is declared in its tests: "
+        "`scmrl check` and `parametrize_with_checks` run these, according to kind and tags. Declare a check that "
+        "your\ncomponent fails for a good reason in its tests: "
         '`expected_failed_checks={"check_...": "why"}`.\n',
     ]
-    parts += ["| check | of | if | what it asks for |", "|---|---|---|---|"]
+    parts += ["| check | kinds | unless tagged | what it requires |", "|---|---|---|---|"]
     for check in sorted(CHECKS.values(), key=lambda c: (-len(c.kinds), KINDS.index(c.kinds[0]))):
         every = {KINDS: "all", MODULES: "all but `dataset`"}
         kinds = every.get(check.kinds, ", ".join(f"`{kind}`" for kind in check.kinds))
-        when = f"not tagged `{check.unless}`" if check.unless else ""
+        when = f"`{check.unless}`" if check.unless else ""
         parts.append(f"| `{check.name}` | {kinds} | {when} | {_cell(check.summary)} |")
     return "\n".join(parts) + "\n"
 
