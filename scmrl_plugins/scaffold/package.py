@@ -1,4 +1,4 @@
-"""A new plugin as a package of its own, filled in from the templates of its kind."""
+"""Creates the package of a new plugin from the templates of its kind."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 @dataclass(frozen=True)
 class Names:
-    """What a new component of a kind and its package are called: ``gated`` is in ``scmrl-gated``."""
+    """The names of a new component and its package: ``gated`` is in ``scmrl-gated``."""
 
     kind: str
     component: str
-    """Of the component and of the plugin, its entry point: lower-case words joined by dashes."""
+    """The name of the component and of its entry point: lower-case words joined by dashes."""
 
     @property
     def distribution(self) -> str:
@@ -49,20 +49,20 @@ class Names:
 
     @property
     def options(self) -> str:
-        """What chooses the component on the command line."""
+        """The command-line options that select the component."""
         return TABLE[self.kind].options.format(kind=self.kind, name=self.component)
 
     @property
     def setting(self) -> str:
-        """The form of one of its settings."""
+        """How a setting of the component is written."""
         section = f"{self.kind}.{self.component}" if TABLE[self.kind].repeats else self.kind
         return f"{section}.FIELD=VALUE"
 
 
 def names(name: str, kind: str) -> Names:
-    """The names for what a user calls ``gated``, ``scmrl-gated`` or ``scmrl_gated``.
+    """The names for ``gated``, ``scmrl-gated`` or ``scmrl_gated``.
 
-    Raises ``UserError`` for a name that no package or class can have, or that something installed has.
+    Raises ``UserError`` for a name that is not valid for a package and a class, or that is already in use.
     """
     if kind not in TABLE:
         raise UserError(f"kind {kind!r}: kinds are {', '.join(TABLE)}")
@@ -82,14 +82,14 @@ def _complaint(chosen: Names) -> str | None:
     if not _NAME.fullmatch(name):
         return "a name is letters and digits, words joined by single dashes"
     if keyword.iskeyword(chosen.module) or keyword.iskeyword(chosen.cls):
-        return f"{name!r} is a word of Python's own"
+        return f"{name!r} is a keyword of Python"
     if chosen.package == __package__.partition(".")[0]:
         return f"{chosen.distribution} is this framework itself"
-    found = catalogue()
-    for plugin in found.plugins:
+    installed = catalogue()
+    for plugin in installed.plugins:
         if plugin.name.lower() == name and plugin.distribution.replace("_", "-").lower() != chosen.distribution:
             return f"{name!r} is the name of {'the built-in ' if plugin.builtin else ''}{plugin}"
-    for entry in found.entries:
+    for entry in installed.entries:
         if entry.plugin.builtin and (entry.kind, entry.name.lower()) == (chosen.kind, name):
             return f"{entry.name!r} is the name of a built-in {entry.kind}"
     return None
@@ -98,7 +98,7 @@ def _complaint(chosen: Names) -> str | None:
 def render(chosen: Names) -> dict[str, str]:
     """The package's files, ``{path in it: text}``.
 
-    Raises ``UserError`` where the class would have the name of something that its own module uses.
+    Raises ``UserError`` if the name of the class is already used in its module.
     """
     values = {
         "kind": chosen.kind,
@@ -136,43 +136,43 @@ def render(chosen: Names) -> dict[str, str]:
 
 def _names(tree: ast.AST) -> set[str]:
     """Every name that a module imports, binds or reads."""
-    found: set[str] = set()
+    used: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
-            found.add(node.id)
+            used.add(node.id)
         elif isinstance(node, ast.ClassDef | ast.alias):
-            found.add(node.name)
-    return found
+            used.add(node.name)
+    return used
 
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
-    """Write a package's files into a folder that is not there yet or is empty: all of them, or none.
+    """Write the files of a package into a new or empty folder: all of them, or none.
 
-    Raises ``UserError`` if it already exists, or the place cannot be written to.
+    Raises ``UserError`` if the folder is not empty or cannot be written.
     """
     target = Path(os.path.abspath(folder))  # noqa: PTH100 - a link stays a link
     try:
         if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
             raise UserError(f"{folder}: already exists; choose another folder with -o")
-        _write_whole(target, files)
+        _write_all(target, files)
     except OSError as error:
         raise UserError(
             f"{folder}: cannot be written ({error.strerror or error}); choose another with -o"
         ) from error
 
 
-def _write_whole(target: Path, files: Mapping[str, str]) -> None:
-    """Written in a scratch folder on the same disk, then renamed: in one step where ``target`` is new."""
-    there = next(place for place in (target, *target.parents) if place.exists())
-    scratch = Path(tempfile.mkdtemp(prefix=".scmrl-new-", dir=there))
+def _write_all(target: Path, files: Mapping[str, str]) -> None:
+    """Write into a scratch folder on the same disk, then rename; a new ``target`` appears in one step."""
+    parent = next(path for path in (target, *target.parents) if path.exists())
+    scratch = Path(tempfile.mkdtemp(prefix=".scmrl-new-", dir=parent))
     moved: list[Path] = []
     try:
         for path, text in files.items():
-            file = scratch / target.relative_to(there) / path
+            file = scratch / target.relative_to(parent) / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
         for part in sorted(scratch.iterdir()):
-            moved.append(part.rename(there / part.name))
+            moved.append(part.rename(parent / part.name))
     except BaseException:
         for part in moved:
             shutil.rmtree(part) if part.is_dir() else part.unlink()
