@@ -1,4 +1,4 @@
-"""Samples of a data set as a model gets them, and the count of every class, in one picture."""
+"""A figure of model inputs and class counts of a data set."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".pdf", ".svg")
 STEPS = 4
-"""Time steps that are drawn of a sequence, spread over it."""
+"""Maximum number of time steps to draw, spread over the sequence."""
 NAMED = 40
-"""Classes that still fit below each other with their names; more are drawn by their numbers."""
+"""Maximum number of classes to label with names instead of numbers."""
 INCHES, SMALL = 1.45, 0.9
-"""Side of a picture, and where there are several time steps of each sample."""
-# Okabe and Ito's colours, told apart by every kind of eye; events in the ends of ColorBrewer's RdBu.
+"""Side of an image in inches, and the side if there are several time steps per sample."""
+# Colours by Okabe and Ito, safe for colour-blind readers; events in the end colours of ColorBrewer's RdBu.
 COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
 RED, BLUE = np.array([178, 24, 43]) / 255.0, np.array([33, 102, 172]) / 255.0
 
 
 @dataclass(frozen=True)
 class Example:
-    """A sample's class and id, and what a model gets of it in evaluation and as training draws it."""
+    """Class and id of a sample, and its model inputs in evaluation and in training."""
 
     label: int
     id: str
@@ -46,17 +46,17 @@ class Example:
 
 
 def check_name(path: Path) -> None:
-    """``UserError`` for a file name that says no format a picture can be written in."""
+    """Raises ``UserError`` for a file name without a supported image format."""
     if path.suffix.lower() not in FORMATS:
-        raise UserError(f"{path}: a picture's name ends with {', '.join(FORMATS)}; write -o samples.png")
+        raise UserError(f"{path}: the file name must end with {', '.join(FORMATS)}; for example -o samples.png")
 
 
 def show(
     dataset: Dataset, config: ExperimentConfig, split: str, count: int, path: Path, progress: Progress
 ) -> list[tuple[str, str]]:
-    """Draw ``count`` samples of a split, of one class after the other, and return the bad files met on the way.
+    """Draw ``count`` samples of a split, alternating classes, and return the bad files found among them.
 
-    Which samples, and what training draws of them, follows from ``train.seed``. Only these are decoded.
+    ``train.seed`` determines the samples and their augmentation. Only these samples are decoded.
     """
     import datasets
 
@@ -65,7 +65,7 @@ def show(
         raise UserError(f"data set {config.dataset.name!r} has no {split} samples")
     rows: Any = raw[split]
     if isinstance(rows, datasets.IterableDataset):
-        rows = _Taken(rows.take(count))
+        rows = _Table(rows.take(count))
     bad: list[tuple[str, str]] = []
     progress.stage(f"decoding {split} samples", count)
     examples = []
@@ -86,8 +86,8 @@ def show(
     return bad
 
 
-class _Taken:
-    """Rows of a stream, looked at as those of a table."""
+class _Table:
+    """Rows of a stream, indexed like a table."""
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self.rows = list(rows)
@@ -95,39 +95,39 @@ class _Taken:
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             return [row[key] for row in self.rows]
-        taken = self.rows[key]
-        return {name: [row[name] for row in taken] for name in taken[0]}
+        rows = self.rows[key]
+        return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def _examples(
-    dataset: Dataset, rows: datasets.Dataset | _Taken, seed: int, bad: list[tuple[str, str]]
+    dataset: Dataset, rows: datasets.Dataset | _Table, seed: int, bad: list[tuple[str, str]]
 ) -> Iterator[Example]:
-    """Good samples, at first one of each class, in an order drawn from the seed."""
-    for place in _by_turns(np.asarray(rows["label"]), np.random.default_rng(seed)):
-        result = transform_rows(dataset, rows[place : place + 1])
+    """Good samples in random order, alternating classes."""
+    for index in alternating(np.asarray(rows["label"]), np.random.default_rng(seed)):
+        result = transform_rows(dataset, rows[index : index + 1])
         bad += result.bad
         if not result.arrays:
             continue
         stored = result.arrays[0]
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed + place)
+            torch.default_generator.manual_seed(seed + index)
             drawn = dataset.inputs(stored, True)
         yield Example(result.labels[0], result.ids[0], dataset.inputs(stored, False), drawn)
 
 
-def _by_turns(labels: np.ndarray, rng: np.random.Generator) -> list[int]:
-    """Every place once: the first of each class, then the second of each, and so on; shuffled within a class."""
+def alternating(labels: np.ndarray, rng: np.random.Generator) -> list[int]:
+    """All indices: the first of each class, then the second of each, and so on; shuffled within a class."""
     order = rng.permutation(len(labels))
     turns = np.zeros(len(labels), dtype=int)
     for label in np.unique(labels):
         turns[labels[order] == label] = np.arange(np.sum(labels == label))
-    return [int(order[place]) for place in np.lexsort((labels[order], turns))]
+    return [int(order[index]) for index in np.lexsort((labels[order], turns))]
 
 
 def figure(
     title: str, classes: Sequence[str], examples: Sequence[Example], counts: Mapping[str, np.ndarray]
 ) -> Figure:
-    """Bars of the classes on the left, one row a sample on the right."""
+    """Class counts as bars on the left, one row per sample on the right."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -158,12 +158,12 @@ def figure(
                 _draw(
                     axes, both[training], min(x.min() for x in both), max(x.max() for x in both), name == "audio"
                 )
-            told = f"{names[example.label]}\n{_written(example.id, absent)}"
-            row[0].set_ylabel(told, rotation=0, ha="right", va="center", labelpad=6, fontsize=8)
+            label = f"{names[example.label]}\n{_written(example.id, absent)}"
+            row[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6, fontsize=8)
         for axes, (name, training) in zip(grid[0], columns, strict=True):
             axes.set_title(f"{name}\n{'training' if training else 'evaluation'}", fontsize=9)
         samples.supxlabel(_legend(examples[0].evaluation), fontsize=8, color="0.3")
-        FigureCanvasAgg(fig).draw()  # labels of axes are made when they are drawn, with the fonts of then
+        FigureCanvasAgg(fig).draw()  # tick labels are created on drawing and must use these fonts
     return fig
 
 
@@ -171,7 +171,7 @@ def _draw_counts(axes: Axes, names: Sequence[str], counts: Mapping[str, np.ndarr
     axes.set_title("samples by class", fontsize=9)
     if not counts:
         axes.set_axis_off()
-        axes.text(0.5, 0.5, "a stream: its samples are not counted", ha="center", va="center", fontsize=8)
+        axes.text(0.5, 0.5, "samples of a stream are not counted", ha="center", va="center", fontsize=8)
         return
     start = np.zeros(len(names))
     for split, count in counts.items():
@@ -191,16 +191,16 @@ def _draw_counts(axes: Axes, names: Sequence[str], counts: Mapping[str, np.ndarr
 
 
 def _legend(inputs: Mapping[str, np.ndarray]) -> str:
-    """What the axes and the colours are, in words."""
-    told = []
+    """A description of axes and colours."""
+    lines = []
     for name, array in inputs.items():
         channels, steps = array.shape[-3], len(array) if array.ndim == 4 else 1
-        what = "channel 0 in red, channel 1 in blue" if channels == 2 else "from the least value to the greatest"
+        what = "channel 0 in red, channel 1 in blue" if channels == 2 else "from minimum to maximum"
         axes = "frequency over time, " if name == "audio" and array.ndim == 3 else ""
         mean = f"mean of {channels} channels, " if channels > 3 else ""
-        shown = f", {_steps(array)} of {steps} time steps" if steps > 1 else ""
-        told.append(f"{name}: {axes}{mean}{what}{shown}")
-    return "\n".join(told)
+        sequence = f", {_steps(array)} of {steps} time steps" if steps > 1 else ""
+        lines.append(f"{name}: {axes}{mean}{what}{sequence}")
+    return "\n".join(lines)
 
 
 def _draw(axes: Axes, array: np.ndarray, low: float, high: float, sound: bool) -> None:
@@ -214,10 +214,10 @@ def _draw(axes: Axes, array: np.ndarray, low: float, high: float, sound: bool) -
 
 
 def _chosen(array: np.ndarray) -> list[np.ndarray]:
-    """A static input, or up to ``STEPS`` time steps of ``[T, C, H, W]``, spread over it."""
+    """A static input, or up to ``STEPS`` time steps of ``[T, C, H, W]``, evenly spaced."""
     if array.ndim == 3:
         return [array]
-    return [array[(2 * place + 1) * len(array) // (2 * _steps(array))] for place in range(_steps(array))]
+    return [array[(2 * index + 1) * len(array) // (2 * _steps(array))] for index in range(_steps(array))]
 
 
 def _steps(array: np.ndarray) -> int:
@@ -225,12 +225,12 @@ def _steps(array: np.ndarray) -> int:
 
 
 def _picture(array: np.ndarray, low: float, high: float) -> np.ndarray:
-    """``[C, H, W]`` as RGB ``[H, W, 3]`` in [0, 1]: colours, two kinds of events in red and blue, else a map."""
+    """``[C, H, W]`` as RGB ``[H, W, 3]`` in [0, 1]; two polarities of events are red and blue."""
     from matplotlib import colormaps
 
     values = array.astype(np.float64)
     if len(array) == 2:
-        # By the root of their number, so that single ones are seen beside many.
+        # The square root of counts keeps single events visible.
         red, blue = np.sqrt(np.clip(values / (high or 1.0), 0.0, 1.0))[..., None]
         return np.clip(1.0 - red * (1.0 - RED) - blue * (1.0 - BLUE), 0.0, 1.0)
     scaled = np.clip((values - low) / ((high - low) or 1.0), 0.0, 1.0)
@@ -240,7 +240,7 @@ def _picture(array: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _written(text: str, absent: frozenset[int], length: int = 28) -> str:
-    """A name as it is drawn: not too long, no formula, and what no font here has by its number."""
+    """A name for drawing: shortened, without formulas, and with escapes for characters without a font."""
     if len(text) > length:
         text = f"{text[: length // 2 - 1]}…{text[-length // 2 :]}"
     drawn = (char.encode("ascii", "backslashreplace").decode() if ord(char) in absent else char for char in text)
@@ -248,14 +248,14 @@ def _written(text: str, absent: frozenset[int], length: int = 28) -> str:
 
 
 def _fonts(text: str) -> tuple[list[str], frozenset[int]]:
-    """Installed fonts that have a text's characters between them, and those that none of them has."""
+    """Installed fonts that together cover a text, and the characters that no font has."""
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font
 
     chosen = ["DejaVu Sans"]
     absent = set(map(ord, text)) - set(FT2Font(font_manager.findfont("DejaVu Sans")).get_charmap())
     for font in sorted(font_manager.fontManager.ttflist, key=lambda font: (font.name, font.fname)):
-        if font.name.startswith("Last Resort"):  # which has a box for every character
+        if font.name.startswith("Last Resort"):  # has a box for every character
             continue
         if absent and (covered := absent & set(FT2Font(font.fname).get_charmap())):
             chosen.append(font.name)

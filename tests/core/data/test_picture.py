@@ -16,11 +16,11 @@ from scmrl_plugins.core.data.picture import Example, figure
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(0, 99))
 def test_classes_take_turns(labels: list[int], seed: int) -> None:
-    order = picture._by_turns(np.array(labels), np.random.default_rng(seed))
+    order = picture.alternating(np.array(labels), np.random.default_rng(seed))
     assert sorted(order) == list(range(len(labels)))
     kinds = len(set(labels))
     assert {labels[place] for place in order[:kinds]} == set(labels)
-    assert order == picture._by_turns(np.array(labels), np.random.default_rng(seed))
+    assert order == picture.alternating(np.array(labels), np.random.default_rng(seed))
 
 
 def test_events_of_two_kinds_are_red_and_blue_on_white() -> None:
