@@ -36,14 +36,14 @@ class Range(ComponentConfig):
 
     @model_validator(mode="after")
     def _one_range(self) -> Range:
-        given = [name for name, ends in self if ends is not None]
-        if len(given) != 1:
-            raise ValueError(f"write one range, such as {{ log_uniform = [1e-4, 1e-2] }}; there are {len(given)}")
-        low, high = getattr(self, given[0])
+        ranges = {name: ends for name, ends in self if ends is not None}
+        if len(ranges) != 1:
+            raise ValueError(f"write one range, such as {{ log_uniform = [1e-4, 1e-2] }}; there are {len(ranges)}")
+        ((name, (low, high)),) = ranges.items()
         if not low < high:
-            raise ValueError(f"{given[0]} = [{low}, {high}]: the first must be less than the second")
-        if given[0].startswith("log") and low <= 0:
-            raise ValueError(f"{given[0]} = [{low}, {high}]: a range of logarithms must be above 0")
+            raise ValueError(f"{name} = [{low}, {high}]: the first must be less than the second")
+        if name.startswith("log") and low <= 0:
+            raise ValueError(f"{name} = [{low}, {high}]: a range of logarithms must be above 0")
         return self
 
     def at(self, share: float) -> float | int:

@@ -55,7 +55,7 @@ def train(wanted: dict[str, Any]) -> int:
             trainer.prepare()
             if not known and trainer.processes.main:
                 create_run(path, parts)
-            trainer.processes.wait()
+            trainer.processes.barrier()
             trainer.fit(Run(path))
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.measure import operations
 from scmrl_plugins.core.model.assembly import assemble_model
 from scmrl_plugins.core.system.private import BatchNorm
+from scmrl_plugins.core.training.step import Step as TrainingStep
 
 CLASSES, CHANNELS = 6, {"audio": 1, "visual": 3}
 """Those of CREMA-D, on which the model is published."""
@@ -37,16 +38,12 @@ class Step:
         self.target = torch.randint(CLASSES, (config.train.batch_size,), generator=generator).to(device)
         # In training timm chooses the parameters that decay: no cost per step, but six seconds at the start.
         parameters = [p for part in (self.model, self.loss) for p in part.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(parameters, config.train.lr or 1e-4, weight_decay=1e-4)
+        optimizer = torch.optim.AdamW(parameters, config.train.lr or 1e-4, weight_decay=1e-4)
+        self.step = TrainingStep(self.model, self.loss, optimizer)
 
     def train(self) -> float:
         """Forward, loss, backward, optimizer; the value of the loss."""
-        loss, _ = self.loss(self.model(**self.inputs), self.target)
-        value: float = loss.item()
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return value
+        return self.step([{**self.inputs, "label": self.target}]).loss
 
     def infer(self) -> Tensor:
         """The logits."""

@@ -127,14 +127,13 @@ class Worker:
         """The fusion block alone, forward and backward, for each number of tokens: the minimum, likewise."""
         section = self.config.fusion.model_copy(update={"name": fusion})
         block = self._step(self.config.model_copy(update={"fusion": section})).model.fusion
-        modalities = getattr(block, "modalities", MODALITIES)
         model, generator = self.config.model, torch.Generator().manual_seed(0)
 
         def case(n: int) -> Callable[[], None]:
             shape = (model.steps, self.settings.batch, model.embed_dims, n)
             spikes = (torch.rand(2, *shape, generator=generator) < 0.2).float().to(self.device)
             streams = [
-                x.requires_grad_() if name in modalities else None
+                x.requires_grad_() if name in block.modalities else None
                 for name, x in zip(MODALITIES, spikes, strict=True)
             ]
 

@@ -50,10 +50,10 @@ def _other_process_ended(error: Exception) -> str | None:
 
     if launch.count() == 1:
         return None
-    from scmrl_plugins.core.parallel.processes import lost
+    from scmrl_plugins.core.parallel.processes import peer_failed
 
-    if not lost(error):
+    if not peer_failed(error):
         return None
-    if os.environ.get(launch.PARENT):
-        sys.exit(launch.LOST)
+    if os.environ.get(launch.LAUNCHED):
+        sys.exit(launch.PEER_FAILED)
     return "another process of this training ended; see its error message, then resume with scmrl train RUN"

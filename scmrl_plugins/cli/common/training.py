@@ -31,7 +31,7 @@ def fit(parts: Assembly, device: torch.device, path: Path, run: Run | None = Non
         training.prepare()
         main = training.processes.main
         if run is None:
-            path = training.processes.told(create_run(path, parts).path if main else path)
+            path = training.processes.broadcast(create_run(path, parts).path if main else path)
             run = open_run(path)
         try:
             result = training.fit(run)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.data.workers import Guarded, first_error, unguarded
-from scmrl_plugins.core.parallel.processes import ALONE, Processes
+from scmrl_plugins.core.parallel.processes import SINGLE_PROCESS, Processes
 from scmrl_plugins.registry import UserError
 
 Batch = dict[str, Tensor]
@@ -65,7 +65,7 @@ class EpochSampler(Sampler[list[Draw]]):
     ``start``: the first sample of the epoch that a resumed run has not trained on yet.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, processes: Processes = ALONE) -> None:
+    def __init__(self, length: int, batch_size: int, seed: int, processes: Processes = SINGLE_PROCESS) -> None:
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.processes = processes
         self.epoch, self.start = 0, 0
@@ -94,7 +94,7 @@ def _collate_or_error(rows: Sequence[Any]) -> Batch | UserError:
 
 
 def training_loader(
-    splits: Sequence[FeatureSplit], config: ExperimentConfig, processes: Processes = ALONE
+    splits: Sequence[FeatureSplit], config: ExperimentConfig, processes: Processes = SINGLE_PROCESS
 ) -> tuple[Loader, EpochSampler]:
     """Batches of all the given splits together, in another order each epoch (``sampler.epoch``).
 
@@ -111,7 +111,9 @@ def training_loader(
     return Loader(data, config, sampler), sampler
 
 
-def evaluation_loader(split: FeatureSplit, config: ExperimentConfig, processes: Processes = ALONE) -> Loader:
+def evaluation_loader(
+    split: FeatureSplit, config: ExperimentConfig, processes: Processes = SINGLE_PROCESS
+) -> Loader:
     """Batches of a split in its order; of n processes, each takes every n-th batch."""
     size = config.train.batch_size
     starts = range(0, len(split), size)[processes.rank :: processes.count]

@@ -16,7 +16,7 @@ from scmrl_plugins.core.evaluation.metrics import Predictions
 from scmrl_plugins.core.measure.firing import FiringRates
 from scmrl_plugins.core.model.assembly import Objective
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
-from scmrl_plugins.core.parallel.processes import ALONE, Processes
+from scmrl_plugins.core.parallel.processes import SINGLE_PROCESS, Processes
 from scmrl_plugins.core.system.progress import Progress
 
 CLEAN = Disturbance()
@@ -65,7 +65,7 @@ def evaluate(
     disturbance: Disturbance = CLEAN,
     seed: int = 0,
     progress: Progress | None = None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> Evaluation:
     """Evaluate a model on a split, in evaluation mode; the modules return to the mode they were in.
 
@@ -114,12 +114,12 @@ def _gather(batches: Sequence[Tensor], processes: Processes) -> Tensor:
         return torch.cat([first, *own])
     counts = torch.zeros(processes.count, dtype=torch.long)
     counts[processes.rank] = len(own)
-    sizes = torch.zeros(int(processes.total(counts).max()), processes.count, dtype=torch.long)
+    sizes = torch.zeros(int(processes.sum(counts).max()), processes.count, dtype=torch.long)
     sizes[: len(own), processes.rank] = torch.tensor([len(batch) for batch in own], dtype=torch.long)
-    sizes = processes.total(sizes)
+    sizes = processes.sum(sizes)
     ends = sizes.flatten().cumsum(0).view_as(sizes)
     # Each row is zero in all processes but one, so that the sum is the row.
     rows = first.new_zeros(int(sizes.sum()), *first.shape[1:])
     for batch, end in zip(own, ends[:, processes.rank].tolist(), strict=False):
         rows[end - len(batch) : end] = batch
-    return processes.total(rows)
+    return processes.sum(rows)

@@ -47,7 +47,7 @@ class FiringRates:
     def add_up(self, processes: Processes) -> None:
         """Add the counts of all processes."""
         counts = [[int(self._spikes[name]), self._total[name]] for name, _ in self.layers]
-        for (name, _), (spikes, total) in zip(self.layers, processes.total(torch.tensor(counts)), strict=True):
+        for (name, _), (spikes, total) in zip(self.layers, processes.sum(torch.tensor(counts)), strict=True):
             self._spikes[name], self._total[name] = int(spikes), int(total)
 
     @property

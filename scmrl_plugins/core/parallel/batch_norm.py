@@ -1,4 +1,4 @@
-"""Batch norm over the batch of all processes."""
+"""Batch norm over the batches of all processes."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scmrl_plugins.core.parallel.processes import ALONE, Processes
+from scmrl_plugins.core.parallel.processes import SINGLE_PROCESS, Processes
 from scmrl_plugins.core.system.private import BatchNorm
 
 
 class SynchronousBatchNorm(BatchNorm):
-    """(x - m) / sqrt(v + eps) w + b, with the mean m and the variance v of all processes' samples in training.
+    """(x - m) / sqrt(v + eps) w + b; in training m and v are mean and variance over the samples of all processes.
 
-    ``x [B, C, *] -> [B, C, *]``, on every device, where torch's own is for GPUs. Running statistics as those of
-    ``nn.BatchNorm2d``. With ``repeats`` x is one of so many copies of the batch, which the unbiased running
-    variance counts.
+    ``x [B, C, *] -> [B, C, *]``, on every device: torch's own runs on GPUs only. Running statistics are those of
+    ``nn.BatchNorm2d``. ``repeats``: how often the batch is repeated, which the unbiased running variance counts.
     """
 
-    processes = ALONE
+    processes = SINGLE_PROCESS
     counts_repeats = True
     """Marks that ``forward`` takes ``repeats``: see ``CountsRepeats``."""
 
     def _check_input_dim(self, x: Tensor) -> None:
-        """Any number of dimensions."""
+        """Accept any number of dimensions."""
 
     def forward(self, x: Tensor, repeats: int = 1) -> Tensor:
         if not self.training:
@@ -44,7 +43,7 @@ class SynchronousBatchNorm(BatchNorm):
 
 
 class _Normalize(torch.autograd.Function):
-    """Batch norm, and the mean, the biased variance and the number of values it was done with."""
+    """Normalized x, and the mean, biased variance and number of values that it was normalized with."""
 
     @staticmethod
     def forward(
@@ -52,10 +51,10 @@ class _Normalize(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         dims = [0, *range(2, x.dim())]
         values = x if x.dtype == torch.float64 else x.float()
-        # In double precision, so that m^2 may be taken off again without loss.
+        # In double precision, so that subtracting m^2 is exact enough.
         var, mean = (stat.double() for stat in torch.var_mean(values, dims, correction=0))
         n = torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64, device=x.device)
-        sums = processes.total(torch.cat([n, n * mean, n * (var + mean.square())]))
+        sums = processes.sum(torch.cat([n, n * mean, n * (var + mean.square())]))
         n = sums[:1]
         mean, square = (sums[1:] / n).chunk(2)
         var = square - mean.square()
@@ -75,7 +74,7 @@ class _Normalize(torch.autograd.Function):
         g = grads[0].to(kind)
         hat = (x.to(kind) - mean) * rate
         along_bias, along_weight = g.sum(ctx.dims), (g * hat).sum(ctx.dims)
-        sums = ctx.processes.total(torch.cat([along_bias, along_weight]))
+        sums = ctx.processes.sum(torch.cat([along_bias, along_weight]))
         of_mean, of_rate = ((s / n.to(kind)).view(shape) for s in sums.chunk(2))
         scale = rate if weight is None else rate * weight.to(kind).view(shape)
         of_x = scale * (g - of_mean - hat * of_rate)
@@ -89,7 +88,7 @@ class _Normalize(torch.autograd.Function):
 
 
 def synchronize(model: nn.Module, processes: Processes) -> None:
-    """Make every batch norm of a model one over all processes; weights and names stay as they are."""
+    """Replace every batch norm of a model by one over all processes; weights and names do not change."""
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, BatchNorm):

@@ -1,4 +1,4 @@
-"""Several processes of one training on this machine, started as ``torchrun`` does, with one line for an error."""
+"""Several training processes on this machine, started with torchrun's variables; an error is one line."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from typing import IO
 from scmrl_plugins.core.system.interrupts import SIGNALS, handling
 from scmrl_plugins.registry import UserError
 
-PARENT = "SCMRL_LAUNCHED"
-"""Set in the processes started here, whose standard input ends when their parent does."""
-LOST = 75
-"""The exit code of a process that ends because another one did, whose story that is."""
-_SECONDS = 5.0
-"""Between the first process that ends badly and the end of the others: some are about to say why."""
+LAUNCHED = "SCMRL_LAUNCHED"
+"""Environment variable of processes that ``Team`` started: their standard input ends when their parent does."""
+PEER_FAILED = 75
+"""Exit code of a process that ends because another one ended, which reports why."""
+_GRACE = 5.0
+"""Seconds between the first failure of a process and the end of the others, which may be about to report why."""
 
 
 class Team:
-    """``scmrl ARGUMENTS`` in ``count`` processes; ``wait()`` is their exit code.
+    """``scmrl ARGUMENTS`` in ``count`` processes; ``wait()`` returns their exit code.
 
-    The first has the terminal, of the others an error is shown. Signals that ask to end go to all of them once.
+    The first process has the terminal; of the others only an error is printed. Ctrl-C and SIGTERM are forwarded to
+    each of them once.
     """
 
     def __init__(self, count: int, arguments: Sequence[str]) -> None:
@@ -38,23 +39,22 @@ class Team:
         )
         threads = str(max(1, (os.cpu_count() or 1) // count))
         defaults = {"OMP_NUM_THREADS": threads, "TORCH_CPP_LOG_LEVEL": "ERROR"}
-        surroundings = {**defaults, **os.environ, PARENT: "1", "WORLD_SIZE": str(count)}
-        surroundings |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+        environment = {**defaults, **os.environ, LAUNCHED: "1", "WORLD_SIZE": str(count)}
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
         self.processes: list[subprocess.Popen[bytes]] = []
         self._held = contextlib.ExitStack()
         self._held.enter_context(handling(self._forward, *SIGNALS))
-        # Open as long as the processes are there: ``wait`` closes what is held.
-        others = [tempfile.TemporaryFile() for _ in range(1, count)]  # noqa: SIM115
-        self.said: list[IO[bytes] | None] = [None, *map(self._held.enter_context, others)]
-        for rank, said in enumerate(self.said):
+        files = [tempfile.TemporaryFile() for _ in range(1, count)]  # noqa: SIM115 - closed by ``wait``
+        self.outputs: list[IO[bytes] | None] = [None, *map(self._held.enter_context, files)]
+        for rank, file in enumerate(self.outputs):
             self.processes.append(
                 subprocess.Popen(
                     [sys.executable, "-c", program, *arguments],
-                    env=surroundings | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
                     stdin=subprocess.PIPE,
-                    stdout=said,
-                    stderr=said,
-                    start_new_session=True,  # so that Ctrl-C reaches them once, through this process
+                    stdout=file,
+                    stderr=file,
+                    start_new_session=True,  # so that Ctrl-C reaches them only through this process
                 )
             )
 
@@ -64,15 +64,14 @@ class Team:
                 process.send_signal(number)
 
     def wait(self) -> int:
-        """Until all have ended, or one has ended badly and the others with it.
-
-        Raises ``UserError`` where one was killed.
-        """
+        """Wait for all processes; if one fails, stop the others. ``UserError`` if one was killed."""
         try:
-            last = float("inf")
-            while None in (codes := [process.poll() for process in self.processes]) and time.monotonic() < last:
+            deadline = float("inf")
+            while (
+                None in (codes := [process.poll() for process in self.processes]) and time.monotonic() < deadline
+            ):
                 if any(codes):
-                    last = min(last, time.monotonic() + _SECONDS)
+                    deadline = min(deadline, time.monotonic() + _GRACE)
                 time.sleep(0.05)
             return self._outcome(codes)
         finally:
@@ -82,19 +81,19 @@ class Team:
         for rank, code in enumerate(codes):
             if code is not None and code < 0:
                 raise UserError(
-                    f"process {rank + 1} of {len(codes)} was ended by {signal.Signals(-code).name}, the others "
-                    f"with it; if that was for want of memory, make train.batch_size smaller; "
-                    f"scmrl train RUN goes on from its last checkpoint"
+                    f"process {rank + 1} of {len(codes)} was ended by {signal.Signals(-code).name}, so the others "
+                    f"were stopped; if it ran out of memory, make train.batch_size smaller; scmrl train RUN "
+                    f"resumes from the last checkpoint"
                 )
         for rank, code in enumerate(codes):
-            if code and code != LOST:
-                self._show(rank, code)
+            if code and code != PEER_FAILED:
+                self._print(rank, code)
                 return code
         return next((code for code in codes if code), 0)
 
-    def _show(self, rank: int, code: int) -> None:
-        """What a process without the terminal said before it ended badly: its last line where that is an error."""
-        file = self.said[rank]
+    def _print(self, rank: int, code: int) -> None:
+        """Print the output of a process without the terminal: of a user's error, code 2, the last line."""
+        file = self.outputs[rank]
         if file is None or code == 130:
             return
         file.seek(0)
@@ -112,18 +111,18 @@ class Team:
 
 
 def count() -> int:
-    """How many processes this one is among, whoever started them."""
+    """The number of processes of this training."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def first() -> bool:
-    """Whether this process is the one that writes."""
+    """Whether this is the first process, which writes files and prints."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
 def watch_parent() -> None:
-    """End as by SIGTERM, after the step at hand, when the process that launched this one is no more."""
-    if os.environ.get(PARENT):
+    """Send this process SIGTERM when the process that launched it ends."""
+    if os.environ.get(LAUNCHED):
         threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""The processes that train one model together, and what they tell each other."""
+"""The processes that train one model together, and their collective operations."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PATIENCE = datetime.timedelta(days=7)
-"""How long a process waits for others: one may compute features for hours. One that died is noticed at once."""
+_TIMEOUT = datetime.timedelta(days=7)
+"""Of a collective operation: another process may compute features for hours. A dead one is noticed at once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this is. Alone, every method gives back what it is given."""
+    """This process and the number of processes. In a single process every method returns its argument."""
 
     rank: int = 0
     count: int = 1
@@ -36,109 +36,110 @@ class Processes:
 
     @property
     def main(self) -> bool:
-        """Whether this is the one that writes and speaks for all."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def shares(self, n: int) -> list[int]:
-        """How many of n samples each process takes: they differ by one at most."""
+        """How many of n samples each process takes; they differ by at most one."""
         return [n // self.count + (rank < n % self.count) for rank in range(self.count)]
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's part of the samples of a batch, which lie one behind the other."""
+        """The samples of a batch that this process takes: a slice."""
         counts = self.shares(len(items))
         start = sum(counts[: self.rank])
         return items[start : start + counts[self.rank]]
 
-    def wait(self) -> None:
-        """Go on when all are here."""
+    def barrier(self) -> None:
+        """Wait for all processes."""
         if self.count > 1:
             dist.barrier(device_ids=[self.device.index or 0] if self.device.type == "cuda" else None)
 
-    def total(self, x: Tensor) -> Tensor:
-        """The sum of a tensor of all processes, on the device it came from."""
+    def sum(self, x: Tensor) -> Tensor:
+        """The sum of a tensor over all processes, on the tensor's device."""
         if self.count == 1:
             return x
-        summed = x.to(self.device, copy=True)
-        dist.all_reduce(summed)
-        return summed.to(x.device)
+        total = x.to(self.device, copy=True)
+        dist.all_reduce(total)
+        return total.to(x.device)
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true in one of them."""
-        return bool(self.total(torch.tensor(int(flag))))
+        """Whether a flag is set in any process."""
+        return bool(self.sum(torch.tensor(int(flag))))
 
-    def told(self, value: T) -> T:
-        """What the main process gives, in all of them."""
+    def broadcast(self, value: T) -> T:
+        """The main process's value, in all processes."""
         if self.count == 1:
             return value
         box: list[Any] = [value]
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
-    def whole(self, x: Tensor, n: int, dim: int = 0) -> Tensor:
-        """A batch of n samples along ``dim``, of which ``x`` is this process's share; gradients flow back."""
-        return x if self.count == 1 else _Whole.apply(x, dim, self.shares(n), self.rank)
+    def gather(self, x: Tensor, n: int, dim: int = 0) -> Tensor:
+        """A batch of n samples along ``dim`` from the shares ``x`` of all processes; gradients flow back."""
+        return x if self.count == 1 else _AllGather.apply(x, dim, self.shares(n), self.rank)
 
-    def whole_output(self, output: ModelOutput, n: int) -> ModelOutput:
-        """The output for a whole batch of n samples, as the losses, which may compare samples, are to see it."""
+    def gather_output(self, output: ModelOutput, n: int) -> ModelOutput:
+        """The output for the full batch of n samples, for losses that compare samples."""
         if self.count == 1:
             return output
 
-        def all_of(tensors: dict[str, Tensor], dim: int = 0) -> dict[str, Tensor]:
-            return {name: self.whole(x, n, dim) for name, x in tensors.items()}
+        def gather_all(tensors: dict[str, Tensor], dim: int = 0) -> dict[str, Tensor]:
+            return {name: self.gather(x, n, dim) for name, x in tensors.items()}
 
         rates, steps = output.firing_rates, output.step_logits
         if rates is not None:
             parts = torch.tensor(self.shares(n), dtype=rates.dtype, device=rates.device) / n
-            rates = parts @ self.whole(rates.unsqueeze(0), self.count)
+            rates = parts @ self.gather(rates.unsqueeze(0), self.count)
         return ModelOutput(
-            logits=self.whole(output.logits, n),
-            aux_logits=all_of(output.aux_logits),
-            aligned=None if output.aligned is None else all_of(output.aligned, dim=1),
-            step_logits=None if steps is None else self.whole(steps, n, dim=1),
-            shares=all_of(output.shares),
+            logits=self.gather(output.logits, n),
+            aux_logits=gather_all(output.aux_logits),
+            aligned=None if output.aligned is None else gather_all(output.aligned, dim=1),
+            step_logits=None if steps is None else self.gather(steps, n, dim=1),
+            shares=gather_all(output.shares),
             firing_rates=rates,
         )
 
     def average_statistics(self, model: nn.Module) -> None:
-        """Give batch norm's running statistics in every process the mean over all of them."""
+        """Set the running statistics of batch norm to their mean over all processes."""
         if self.count == 1:
             return
         norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
-        kept = [x for norm in norms for x in (norm.running_mean, norm.running_var) if x is not None]
-        if not kept:
+        statistics = [x for norm in norms for x in (norm.running_mean, norm.running_var) if x is not None]
+        if not statistics:
             return
         with torch.no_grad():
-            means = self.total(torch.cat(kept)) / self.count
-            for x, mean in zip(kept, means.split([len(x) for x in kept]), strict=True):
+            means = self.sum(torch.cat(statistics)) / self.count
+            for x, mean in zip(statistics, means.split([len(x) for x in statistics]), strict=True):
                 x.copy_(mean)
 
 
-def lost(error: BaseException) -> bool:
-    """Whether an error says that another process of this training has ended; gloo says so in words alone."""
+def peer_failed(error: BaseException) -> bool:
+    """Whether an error means that another process of this training ended; gloo only tells by the message."""
     if launch.count() == 1 or not isinstance(error, RuntimeError):
         return False
     return isinstance(error, dist.DistError) or "gloo" in str(error) or "Connection closed" in str(error)
 
 
-ALONE = Processes()
-"""This one, and no other."""
+SINGLE_PROCESS = Processes()
 
 
-class _Whole(torch.autograd.Function):
-    """The shares of all processes side by side. Each process computes the same of the whole, so each has the
-    gradient of its own share itself: times their number, as gradients of weights are averaged over them.
+class _AllGather(torch.autograd.Function):
+    """The shares of all processes, concatenated along ``dim``.
+
+    Every process computes the same loss of the result, so each has the gradient of its share without further
+    communication; it is multiplied by the number of processes, over which gradients of weights are averaged.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dim: int, counts: Sequence[int], rank: int) -> Tensor:
         ctx.dim, ctx.counts, ctx.rank = dim, counts, rank
-        own = x.movedim(dim, 0)
-        padded = own.new_zeros(max(counts), *own.shape[1:])
-        padded[: len(own)] = own
+        share = x.movedim(dim, 0)
+        padded = share.new_zeros(max(counts), *share.shape[1:])
+        padded[: len(share)] = share
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
-        whole = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
-        return whole.movedim(0, dim)
+        gathered = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+        return gathered.movedim(0, dim)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
@@ -147,10 +148,9 @@ class _Whole(torch.autograd.Function):
 
 
 def accelerator(device: torch.device, precision: str) -> tuple[Accelerator, Processes]:
-    """Accelerate for a device and a precision, and the processes that ``torchrun`` or we started, this one alone
-    where nobody did.
+    """An ``Accelerator`` for a device and a precision, and the processes that ``torchrun`` or ``Team`` started.
 
-    Raises ``UserError`` for a precision or a number of processes that does not work there.
+    Raises ``UserError`` for a precision or a number of processes that the device does not support.
     """
     from accelerate import Accelerator, PartialState
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
@@ -158,24 +158,24 @@ def accelerator(device: torch.device, precision: str) -> tuple[Accelerator, Proc
     local, count = int(os.environ.get("LOCAL_RANK", 0)), launch.count()
     if count > 1 and device.type == "cuda" and local >= torch.cuda.device_count():
         raise UserError(
-            f"process {local} of this machine has no GPU of its own ({torch.cuda.device_count()} are here): start "
+            f"process {local} of this machine has no GPU (there are {torch.cuda.device_count()}): start "
             f"fewer processes, or use --device cpu"
         )
     if count > 1 and device.type not in ("cpu", "cuda"):
         raise UserError(f"{count} processes do not train on {device.type}: start one, or use --device cpu")
     if not PartialState().use_distributed:
-        # Accelerate keeps one state a process and refuses another precision or device than the first's.
+        # Accelerate keeps one state per process, and accepts no other precision or device after the first.
         reset_accelerator()
     try:
-        made = Accelerator(
+        accelerator = Accelerator(
             cpu=device.type == "cpu",
             mixed_precision={"fp32": "no"}.get(precision, precision),
             kwargs_handlers=[
                 # Some fusions drop a stream, and with it the gradients of its weights.
                 DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
-                InitProcessGroupKwargs(timeout=_PATIENCE),
+                InitProcessGroupKwargs(timeout=_TIMEOUT),
             ],
         )
     except (ValueError, RuntimeError) as error:
         raise UserError(f"train.precision = {precision!r} does not work on {device}: {error}") from None
-    return made, Processes(made.process_index, made.num_processes, made.device)
+    return accelerator, Processes(accelerator.process_index, accelerator.num_processes, accelerator.device)

@@ -9,6 +9,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,6 @@ def _serve(connection: Connection, output: Path, factory: Callable[..., Any], ar
             method, positional, keywords = connection.recv()
             try:
                 target = factory(*arguments) if target is None else target
-                connection.send((getattr(target, method)(*positional, **keywords), None))
+                connection.send((methodcaller(method, *positional, **keywords)(target), None))
             except UserError as error:
                 connection.send((None, error))

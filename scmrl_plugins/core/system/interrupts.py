@@ -31,15 +31,15 @@ def handling(handler: Handler, *numbers: int) -> Iterator[None]:
 
 
 class Interrupts:
-    """``with Interrupts() as interrupts: ...; if interrupts.asked: save and stop``.
+    """``with Interrupts() as interrupts: ...; if interrupts.requested: save and stop``.
 
-    The first Ctrl-C or SIGTERM sets ``asked``, the second raises ``KeyboardInterrupt``. Outside the main
+    The first Ctrl-C or SIGTERM sets ``requested``, the second raises ``KeyboardInterrupt``. Outside the main
     thread, where Python allows no handlers, signals are not handled.
     """
 
     def __init__(self) -> None:
-        self.asked = False
-        self._handling = handling(self._ask, *SIGNALS)
+        self.requested = False
+        self._handling = handling(self._request, *SIGNALS)
 
     def __enter__(self) -> Interrupts:
         self._handling.__enter__()
@@ -50,8 +50,8 @@ class Interrupts:
     ) -> None:
         self._handling.__exit__(kind, error, trace)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
         os.write(2, b"\nfinishing the step and saving; repeat to stop at once\n")

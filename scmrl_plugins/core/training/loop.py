@@ -126,7 +126,7 @@ class Training:
 
     def _test(self) -> Evaluation:
         """The test result of the best epoch, which becomes the last line of the metrics."""
-        self.processes.wait()  # until the weights of the best epoch are written
+        self.processes.barrier()  # until the weights of the best epoch are written
         weights.load_weights(self.run.weights_file, self.parts.model)
         result = self._evaluate(self.parts.model, "test", "test")
         if self.processes.main:
@@ -159,7 +159,7 @@ class Training:
             f"epoch {epoch}/{self.recipe.epochs}  loss {figures['train_loss']:.3f}  "
             f"accuracy {figures['train_accuracy']:.2%}  {self.chooser} {accuracy:.2%}"
         )
-        if self.processes.any(self.interrupts.asked):
+        if self.processes.any(self.interrupts.requested):
             raise KeyboardInterrupt
         return figures
 
@@ -178,7 +178,7 @@ class Training:
                 now = time.monotonic()
                 self._log(lines.step_line(state, self.learner.lr, result, now - logged))
                 logged = now
-            stop = self.processes.any(self.interrupts.asked)
+            stop = self.processes.any(self.interrupts.requested)
             if stop or self._checkpoint_due(time.monotonic() - saved):
                 self.saving.save(state)
                 saved = time.monotonic()

@@ -50,10 +50,10 @@ class Saving:
 
     def restore_last(self) -> Path:
         """Read the weights of the newest checkpoint again; its path."""
-        self.processes.wait()  # until the main process has written it
+        self.processes.barrier()  # until the main process has written it
         path = self.run.checkpoints()[-1]
         self.load(path)
-        self.processes.wait()  # until all have read it
+        self.processes.barrier()  # until all have read it
         return path
 
     def resume(self, progress: Progress, epochs: int) -> TrainingState:
@@ -63,7 +63,7 @@ class Saving:
         """
         saved = self.run.checkpoints()
         state = self._newest(saved, progress)
-        self.processes.wait()  # until all have read it
+        self.processes.barrier()  # until all have read it
         lines = self.run.metrics()
         if self.processes.main:
             # A stop while saving leaves half a line, a line without its checkpoint, or a checkpoint without its

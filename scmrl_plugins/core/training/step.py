@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scmrl_plugins.core.config.sections import DataConfig
 from scmrl_plugins.core.data.loading import Batch
-from scmrl_plugins.core.parallel.processes import ALONE, Processes
+from scmrl_plugins.core.parallel.processes import SINGLE_PROCESS, Processes
 from scmrl_plugins.core.training.mixing import mix
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Step:
         clip_grad: float | None = None,
         mixing: DataConfig | None = None,
         accelerator: Accelerator | Plain | None = None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
         self.model, self.objective, self.optimizer = model, objective, optimizer
         self.clip_grad, self.mixing = clip_grad, mixing or DataConfig()
@@ -119,13 +119,13 @@ class Step:
         inputs = {key: value.to(self.device) for key, value in batch.items()}
         target = inputs.pop("label")
         mixed = mix(inputs, self.mixing, np.random.default_rng(draw))
-        output = self.processes.whole_output(self.model(**(mixed.inputs if mixed else inputs)), n)
-        targets = self.processes.whole(target, n)
+        output = self.processes.gather_output(self.model(**(mixed.inputs if mixed else inputs)), n)
+        targets = self.processes.gather(target, n)
         loss, terms = self.objective(output, targets)
         if mixed:
             shares = torch.tensor([mixed.kept, mixed.total], dtype=torch.float64)
-            own, total = self.processes.total(shares)
-            partner_loss, _ = self.objective(output, self.processes.whole(target[mixed.partner], n))
+            own, total = self.processes.sum(shares)
+            partner_loss, _ = self.objective(output, self.processes.gather(target[mixed.partner], n))
             loss = torch.lerp(partner_loss, loss, float(own / total))
         result.correct += float((output.logits.argmax(1) == targets).sum())
         for name, term in terms.items():

@@ -1,4 +1,4 @@
-"""Several processes that train one model: the same as one, whatever stops them and however many go on."""
+"""Several processes that train one model: the same as one, also when a run is stopped and resumed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import nn
 
 from scmrl_plugins.core.parallel import launch
 from scmrl_plugins.core.parallel.batch_norm import SynchronousBatchNorm, synchronize
-from scmrl_plugins.core.parallel.processes import Processes, lost
+from scmrl_plugins.core.parallel.processes import Processes, peer_failed
 from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.registry import UserError
 
@@ -38,13 +38,13 @@ def steps(run: Path) -> list[tuple[float, ...]]:
 
 def assert_same_curve(one: Path, other: Path) -> None:
     assert len(steps(one)) == len(steps(other)) > 8
-    for own, theirs in zip(steps(one), steps(other), strict=True):
-        assert own == pytest.approx(theirs, rel=1e-5)
+    for step, expected in zip(steps(one), steps(other), strict=True):
+        assert step == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.fixture(scope="module")
 def alone(forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of one process that nothing stopped."""
+    """The run of a single process that nothing stopped."""
     path = tmp_path_factory.mktemp("alone") / "run"
     done = forked(run=path, sets=SETS)
     assert done["code"] == 0, done
@@ -58,7 +58,7 @@ def test_two_processes_have_the_loss_curve_of_one(forked: Forked, alone: Path, t
     assert_same_curve(tmp_path / "run", alone)
     ends = [load_file(Run(path).checkpoints()[-1]) for path in (alone, tmp_path / "run")]
     for name, tensor in ends[0].items():
-        # What lies in front of a batch norm has gradients of rounding alone, which Adam makes steps of.
+        # Parameters before a batch norm have gradients of rounding errors, which Adam turns into steps.
         if "mlp" not in name and not name.startswith("optimizer"):
             torch.testing.assert_close(ends[1][name], tensor, rtol=1e-3, atol=1e-5)
     one, two = (Run(path).metrics()[-1] for path in (alone, tmp_path / "run"))
@@ -87,9 +87,9 @@ METHODS: dict[str, dict[str, Any]] = {
 
 @needs_fork
 @pytest.mark.parametrize("method", METHODS)
-def test_losses_see_the_whole_batch(forked: Forked, tmp_path: Path, method: str) -> None:
+def test_losses_see_the_full_batch(forked: Forked, tmp_path: Path, method: str) -> None:
     for count in (1, 2):
-        # Adam would make steps of gradients that are rounding alone, as those of a bias before batch norm.
+        # Adam would turn rounding errors, such as the gradient of a bias before batch norm, into steps.
         sets = [*SETS, "train.batch_size=5", "train.epochs=1", "train.optimizer=sgd"]
         done = forked(run=tmp_path / f"{count}", sets=sets, options=METHODS[method], processes=count)
         assert done["code"] == 0, done
@@ -109,16 +109,16 @@ def test_batch_norm_of_each_process_alone_is_another_training(forked: Forked, al
 
 @needs_fork
 @pytest.mark.parametrize(("first", "second", "number"), [(2, 1, "SIGTERM"), (1, 2, "SIGTERM"), (2, 2, "SIGKILL")])
-def test_a_run_goes_on_with_another_number_of_processes(
+def test_a_run_resumes_with_another_number_of_processes(
     forked: Forked, alone: Path, tmp_path: Path, first: int, second: int, number: str
 ) -> None:
     path, after = tmp_path / "run", 1.0
     for attempt in range(12):
         done = forked(run=path, sets=SETS, processes=first, kill_after=after, signal=number)
         saved = path.exists() and Run(path).checkpoints()
-        if saved and done["code"]:
+        if saved and done["code"] and len(steps(path)) < len(steps(alone)):
             break
-        after *= 1.5 if done["code"] else 0.6
+        after *= 0.6 if saved else 1.5
         path = tmp_path / f"run{attempt}"
     assert done["code"] == {"SIGTERM": 130, "SIGKILL": -9}[number], done
     before = len(steps(path))
@@ -187,7 +187,7 @@ def plugin(folder: Path, text: str) -> list[str]:
     return ["plugins", "--plugin", str(file)]
 
 
-def test_all_that_end_well_have_ended_well(capfd: pytest.CaptureFixture[str]) -> None:
+def test_processes_that_succeed(capfd: pytest.CaptureFixture[str]) -> None:
     assert launch.Team(2, ["--version"]).wait() == 0
     said = capfd.readouterr()
     assert said.out.startswith("scmrl, version ")
@@ -195,26 +195,26 @@ def test_all_that_end_well_have_ended_well(capfd: pytest.CaptureFixture[str]) ->
     assert not said.err
 
 
-def test_an_error_of_all_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_all_processes_is_printed_once(capfd: pytest.CaptureFixture[str]) -> None:
     assert launch.Team(3, ["build", "--nonsense"]).wait() == 2
     assert capfd.readouterr().err.count("Error: ") == 1
 
 
-def test_an_error_of_a_process_without_the_terminal_is_told(
+def test_an_error_of_a_process_without_the_terminal_is_printed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     dies = "print('noise', file=sys.stderr)\nraise OSError(28, 'No space left')"
-    code = launch.Team(2, plugin(tmp_path, f"if not rank: os._exit({launch.LOST})\n{dies}")).wait()
+    code = launch.Team(2, plugin(tmp_path, f"if not rank: os._exit({launch.PEER_FAILED})\n{dies}")).wait()
     said = capfd.readouterr().err.splitlines()
     assert code == 2
     assert len(said) == 1
     assert "No space left" in said[0]
 
 
-def test_who_was_killed_is_said_and_the_others_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "_SECONDS", 0.2)
+def test_a_killed_process_is_reported_and_the_others_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_GRACE", 0.2)
     team = launch.Team(2, plugin(tmp_path, "import time\nif rank: os.kill(os.getpid(), 9)\ntime.sleep(60)"))
-    with pytest.raises(UserError, match=r"process 2 of 2 was ended by SIGKILL, .* scmrl train RUN goes on"):
+    with pytest.raises(UserError, match=r"process 2 of 2 was ended by SIGKILL, .* scmrl train RUN resumes"):
         team.wait()
     assert all(process.poll() is not None for process in team.processes)
 
@@ -230,10 +230,10 @@ def test_they_end_with_their_parent(tmp_path: Path) -> None:
         team.wait()
 
 
-def test_only_of_several_processes_one_can_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_has_no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer")
-    assert not lost(closed)
+    assert not peer_failed(closed)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert lost(closed)
-    assert not lost(RuntimeError("shapes differ"))
-    assert not lost(OSError("gloo"))
+    assert peer_failed(closed)
+    assert not peer_failed(RuntimeError("shapes differ"))
+    assert not peer_failed(OSError("gloo"))

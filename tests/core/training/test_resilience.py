@@ -125,7 +125,7 @@ def test_a_signal_finishes_the_step_and_saves(
 def test_a_second_signal_stops_at_once() -> None:
     with Interrupts() as interrupts:
         os.kill(os.getpid(), 2)
-        assert interrupts.asked
+        assert interrupts.requested
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), 15)
 
