@@ -9,12 +9,15 @@ import pytest
 import torch
 from plugin_site import GOOD, GOOD_MODEL, PluginSite
 from torch import Tensor
-from wrong_components import ALSO_RIGHT, RIGHT, WRONG, Loss, NeedsValues, Wrong, subject_of
+from wrong import ALSO_RIGHT, RIGHT
+from wrong.backbone import NeedsValues
+from wrong.loss import Loss
+from wrong.register import WRONG, Wrong, subject_of
 
 from scmrl_plugins.core.interfaces import ModelOutput
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.registry import Catalogue, UserError
-from scmrl_plugins.testing import CHECKS, Result, Subject, every, run_checks, saving, subjects
+from scmrl_plugins.testing import CHECKS, Result, Subject, modules, run_checks, saving, subjects
 
 ON_REQUEST = ("check_compiles", "check_saved_and_loaded", "check_renamed_plugin_is_explained")
 """These take long, and are made of the components that must fail them, and of the right ones."""
@@ -118,7 +121,7 @@ class ScaledInSteps(Loss):
 def test_what_dynamo_gives_up_compiling_is_not_taken_for_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = subject_of("loss", ScaledInSteps)
     CHECKS["check_compiles"](subject)
-    monkeypatch.setattr(every, "RECOMPILATIONS", 2)
+    monkeypatch.setattr(modules, "RECOMPILATIONS", 2)
     with pytest.raises(AssertionError, match="RecompileLimitHit"):
         CHECKS["check_compiles"](subject)
 

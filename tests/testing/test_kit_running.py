@@ -11,7 +11,13 @@ from typing import Any
 
 import pytest
 from plugin_site import PluginSite
-from wrong_components import PLUGIN, Encoder, Fusion, Loss, Neuron, Readout, TiedWeights, subject_of
+from wrong.backbone import TiedWeights
+from wrong.encoder import Encoder
+from wrong.fusion import Fusion
+from wrong.loss import Loss
+from wrong.neuron import Neuron
+from wrong.readout import Readout
+from wrong.register import PLUGIN, subject_of
 
 from scmrl_plugins.core.interfaces import ComponentConfig, Context, ModelConfig
 from scmrl_plugins.registry import KINDS, Entry, UserError, catalogue
