@@ -53,7 +53,7 @@ def command(
             f"with -c {existing}/config.toml"
         )
     if existing and run is not None:
-        raise UserError(f"-o {run}: the run {existing} is trained where it is; leave -o out")
+        raise UserError(f"-o {run}: the run {existing} is trained in place; leave -o out")
     config = None if existing else options.compose(experiment)
     count = _join(processes, dry_run)
     from scmrl_plugins.cli.common.training import fit
@@ -79,7 +79,7 @@ def _join(processes: int | None, dry_run: bool) -> int:
 
     count = launch.count()
     if processes is not None and count not in (1, processes):
-        raise UserError(f"--processes {processes}: this is one of {count} already; leave --processes out")
+        raise UserError(f"--processes {processes}: this process is already one of {count}; leave --processes out")
     if processes is not None and count < processes and not dry_run:
         sys.exit(launch.Team(processes, sys.argv[1:]).wait())
     launch.watch_parent()

@@ -241,5 +241,5 @@ def test_what_does_not_go_together_is_refused(copy: Path, monkeypatch: pytest.Mo
     before = contents(copy)
     assert_refused(invoke("train", copy, "--auto-batch"), "keeps its own configuration", "--auto-batch")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert_refused(invoke("train", copy, "--processes", "2"), "--processes 2: this is one of 4 already")
+    assert_refused(invoke("train", copy, "--processes", "2"), "--processes 2: this process is already one of 4")
     assert contents(copy) == before

@@ -41,7 +41,7 @@ json = click.option(
 optimize = click.option(
     "--optimize",
     is_flag=True,
-    help="Fold batch norm into the convolutions to save operations; the output is the same.",
+    help="Fold batch norm into the convolutions to save operations; the output is the same up to rounding.",
 )
 
 
