@@ -115,7 +115,8 @@ def compose(values: dict[str, Any]) -> ExperimentConfig:
 
     options: dict[str, Any] = {}
     for kind in TABLE.values():
-        if value := values[kind.name]:
+        value = values[kind.name]
+        if value not in (None, ()):
             options[kind.name] = [{"name": name} for name in value] if kind.repeats else {"name": value}
     return compose_layers(values["files"], options, values["sets"])
 
