@@ -15,11 +15,11 @@ def spread(seconds: Sequence[float]) -> dict[str, Any]:
 
 def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
     """Mean and sample standard deviation, none where a value is none, as a loss that is not finite; the values."""
-    known = [value for value in values if value is not None]
-    complete = len(known) == len(values)
+    finite = [value for value in values if value is not None]
+    complete = len(finite) == len(values)
     return {
-        "mean": statistics.fmean(known) if complete else None,
-        "std": statistics.stdev(known) if complete and len(known) > 1 else None,
+        "mean": statistics.fmean(finite) if complete else None,
+        "std": statistics.stdev(finite) if complete and len(finite) > 1 else None,
         "values": list(values),
     }
 

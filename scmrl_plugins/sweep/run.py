@@ -48,11 +48,11 @@ def run(
         threads = worker.threads(shares.cpus)
         tasks = [Task.of(trial, directory, device, threads, hide_gpus, after_run) for trial in left]
         work = ray.remote(num_cpus=shares.cpus, num_gpus=shares.gpus, max_retries=0)(worker.work)
-        _train(ray, work.remote, tasks, shares.parallel, section.retries, Shown(left, directory, progress))
+        _train(ray, work.remote, tasks, shares.parallel, section.retries, Display(left, directory, progress))
 
 
 def _train(
-    ray: Any, start: Callable[[Task], Any], tasks: Sequence[Task], parallel: int, retries: int, shown: Shown
+    ray: Any, start: Callable[[Task], Any], tasks: Sequence[Task], parallel: int, retries: int, display: Display
 ) -> None:
     """Work on the tasks, ``parallel`` at a time; each is started again up to ``retries`` times if it is killed."""
     waiting, running, kills = deque(tasks), dict[Any, Task](), Counter[str]()
@@ -70,13 +70,13 @@ def _train(
                 killed = not isinstance(error, ray.exceptions.RayTaskError)
                 kills[name] += killed
                 if killed and kills[name] <= retries:
-                    shown.restarted(task.trial)
+                    display.restarted(task.trial)
                     waiting.appendleft(task)
                     continue
                 if not directory.result_file(name).exists():
                     directory.fail(name, cause(error, retries))
-            shown.ended(task.trial)
-        shown.update(task.trial for task in running.values())
+            display.ended(task.trial)
+        display.update(task.trial for task in running.values())
 
 
 def cause(error: BaseException, retries: int) -> str:
@@ -91,7 +91,7 @@ def cause(error: BaseException, retries: int) -> str:
     return f"its process could not run: {lines[-1][:300] if lines else kind}"
 
 
-class Shown:
+class Display:
     """How far the trials are: the epochs of all of them on the progress bar, and a line for each that ends."""
 
     def __init__(self, trials: Sequence[Trial], directory: SweepDirectory, progress: Progress) -> None:

@@ -61,7 +61,7 @@ def run(config: ExperimentConfig, samples: int, repeats: int, progress: Progress
     progress.line("memory of a process that loads as many batches of an eighth of the samples, and of all")
     store(dataset, config, rows.select(range(few)), progress)  # not to be computed where memory is measured
     small, large = memory.measure(config, [(few, GROWTH), (len(rows), 1)])
-    known = small["private"] and large["private"]
+    measured = small["private"] and large["private"]
     return {
         "ratio": epochs[DECODED]["minimum"] / epochs[STORED]["minimum"],
         "median_ratio": epochs[DECODED]["median"] / epochs[STORED]["median"],
@@ -72,7 +72,7 @@ def run(config: ExperimentConfig, samples: int, repeats: int, progress: Progress
         "memory": {
             "small": small,
             "large": large,
-            "grows": large["private"] - small["private"] if known else None,
+            "grows": large["private"] - small["private"] if measured else None,
         },
         "same_batches": same,
         "epochs": epochs,

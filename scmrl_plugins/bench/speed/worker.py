@@ -35,7 +35,7 @@ def start(variant: str, settings: Settings, device: str, plugins: Sequence[str])
 
 
 class Worker:
-    """The measurements of a variant, in seconds where nothing else is said."""
+    """The measurements of a variant, in seconds unless stated otherwise."""
 
     def __init__(self, variant: str, settings: Settings, device: str) -> None:
         self.settings = settings

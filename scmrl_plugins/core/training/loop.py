@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,6 @@ from scmrl_plugins.core.training.learner import Learner
 from scmrl_plugins.core.training.not_finite import NotFinite
 from scmrl_plugins.core.training.saving import Saving
 from scmrl_plugins.core.training.step import StepResult
-
-AfterEpoch = Callable[[Mapping[str, Any]], None]
 
 _EVALUATION = 2**32 - 1
 """In place of the step, in the seed of an evaluation."""
@@ -82,24 +80,23 @@ class Training:
         self.steps = Steps(splits, self.parts.config, self.processes)
         self.prepared = True
 
-    def fit(self, run: Run, after_epoch: AfterEpoch | None = None) -> Evaluation:
+    def fit(self, run: Run) -> Evaluation:
         """Train to the end of the recipe, from the newest checkpoint of the run or from its saved weights.
 
-        Prepares the data unless ``prepare`` did. ``after_epoch`` gets the figures of each epoch trained here, once
-        they are saved. Returns the test result of the best epoch, the last line of the run's metrics. Ctrl-C or
-        SIGTERM finishes the step, saves, and raises ``KeyboardInterrupt``. Raises ``UserError`` where another
-        process trains the run, or one of its files is damaged or cannot be written.
+        Prepares the data unless ``prepare`` did. Returns the test result of the best epoch, the last line of the
+        run's metrics. Ctrl-C or SIGTERM finishes the step, saves, and raises ``KeyboardInterrupt``. Raises
+        ``UserError`` where another process trains the run, or one of its files is damaged or cannot be written.
         """
         if not self.prepared:
             self.prepare()
         lock = run.locked() if self.processes.main else contextlib.nullcontext()
         with lock, Interrupts() as interrupts:
             try:
-                return self._fit(run, interrupts, after_epoch)
+                return self._fit(run, interrupts)
             finally:
                 self.accelerator.end_training()
 
-    def _fit(self, run: Run, interrupts: Interrupts, after_epoch: AfterEpoch | None) -> Evaluation:
+    def _fit(self, run: Run, interrupts: Interrupts) -> Evaluation:
         self.run, self.interrupts = run, interrupts
         keep, scaler = self.recipe.keep_checkpoints, self.accelerator.scaler
         self.saving = Saving(run, self.learner, scaler, self.processes, keep)
@@ -111,9 +108,7 @@ class Training:
         if self.recipe.on_nan == "rollback" and not run.checkpoints():
             self.saving.save(self.state)
         while self.state.epoch < self.recipe.epochs and not self._out_of_patience():
-            figures = self._epoch()
-            if after_epoch:
-                after_epoch(figures)
+            self._epoch()
         return self._test()
 
     def _out_of_patience(self) -> bool:
@@ -136,8 +131,8 @@ class Training:
             self.accelerator.log(tested, step=self.steps.done(self.state))
         return result
 
-    def _epoch(self) -> Mapping[str, Any]:
-        """The steps of an epoch that are left, its evaluation, and its checkpoint; returns its figures."""
+    def _epoch(self) -> None:
+        """The steps of an epoch that are left, its evaluation, and its checkpoint."""
         state, epoch = self.state, self.state.epoch + 1
         started = time.monotonic()
         self._train()
@@ -161,7 +156,6 @@ class Training:
         )
         if self.processes.any(self.interrupts.requested):
             raise KeyboardInterrupt
-        return figures
 
     def _train(self) -> None:
         """Train the steps of an epoch that are left, and add their sums to the state."""
