@@ -74,14 +74,20 @@ class Run:
 
     def _absent_plugins(self) -> str:
         """Plugins of the run that are not installed, as the end of a message; empty if none is missing."""
+        plugins = catalogue().plugins
+        names = {plugin.name for plugin in plugins}
+        distributions = {plugin.distribution for plugin in plugins}
+
+        def remedy(recorded: Mapping[str, str]) -> str:
+            if "file" in recorded:
+                return "" if recorded["name"] in names else f"--plugin {recorded['file']}"
+            # By distribution, since a package may rename its plugins.
+            present = recorded["distribution"] in distributions
+            return "" if present else f"pip install {recorded['distribution']}"
+
         try:
             recorded = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))["plugins"]
-            installed = {plugin.name for plugin in catalogue().plugins}
-            absent = [plugin for plugin in recorded if plugin["name"] not in installed]
-            remedies = [
-                f"--plugin {plugin['file']}" if "file" in plugin else f"pip install {plugin['distribution']}"
-                for plugin in absent
-            ]
+            remedies = dict.fromkeys(filter(None, map(remedy, recorded)))
         except (OSError, ValueError, KeyError, TypeError):
             return ""
         return f"; the run used plugins that are not installed: {', '.join(remedies)}" if remedies else ""
