@@ -1,9 +1,7 @@
-"""Training runs: they learn, go on where they stopped, keep their protocol, and leave what they promise."""
+"""Training runs: they learn, follow from their seed, and keep their protocol."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,9 @@ from scmrl_plugins.core.data.loading import evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
 from scmrl_plugins.core.evaluation.evaluate import evaluate
 from scmrl_plugins.core.model.assembly import Assembly
-from scmrl_plugins.core.run import environment, weights
-from scmrl_plugins.core.run.directory import Run, create_run, next_directory, open_run
-from scmrl_plugins.core.system import files
-from scmrl_plugins.core.training.loop import Training
-from scmrl_plugins.core.training.step import StepResult
+from scmrl_plugins.core.run.directory import create_run
 from scmrl_plugins.explain import report
-from scmrl_plugins.registry import UserError, catalogue
+from scmrl_plugins.registry import UserError
 
 Small = Callable[..., Assembly]
 
@@ -76,107 +70,6 @@ def test_a_run_learns_and_leaves_what_it_promises(small: Small, tmp_path: Path) 
     measured = evaluate(again.model, again.loss, evaluation_loader(split, again.config), CPU)
     assert measured.as_dict() == result.as_dict()
     assert run.metrics()[-1]["accuracy"] == result.metrics["accuracy"]
-
-
-def test_a_run_begins_with_its_configuration_and_environment(small: Small, tmp_path: Path) -> None:
-    parts = small(sets=["train.seed=7"])
-    run = create_run(tmp_path / "run", parts)
-    described = json.loads((run.path / "environment.json").read_text())
-    assert described["seed"] == 7
-    assert described["packages"].keys() == set(environment.PACKAGES)
-    assert described["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    assert {plugin["name"] for plugin in described["plugins"]} == {plugin.name for plugin in catalogue().plugins}
-    assert described["python"]
-    assert "git_commit" in described
-    assert run.assemble().config.model_dump() == parts.config.model_dump()
-    assert run.metrics() == []
-    with pytest.raises(UserError, match="not trained to the end yet"):
-        report.write(run)
-    loaded = open_run(run.path).load_model()
-    assert all(torch.equal(t, parts.model.state_dict()[name]) for name, t in loaded.state_dict().items())
-
-
-def test_a_directory_in_use_is_left_alone(small: Small, tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("mine")
-    for path in (tmp_path, tmp_path / "mine.txt"):
-        with pytest.raises(UserError, match="already exists"):
-            create_run(path, small())
-    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["mine.txt"]
-    with pytest.raises(UserError, match="no run there"):
-        open_run(tmp_path)
-    (tmp_path / "run-001").mkdir()
-    assert next_directory(tmp_path, "run") == tmp_path / "run-002"
-
-
-def truncated(run: Run, path: Path, after: int) -> Run:
-    """A copy of a run as it was after an epoch, had it been stopped there."""
-    shutil.copytree(run.path, path)
-    copy = Run(path)
-    saved = copy.checkpoints()
-    for later in saved[saved.index(copy.checkpoint_file(after)) + 1 :]:
-        later.unlink()
-    return copy
-
-
-@pytest.mark.parametrize("after", [1, 2])
-def test_a_run_that_went_on_is_the_same_run(small: Small, tmp_path: Path, after: int) -> None:
-    parts = small(sets=["train.epochs=4", "train.keep_checkpoints=9", "encoder.name=rate"])
-    whole = create_run(tmp_path / "whole", parts)
-    result = fit(whole, parts)
-
-    torch.manual_seed(99)
-    resumed = truncated(whole, tmp_path / "resumed", after)
-    again = fit(resumed)
-
-    assert resumed.weights_file.read_bytes() == whole.weights_file.read_bytes()
-    ends = [load_file(run.checkpoint_file(4)) for run in (whole, resumed)]
-    assert ends[0].keys() == ends[1].keys()
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
-
-    def figures(run: Run) -> list[dict[str, Any]]:
-        return [{key: value for key, value in line.items() if key != "seconds"} for line in run.metrics()]
-
-    assert [line["epoch"] for line in epochs(resumed)] == [1, 2, 3, 4]
-    assert figures(resumed) == figures(whole)
-    assert again.as_dict() == result.as_dict()
-
-
-@pytest.fixture
-def whole(small: Small, tmp_path: Path) -> Run:
-    """A run of two epochs that nothing stopped."""
-    parts = small(sets=["train.epochs=2"])
-    run = create_run(tmp_path / "whole", parts)
-    fit(run, parts)
-    return run
-
-
-@pytest.mark.parametrize("epoch", [1, 2])
-@pytest.mark.parametrize("fails", ["save_weights", "save_training", "add_metrics"])
-def test_wherever_saving_stops_the_run_goes_on_as_the_same(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Run, fails: str, epoch: int
-) -> None:
-    # Both epochs are the best so far, so each step of saving is taken in each of them.
-    assert [line["best_epoch"] for line in whole.metrics() if "best_epoch" in line] == [2]
-    parts = small(sets=["train.epochs=2"])
-    run = create_run(tmp_path / "run", parts)
-    owner: Any = Run if fails == "add_metrics" else weights
-    original = getattr(owner, fails)
-    calls: list[str] = []
-
-    def stop(*args: Any) -> None:
-        calls.append(fails)
-        if len(calls) == epoch:  # each is called once an epoch
-            raise KeyboardInterrupt
-        original(*args)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(owner, fails, stop)
-        with pytest.raises(KeyboardInterrupt):
-            fit(run, parts)
-    assert len(calls) == epoch
-    fit(run)
-    assert [line["epoch"] for line in epochs(run)] == [1, 2]
-    assert run.weights_file.read_bytes() == whole.weights_file.read_bytes()
 
 
 def test_a_finished_run_is_only_tested_again(small: Small, tmp_path: Path) -> None:
@@ -262,63 +155,8 @@ def test_honest_training_sees_the_training_split_alone(
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 
 
-# Trouble ----------------------------------------------------------------------------------------------
-
-
-def test_a_loss_that_is_not_finite_ends_with_a_line(small: Small, tmp_path: Path) -> None:
-    parts = small(sets=["train.epochs=3"])
-    run = create_run(tmp_path / "run", parts)
-
-    def poison(training: Training, step: Any, _batches: list[Any]) -> StepResult:
-        if training.state.epoch == 1:
-            with torch.no_grad():
-                parts.model.readout.head.bias.fill_(float("nan"))
-        return step()
-
-    with pytest.raises(UserError, match=r"is nan in epoch 2, step 1 \(samples train-.*: try a smaller"):
-        fit(run, parts, poison)
-    assert [line["epoch"] for line in epochs(run)] == [1]
-    assert [path.name for path in run.checkpoints()] == ["epoch-00001.safetensors"]
-    saved = load_file(run.checkpoint_file(1))
-    assert all(tensor.isfinite().all() for tensor in saved.values() if tensor.is_floating_point())
-    assert run.load_model().readout.head.bias.isfinite().all()
-    fit(run)
-    assert [line["epoch"] for line in epochs(run)] == [1, 2, 3]
-
-
-@pytest.mark.parametrize("keep", [1, 3])
-def test_as_many_checkpoints_are_kept_as_asked_for(small: Small, tmp_path: Path, keep: int) -> None:
-    parts = small(sets=["train.epochs=4", f"train.keep_checkpoints={keep}"])
-    run = create_run(tmp_path / "run", parts)
-    fit(run, parts)
-    assert run.checkpoints() == [run.checkpoint_file(epoch) for epoch in range(5 - keep, 5)]
-
-
-def test_gradients_are_clipped(small: Small, tmp_path: Path) -> None:
-    runs = []
-    for name, clip in (("free", []), ("clipped", ["train.clip_grad=1e-12"])):
-        parts = small(sets=["train.epochs=1", "train.optimizer=sgd", "train.weight_decay=0.0", *clip])
-        before = parts.model.readout.head.weight.detach().clone()
-        fit(create_run(tmp_path / name, parts), parts)
-        runs.append((parts.model.readout.head.weight.detach() - before).abs().max().item())
-    assert runs[1] < 1e-9 < 1e-4 < runs[0]
-
-
-def test_an_optimiser_that_timm_does_not_have_is_named(small: Small, tmp_path: Path) -> None:
-    parts = small(sets=["train.optimizer=adamv"])
-    with pytest.raises(UserError, match=r"train\.optimizer = 'adamv'"):
-        fit(create_run(tmp_path / "run", parts), parts)
-
-
-def test_a_changed_run_is_refused(small: Small, tmp_path: Path) -> None:
-    parts = small(sets=["train.epochs=1"])
-    run = create_run(tmp_path / "run", parts)
-    fit(run, parts)
-    text = run.config_file.read_text()
-    files.write_text(run.config_file, text.replace("embed_dims = 8", "embed_dims = 16"))
-    with pytest.raises(UserError, match=r"was config\.toml changed"):
-        run.load_model()
-    files.write_text(run.config_file, text)
-    run.metrics_file.write_text("{half a li\n")
-    with pytest.raises(UserError, match="not JSON lines"):
+def test_two_processes_do_not_train_one_run(small: Small, tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", small(sets=["train.epochs=1"]))
+    with run.locked(), pytest.raises(UserError, match=r"another process trains this run; wait for it or stop it"):
         fit(run)
+    fit(run)

@@ -138,3 +138,19 @@ def test_patience_ends_a_run(
     fit_again = trainer(run.assemble())
     fit_again.fit(run)
     assert [line["epoch"] for line in run.metrics() if "epoch" in line] == list(range(1, ends + 1))
+
+
+def test_gradients_are_clipped(small: Small, tmp_path: Path) -> None:
+    runs = []
+    for name, clip in (("free", []), ("clipped", ["train.clip_grad=1e-12"])):
+        parts = small(sets=["train.epochs=1", "train.optimizer=sgd", "train.weight_decay=0.0", *clip])
+        before = parts.model.readout.head.weight.detach().clone()
+        fit(parts, tmp_path / name)
+        runs.append((parts.model.readout.head.weight.detach() - before).abs().max().item())
+    assert runs[1] < 1e-9 < 1e-4 < runs[0]
+
+
+def test_an_optimiser_that_timm_does_not_have_is_named(small: Small, tmp_path: Path) -> None:
+    parts = small(sets=["train.optimizer=adamv"])
+    with pytest.raises(UserError, match=r"train\.optimizer = 'adamv'"):
+        fit(parts, tmp_path / "run")

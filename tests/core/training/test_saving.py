@@ -1,9 +1,10 @@
-"""What can happen to a run: kills, signals, a full disk, damage, another process. What was saved is never lost."""
+"""Checkpoints, and resuming from them after kills, signals, a full disk and damage: nothing saved is lost."""
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from trainings import printed, trainer
+from trainings import epochs, fit, printed, trainer
 
 from scmrl_plugins.core.model.assembly import Assembly
+from scmrl_plugins.core.run import weights
 from scmrl_plugins.core.run.directory import Run, create_run
-from scmrl_plugins.core.system.interrupts import Interrupts
 from scmrl_plugins.core.training.loop import Training
 from scmrl_plugins.core.training.step import StepResult
 from scmrl_plugins.explain import report
@@ -35,7 +36,7 @@ SETS = [
 KILLS = int(os.environ.get("SCMRL_KILLS", "6"))
 
 
-def fit(run: Run) -> str:
+def fit_printed(run: Run) -> str:
     """Train as the command does; what was printed."""
     training = trainer(run.assemble())
     training.fit(run)
@@ -47,13 +48,9 @@ def fit_and_report(run: Run) -> None:
     report.write(run)
 
 
-def lines(run: Run) -> list[dict[str, Any]]:
-    """The metrics, without what a clock decides."""
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in run.metrics()]
-
-
-def epochs(run: Run) -> list[dict[str, Any]]:
-    return [line for line in lines(run) if "epoch" in line]
+def timeless(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Metrics without the times."""
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
 def assert_same_run(one: Run, other: Run) -> None:
@@ -62,7 +59,7 @@ def assert_same_run(one: Run, other: Run) -> None:
     ends = [load_file(run.checkpoints()[-1]) for run in (one, other)]
     assert ends[0].keys() == ends[1].keys()
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
-    assert lines(one) == lines(other)
+    assert timeless(one.metrics()) == timeless(other.metrics())
     assert sorted(path.name for path in one.path.rglob("*")) == sorted(path.name for path in other.path.rglob("*"))
 
 
@@ -119,22 +116,7 @@ def test_a_signal_finishes_the_step_and_saves(
     assert forked(run=path)["code"] == 0
     final = Run(path)
     assert final.weights_file.read_bytes() == undisturbed.weights_file.read_bytes()
-    assert epochs(final) == epochs(undisturbed)
-
-
-def test_a_second_signal_stops_at_once() -> None:
-    with Interrupts() as interrupts:
-        os.kill(os.getpid(), 2)
-        assert interrupts.requested
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), 15)
-
-
-def test_handlers_come_back() -> None:
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with Interrupts():
-        assert signal.getsignal(signal.SIGINT) != before[0]
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert timeless(epochs(final)) == timeless(epochs(undisturbed))
 
 
 RECIPE = [
@@ -168,16 +150,9 @@ def test_a_run_stopped_after_any_step_is_the_same_run(
     epoch, step = (stop - 1) // 12, (stop - 1) % 12 + 1
     assert run.checkpoints()[-1] == run.checkpoint_file(epoch, step)
     assert len(steps) == stop
-    said = fit(run)
+    said = fit_printed(run)
     assert f"resuming after epoch {epoch}, step {step} of 3 epochs" in said
     assert_same_run(run, undisturbed)
-
-
-def test_two_processes_do_not_train_one_run(small: Small, tmp_path: Path) -> None:
-    run = create_run(tmp_path / "run", small(sets=["train.epochs=1"]))
-    with run.locked(), pytest.raises(UserError, match=r"another process trains this run; wait for it or stop it"):
-        fit(run)
-    fit(run)
 
 
 @pytest.fixture
@@ -195,25 +170,25 @@ def flip(path: Path, place: float = 0.5) -> None:
 
 @pytest.mark.parametrize("place", [0.0, 0.01, 0.2, 0.5, 0.99, 1.0])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained: Run, tmp_path: Path, place: float) -> None:
-    weights, before = trained.weights_file.read_bytes(), epochs(trained)
+    content, before = trained.weights_file.read_bytes(), timeless(epochs(trained))
     flip(trained.checkpoint_file(2), place)
-    said = fit(trained)
+    said = fit_printed(trained)
     assert f"warning: {trained.checkpoint_file(2)}: damaged" in said
     assert "resuming after epoch 1 of 2 epochs" in said
-    assert trained.weights_file.read_bytes() == weights
-    assert epochs(trained) == before
+    assert trained.weights_file.read_bytes() == content
+    assert timeless(epochs(trained)) == before
 
 
 def test_where_no_checkpoint_is_whole_that_is_said(trained: Run) -> None:
     for path in trained.checkpoints():
         flip(path)
-    weights = trained.weights_file.read_bytes()
+    content = trained.weights_file.read_bytes()
     with pytest.raises(
         UserError, match="no checkpoint before it can be read either: train again with -c"
     ) as caught:
         fit(trained)
     assert "\n" not in str(caught.value)
-    assert trained.weights_file.read_bytes() == weights
+    assert trained.weights_file.read_bytes() == content
 
 
 @pytest.mark.parametrize("name", ["config.toml", "metrics.jsonl", "model.safetensors", "environment.json"])
@@ -263,39 +238,77 @@ def test_a_directory_that_cannot_be_written_is_one_line(trained: Run) -> None:
         fit(trained)
 
 
-# A step that comes to nothing ------------------------------------------------------------------------
+def truncated(run: Run, path: Path, after: int) -> Run:
+    """A copy of a run as it was after an epoch, had it been stopped there."""
+    shutil.copytree(run.path, path)
+    copy = Run(path)
+    saved = copy.checkpoints()
+    for later in saved[saved.index(copy.checkpoint_file(after)) + 1 :]:
+        later.unlink()
+    return copy
 
 
-def poison(*numbers: int) -> Any:
-    """Makes the inputs of these steps, counted from 1, infinite."""
-    steps: list[int] = []
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_resumed_run_is_the_same_run(small: Small, tmp_path: Path, after: int) -> None:
+    parts = small(sets=["train.epochs=4", "train.keep_checkpoints=9", "encoder.name=rate"])
+    whole = create_run(tmp_path / "whole", parts)
+    result = fit(whole, parts)
 
-    def around(_training: Training, step: Any, batches: list[Any]) -> StepResult:
-        steps.append(1)
-        if len(steps) in numbers:
-            batches[0]["audio"] = batches[0]["audio"] * float("nan")
-        return step()
+    torch.manual_seed(99)
+    resumed = truncated(whole, tmp_path / "resumed", after)
+    again = fit(resumed)
 
-    return around
+    assert resumed.weights_file.read_bytes() == whole.weights_file.read_bytes()
+    ends = [load_file(run.checkpoint_file(4)) for run in (whole, resumed)]
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
-
-def all_finite(run: Run) -> bool:
-    return all(t.isfinite().all() for t in load_file(run.checkpoints()[-1]).values() if t.is_floating_point())
-
-
-@pytest.mark.parametrize("policy", ["skip", "rollback"])
-def test_a_step_that_is_not_finite_is_left_out(small: Small, tmp_path: Path, policy: str) -> None:
-    sets = ["train.epochs=2", "train.batch_size=16", f"train.on_nan={policy}", "neuron.name=ternary"]
-    run = create_run(tmp_path / "run", small(sets=sets, loss=[{"name": "ce"}], fusion={"name": "late"}))
-    training = trainer(run.assemble(), poison(2))
-    training.fit(run)
-    assert "in epoch 1, step 2 (samples train-" in printed(training.progress)
-    assert all_finite(run)
-    assert [line.get("lost_steps") for line in epochs(run)] == [1, None]
+    assert [line["epoch"] for line in epochs(resumed)] == [1, 2, 3, 4]
+    assert timeless(resumed.metrics()) == timeless(whole.metrics())
+    assert again.as_dict() == result.as_dict()
 
 
-def test_a_run_whose_steps_are_never_finite_stops(small: Small, tmp_path: Path) -> None:
-    sets = ["train.epochs=2", "train.batch_size=4", "train.on_nan=skip"]
-    run = create_run(tmp_path / "run", small(sets=sets))
-    with pytest.raises(UserError, match="in epoch 1, step 10"):
-        trainer(run.assemble(), poison(*range(1, 100))).fit(run)
+@pytest.fixture
+def two_epochs(small: Small, tmp_path: Path) -> Run:
+    """A run of two epochs that nothing stopped."""
+    parts = small(sets=["train.epochs=2"])
+    run = create_run(tmp_path / "whole", parts)
+    fit(run, parts)
+    return run
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize("fails", ["save_weights", "save_training", "add_metrics"])
+def test_wherever_saving_stops_the_run_resumes_as_the_same(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_epochs: Run, fails: str, epoch: int
+) -> None:
+    # Both epochs are the best so far, so each step of saving is taken in each of them.
+    assert [line["best_epoch"] for line in two_epochs.metrics() if "best_epoch" in line] == [2]
+    parts = small(sets=["train.epochs=2"])
+    run = create_run(tmp_path / "run", parts)
+    owner: Any = Run if fails == "add_metrics" else weights
+    original = getattr(owner, fails)
+    calls: list[str] = []
+
+    def stop(*args: Any) -> None:
+        calls.append(fails)
+        if len(calls) == epoch:  # each is called once an epoch
+            raise KeyboardInterrupt
+        original(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, fails, stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(run, parts)
+    assert len(calls) == epoch
+    fit(run)
+    assert [line["epoch"] for line in epochs(run)] == [1, 2]
+    assert run.weights_file.read_bytes() == two_epochs.weights_file.read_bytes()
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_as_many_checkpoints_are_kept_as_asked_for(small: Small, tmp_path: Path, keep: int) -> None:
+    parts = small(sets=["train.epochs=4", f"train.keep_checkpoints={keep}"])
+    run = create_run(tmp_path / "run", parts)
+    fit(run, parts)
+    assert run.checkpoints() == [run.checkpoint_file(epoch) for epoch in range(5 - keep, 5)]
