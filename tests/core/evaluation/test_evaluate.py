@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from scmrl_plugins.core.data.loading import evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
-from scmrl_plugins.core.evaluation.evaluate import evaluate
+from scmrl_plugins.core.evaluation.evaluate import evaluate, first_inputs
 from scmrl_plugins.core.interfaces import ModelOutput
 from scmrl_plugins.core.model.assembly import Assembly, Objective
 
@@ -112,3 +112,19 @@ def test_evaluation_leaves_the_model_as_it_was_and_tells_its_firing(small: Small
     assert "backbones.audio.patches.stages.0.neuron" in result.firing_rates
     assert result.metrics["per_class"].keys() == {"one", "two", "three"}
     assert SimpleNamespace(**result.as_dict()).accuracy == result.metrics["accuracy"]
+
+
+def test_the_measured_batch_is_the_one_evaluated_first(small: Small) -> None:
+    """And an encoder that draws finds its generator as it would without."""
+    parts = small()
+    loader = evaluation_loader(load_splits(parts.dataset, parts.config, ["test"])["test"], parts.config)
+    disturbance = Disturbance(noise={"audio": 3.0}, occlusion={"visual": 0.2})
+    state = torch.get_rng_state()
+    first = first_inputs(loader, torch.device("cpu"), disturbance=disturbance, seed=5)
+    assert torch.equal(torch.get_rng_state(), state)
+    given: list[dict[str, Tensor]] = []
+    parts.model.register_forward_pre_hook(lambda _m, _args, kwargs: given.append(kwargs), with_kwargs=True)
+    evaluate(parts.model, parts.loss, loader, torch.device("cpu"), disturbance=disturbance, seed=5)
+    assert len(given) > 1
+    assert given[0].keys() == first.keys()
+    assert all(torch.equal(given[0][name], x) for name, x in first.items())

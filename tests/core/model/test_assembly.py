@@ -6,7 +6,6 @@ What is compared to the bit is copied, drawn under one seed, or computed twice b
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from scmrl_plugins import build
 from scmrl_plugins.core.config import layers
 from scmrl_plugins.core.interfaces import ModelOutput
 from scmrl_plugins.core.measure import operations
+from scmrl_plugins.core.measure.firing import FiringRates
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.model.assembly import Assembly, Objective
 from scmrl_plugins.registry import UserError
@@ -52,7 +52,7 @@ def test_the_neuron_reaches_every_layer(small: Small) -> None:
     parts = small(neuron={"name": "PLIFNode"}, backbone={"depth": 1})
     kinds = {type(module).__name__ for module in parts.model.modules() if "Node" in type(module).__name__}
     assert kinds == {"PLIFNode"}
-    assert operations.FiringRates(parts.model).rates.keys() == {
+    assert FiringRates(parts.model).rates.keys() == {
         name for name, module in parts.model.named_modules() if name.endswith("neuron")
     }
 
@@ -147,107 +147,3 @@ def test_gradients_reach_every_parameter(small: Small) -> None:
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
     assert parts.model.fusion.audio_from_visual.project.linear.weight.grad.abs().sum() > 0
-
-
-# What it costs ----------------------------------------------------------------------------------------
-
-LATE = {"fusion": {"name": "late"}, "backbone": {"mlp_ratio": 2.0}}
-
-
-def test_parameters_of_a_small_late_model_by_hand(small: Small) -> None:
-    def layer(inputs: int, outputs: int, kernel: int, bias: bool) -> int:
-        return outputs * inputs * kernel + (outputs if bias else 0) + 2 * outputs
-
-    def backbone(channels: int) -> int:
-        splitting = layer(channels, 4, 9, False) + layer(4, 8, 9, False) + layer(8, 8, 9, False)
-        return splitting + layer(8, 16, 1, True) + layer(16, 8, 1, True)
-
-    expected = backbone(1) + backbone(2) + (8 * 3 + 3)
-    assert operations.count_parameters(small(**LATE).model) == expected
-
-
-@pytest.mark.parametrize("steps", [1, 3])
-def test_operations_of_a_small_late_model_by_hand(small: Small, steps: int) -> None:
-    model = small(**LATE, sets=[f"model.steps={steps}"]).model
-
-    def backbone(channels: int) -> int:
-        # 8 x 8 pixels, then 4 x 4, then 2 x 2 = 4 tokens; the image is the same at each step, its convolution too.
-        return 64 * 9 * channels * 4 + steps * (16 * 9 * 4 * 8 + 4 * 9 * 8 * 8 + 4 * (8 * 16 + 16 * 8))
-
-    expected = backbone(1) + backbone(2) + steps * 8 * 3
-    for batch in (1, 4):
-        inputs = operations.random_inputs(model, torch.device("cpu"), batch=batch)
-        found, output = operations.measure(model, inputs)
-        assert found.operations == expected
-        assert found.tokens == {"audio": 4, "visual": 4}
-        assert found.parameters == operations.count_parameters(model)
-        assert output.logits.shape == (batch, 3)
-
-
-def test_attention_counts_its_matrix_products(small: Small) -> None:
-    def count(fusion: dict[str, Any]) -> int:
-        model = small(fusion=fusion).model
-        return operations.measure(model, operations.random_inputs(model, torch.device("cpu")))[0].operations
-
-    # Four tokens, eight channels, two steps: q, k, v and projection, and two products over 4 x 4 tokens.
-    one_way = 2 * (4 * 4 * 8 * 8 + 2 * 4 * 4 * 8)
-    spatial = {"name": "cmrl", "attention": "spatial", "align": False}
-    assert count(spatial) - count({"name": "late"}) == 2 * one_way
-
-
-def test_measuring_leaves_the_model_as_it_was(small: Small) -> None:
-    model = small().model
-    for training in (True, False):
-        model.train(training)
-        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        operations.measure(model, operations.random_inputs(model, torch.device("cpu")))
-        assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-        assert model.training is training
-        assert not any(module._forward_hooks for module in model.modules())
-    with pytest.raises(UserError):
-        operations.measure(model, {"audio": torch.randn(2, 1, 8, 8)})
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    assert not any(module._forward_hooks for module in model.modules())
-
-
-def test_firing_rates_count_spikes(small: Small) -> None:
-    model = small(**LATE).model
-    inputs = operations.random_inputs(model, torch.device("cpu"), batch=4)
-    expected: dict[str, list[torch.Tensor]] = {}
-    for name, module in model.named_modules():
-        if name.endswith("neuron"):
-            module.register_forward_hook(
-                lambda _module, _args, out, name=name: expected.setdefault(name, []).append(out)
-            )
-    with torch.no_grad(), operations.FiringRates(model) as firing:
-        model(**inputs)
-        model(**{name: x * 0.5 for name, x in inputs.items()})
-    assert firing.rates.keys() == expected.keys()
-    for name, rate in firing.rates.items():
-        assert rate == pytest.approx(torch.stack(expected[name]).mean().item())
-        assert 0 <= rate <= 1
-    counted = dict(firing.rates)
-    model(**inputs)
-    assert firing.rates == counted
-    assert 0 < max(counted.values()) < 1
-
-
-def test_dead_layers_are_told(small: Small) -> None:
-    model = small(fusion={"name": "cmrl", "attention_threshold": 1e6}).model
-    found, _ = operations.measure(model, operations.random_inputs(model, torch.device("cpu")))
-    dead = {
-        f"fusion.{way}.{kind}.neuron"
-        for way in ("audio_from_visual", "visual_from_audio")
-        for kind in ("spatial", "temporal")
-    }
-    assert dead <= set(found.dead)
-    assert "backbones.audio.patches.stages.0.neuron" not in found.dead
-    assert all(found.firing_rates[name] == 0 for name in found.dead)
-
-
-def test_random_inputs_are_the_same_for_a_seed(small: Small) -> None:
-    model, device = small().model, torch.device("cpu")
-    first, same, other = (operations.random_inputs(model, device, seed=seed) for seed in (0, 0, 1))
-    assert {name: tuple(x.shape) for name, x in first.items()} == {"audio": (2, 1, 8, 8), "visual": (2, 2, 8, 8)}
-    assert all(torch.equal(first[name], same[name]) for name in first)
-    assert not torch.equal(first["audio"], other["audio"])
