@@ -1,8 +1,8 @@
-"""The kinds of component. What a kind is stands in this table alone, and everything else reads it from here.
+"""The table of kinds of component, from which everything that depends on a kind derives.
 
-To add a kind, add its row, its base class, its module of conformance checks, and its two templates
-(``scaffold/templates/kinds`` and ``scaffold/templates/tests``), and call its components in
-``core/model/assembly.py``.
+To add a kind, add a row, a base class in ``core/interfaces``, a module of conformance checks in ``testing/kinds``,
+and templates in ``scaffold/templates``; then use its components in ``core/model/assembly.py``. The sections of
+configurations, the options of commands, ``scmrl plugins``, the documents and the conformance kit follow.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ class Kind:
 
     name: str
     base: str
-    """Base class with its defaults, ``module:attribute``, whose docstring says what a component is called with."""
-    default: str | None = None
-    """The component where the configuration names none; of a kind that repeats the fusion block names them."""
+    """The base class, ``module:attribute``. The first line of its docstring is the call of a component."""
+    default: str = ""
+    """The component if the configuration names none. Empty for a kind that repeats: the fusion block decides."""
     repeats: bool = False
-    """Whether a model has a list of them, ``[[loss]]`` in a configuration, and not just one."""
+    """Whether a model has a list of them, ``[[loss]]`` in a configuration, instead of exactly one."""
     is_module: bool = True
-    """Whether it is a torch module, built as ``Component(config, context)``; else ``Component(config, model)``."""
+    """Whether it is a torch module built as ``Component(config, context)``; else ``Component(config, model)``."""
     per_modality: bool = False
-    """Whether a model has one instance a modality."""
-    options: str = "--{kind} {name}"
-    """The options of ``scmrl train`` that choose a component."""
+    """Whether a model has an instance for each modality."""
+    usage: str = "--{kind} {name}"
+    """The options of ``scmrl train`` that select a component."""
 
     @property
     def plural(self) -> str:
@@ -49,13 +49,13 @@ TABLE: Mapping[str, Kind] = {
         Kind("backbone", f"{_CORE}:Backbone", "spikformer", per_modality=True),
         Kind("fusion", f"{_CORE}:Fusion", "cmrl"),
         Kind("readout", f"{_CORE}:Readout", "add"),
-        Kind("loss", f"{_CORE}:Loss", repeats=True, options="--loss ce --loss {name}"),
+        Kind("loss", f"{_CORE}:Loss", repeats=True, usage="--loss ce --loss {name}"),
         Kind(
             "dataset",
             f"{_CORE}:Dataset",
             "av-digits",
             is_module=False,
-            options="--dataset {name} --set dataset.root=DIR",
+            usage="--dataset {name} --set dataset.root=DIR",
         ),
     )
 }

@@ -50,7 +50,7 @@ class Names:
     @property
     def options(self) -> str:
         """The command-line options that select the component."""
-        return TABLE[self.kind].options.format(kind=self.kind, name=self.component)
+        return TABLE[self.kind].usage.format(kind=self.kind, name=self.component)
 
     @property
     def setting(self) -> str:

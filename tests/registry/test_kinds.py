@@ -33,7 +33,7 @@ def test_a_row_names_what_there_is(name: str) -> None:
     base = pkgutil.resolve_name(kind.base)
     assert issubclass(base, Component)
     assert issubclass(base, torch.nn.Module) == kind.is_module
-    assert kind.repeats or catalogue().get(name, kind.default or "").plugin.builtin
+    assert kind.repeats or catalogue().get(name, kind.default).plugin.builtin
     assert all(issubclass(entry.load(), base) for entry in catalogue().entries if entry.kind == name)
     assert hasattr(importlib.import_module(kind.checks), "inputs") == kind.is_module
     assert {folder for folder in ("kinds", "tests") if (TEMPLATES / folder / f"{name}.py.txt").is_file()} == {

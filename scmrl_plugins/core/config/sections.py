@@ -119,7 +119,7 @@ def kind_sections(kinds: Iterable[Kind]) -> dict[str, Any]:
     """The field of each kind: a section with its default component, or a list where the kind repeats."""
     listed: Any = (list[LossSection], Field(default_factory=list, description="empty: the losses of the fusion"))
     return {
-        kind.name: listed if kind.repeats else (ComponentSection, ComponentSection(name=kind.default or ""))
+        kind.name: listed if kind.repeats else (ComponentSection, ComponentSection(name=kind.default))
         for kind in kinds
     }
 

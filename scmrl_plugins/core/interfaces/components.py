@@ -126,7 +126,7 @@ class Fusion(Component, nn.Module):
         n blocks run after the n stages before the last, in their order. Each is called like the fusion, with D the
         width of its stage, and returns the input of the next stage. A subclass assigns an ``nn.ModuleList``.
         """
-        return dict(self.named_children()).get("between", nn.ModuleList())  # type: ignore[return-value]
+        return dict(self.named_children()).get("between", ())  # type: ignore[return-value]
 
 
 class Readout(Component, nn.Module):
