@@ -243,7 +243,7 @@ def test_a_run_without_a_result_has_no_report(tmp_path: Path) -> None:
         (["-o", "elsewhere"], "-o"),
     ],
 )
-def test_a_run_that_goes_on_keeps_its_configuration(args: list[str], option: str, trained: Path) -> None:
+def test_a_resumed_run_keeps_its_configuration(args: list[str], option: str, trained: Path) -> None:
     before = contents(trained)
     assert_refused(invoke("train", trained, *args, "--device", "cpu"), option, str(trained))
     assert contents(trained) == before

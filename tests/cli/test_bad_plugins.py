@@ -155,7 +155,7 @@ def test_strict_is_content_with_the_built_ins() -> None:
     assert invoke("plugins", "--strict").code == 0
 
 
-def test_a_plugin_of_that_name_is_quoted_where_its_component_is_asked_for(all_bad: Path) -> None:
+def test_an_unknown_component_quotes_the_plugin_of_that_name(all_bad: Path) -> None:
     done = invoke("build", "--fusion", "syntax-error")
     assert_refused(
         type(done)(done.code, done.out, done.err.splitlines()[-1] + "\n"),

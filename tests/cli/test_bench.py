@@ -37,7 +37,7 @@ def write_grid(folder: Path) -> Path:
     return path
 
 
-def test_a_killed_grid_goes_on(tmp_path: Path, small_cache: Path) -> None:
+def test_a_killed_grid_resumes(tmp_path: Path, small_cache: Path) -> None:
     path, out = write_grid(tmp_path), tmp_path / "out"
     command = [
         sys.executable,

@@ -38,7 +38,7 @@ def test_it_starts_without_the_heavy_libraries(args: list[str]) -> None:
     assert done.out
 
 
-def test_huge_pages_are_asked_for_before_torch_is_imported() -> None:
+def test_huge_pages_are_requested_before_torch_is_imported() -> None:
     program = (
         "import os, sys\n"
         "from scmrl_plugins.cli import main\n"

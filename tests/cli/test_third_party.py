@@ -51,7 +51,7 @@ def test_it_builds_and_its_options_are_checked_like_ours(gated: PluginSite) -> N
     assert_refused(invoke(*build, "gted"), "unknown fusion 'gted'", "'gated'")
 
 
-def test_switched_off_it_is_unknown_and_the_message_says_why(
+def test_switched_off_it_is_unknown_and_the_message_explains(
     gated: PluginSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SCMRL_DISABLE_PLUGINS", "gated")

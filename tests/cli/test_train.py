@@ -41,7 +41,7 @@ def copy(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "copy"))
 
 
-def test_training_leaves_a_whole_run(trained: Path) -> None:
+def test_training_leaves_a_complete_run(trained: Path) -> None:
     assert {p.name for p in trained.iterdir()} == {
         "config.toml",
         "environment.json",
@@ -158,7 +158,7 @@ def test_a_run_that_was_built_trains_to_the_same_result(trained: Path, tmp_path:
     assert (run / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
 
 
-def test_more_epochs_go_on_where_the_run_stopped(copy: Path) -> None:
+def test_more_epochs_resume_where_the_run_stopped(copy: Path) -> None:
     config = copy / "config.toml"
     config.write_text(config.read_text().replace("\nepochs = 1\n", "\nepochs = 2\n"))
     first = metrics(copy)[0]
@@ -183,7 +183,7 @@ def test_without_output_runs_are_numbered(tmp_path: Path) -> None:
     assert first == second  # the same seed is the same training
 
 
-def test_an_interrupted_training_says_how_to_go_on(small_cache: Path, tmp_path: Path) -> None:
+def test_an_interrupted_training_prints_how_to_resume(small_cache: Path, tmp_path: Path) -> None:
     """Ctrl-C after the first epoch ends with one line, and the run goes on where it was."""
     run = tmp_path / "run"
     command = [sys.executable, "-m", "scmrl_plugins", "train", *TINY, "-o", str(run), "--device", "cpu"]

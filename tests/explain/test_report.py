@@ -40,7 +40,7 @@ class _Tags(HTMLParser):
                 (self.images if value.startswith("data:image/png;base64,") else self.links).append(value)
 
 
-def test_the_report_stands_alone_and_is_written_whole(
+def test_the_report_is_self_contained_and_written_atomically(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = small(sets=["train.epochs=2"])

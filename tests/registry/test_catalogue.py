@@ -136,7 +136,7 @@ def test_every_name_of_the_real_catalogue_loads_a_component() -> None:
                 assert entry.summary
 
 
-def test_the_built_ins_are_whole() -> None:
+def test_the_built_ins_are_complete() -> None:
     found = discover()
     ours = {plugin.name for plugin in found.plugins if plugin.builtin}
     assert ours == {

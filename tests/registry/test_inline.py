@@ -129,7 +129,7 @@ def test_a_bad_file_is_one_line_with_its_name(tmp_path: Path, name: str, source:
     assert catalogue().entries == before
 
 
-def test_a_file_replaced_by_a_broken_one_keeps_what_was_there(tmp_path: Path) -> None:
+def test_a_file_replaced_by_a_broken_one_keeps_the_old_components(tmp_path: Path) -> None:
     register_file(write(tmp_path / "own.py"))
     (tmp_path / "own.py").write_text("1 / 0")
     with pytest.raises(UserError, match="ZeroDivisionError"):

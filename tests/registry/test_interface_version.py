@@ -50,7 +50,7 @@ def test_a_newer_one_is_refused_with_the_way_to_get_it(site: PluginSite) -> None
     assert "dated" not in [plugin.name for plugin in found.plugins]
 
 
-def test_a_deprecated_one_works_and_is_told(site: PluginSite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deprecated_one_works_and_is_reported(site: PluginSite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "INTERFACE_VERSION", 3)
     monkeypatch.setattr(staging, "OLDEST_INTERFACE", 2)
     found, errors = found_with(site, "scmrl_interface = 2")

@@ -25,7 +25,7 @@ def test_a_grid_is_every_combination_in_the_order_of_the_file(tmp_path: Path) ->
     assert all(trial.config.train.epochs == 2 for trial in trials)
 
 
-def test_whole_sections_and_single_losses_can_vary(tmp_path: Path) -> None:
+def test_complete_sections_and_single_losses_can_vary(tmp_path: Path) -> None:
     text = """
     dataset.name = "blobs"
     loss = [{ name = "ce" }, { name = "sao" }]

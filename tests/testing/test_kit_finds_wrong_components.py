@@ -76,7 +76,7 @@ def test_a_wrong_component_fails_for_what_is_wrong(wrong: Wrong, monkeypatch: py
 
 
 @pytest.mark.parametrize(("name", "source", "words"), ON_DISK)
-def test_a_plugin_that_registers_badly_is_told(name: str, source: str, words: str, site: PluginSite) -> None:
+def test_a_plugin_that_registers_badly_is_reported(name: str, source: str, words: str, site: PluginSite) -> None:
     module = source.format(name="bad", module="scmrl_bad")
     site.add("scmrl-bad", {"bad": "scmrl_bad"}, scmrl_bad=module, scmrl_bad_model=GOOD_MODEL)
     (subject,) = subjects(package="scmrl-bad")

@@ -60,7 +60,7 @@ def test_checks_have_a_summary_and_kinds() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_built_in_is_asked_the_checks_of_its_kind(kind: str) -> None:
+def test_a_built_in_gets_the_checks_of_its_kind(kind: str) -> None:
     name = "av-digits" if kind == "dataset" else catalogue().names(kind)[0]
     (subject,) = (subject for subject in subjects(name) if subject.kind == kind)
     for check in CHECKS.values():
@@ -163,7 +163,7 @@ def test_a_component_that_cannot_be_built_fails_its_checks(cls: type, words: str
         assert "\n" not in result.reason
 
 
-def test_tags_that_are_none_are_told() -> None:
+def test_unknown_tags_are_reported() -> None:
     found = next(r for r in run_checks(subject_of("loss", NoTags)) if r.check == "check_tags_are_known")
     assert (found.outcome, found.reason) == ("failed", "tags is NoneType, expected a set")
 

@@ -65,7 +65,7 @@ def test_memory_does_not_follow_the_data_set(said: dict[str, Any]) -> None:
     assert small["before"] < small["private"]
 
 
-def test_the_results_are_written_and_name_no_place_of_this_machine(out: Path, said: dict[str, Any]) -> None:
+def test_the_results_are_written_without_paths_of_this_machine(out: Path, said: dict[str, Any]) -> None:
     assert sorted(file.name for file in out.iterdir()) == ["data.json", "data.md"]
     assert json.loads((out / "data.json").read_text()) == said
     page = (out / "data.md").read_text()

@@ -9,7 +9,7 @@ from scmrl_plugins.bench.spread import doublings
 from scmrl_plugins.core.run import environment
 
 
-def test_the_table_says_what_is_not_known() -> None:
+def test_the_table_marks_unknown_values() -> None:
     timed = versus({BASELINE: [2.0], OURS: [1.0]})
     results = {
         "train": timed,

@@ -46,7 +46,7 @@ def losses(config: ExperimentConfig) -> list[dict[str, Any]]:
     return [section.model_dump() for section in config.loss]
 
 
-def test_options_of_a_loss_by_name_or_place(tmp_path: Path) -> None:
+def test_options_of_a_loss_by_name_or_index(tmp_path: Path) -> None:
     file = write(tmp_path / "a.toml", LOSSES)
     config = layers.compose([file], sets=["loss.sao.temperature=0.08", "loss.0.weight=3.0"])
     assert losses(config) == [

@@ -118,7 +118,7 @@ def columns(content: bytes) -> dict[str, list[Any]]:
         return reader.read_all().to_pydict()
 
 
-def test_a_killed_preparation_goes_on_to_the_same_cache(place: Path, told: dict[str, Any]) -> None:
+def test_a_killed_preparation_resumes_to_the_same_cache(place: Path, told: dict[str, Any]) -> None:
     assert told["undisturbed"] == told["after"] == 0
     assert set(told["killed"]) <= {0, 9}  # wait's word for killed; the last ones may have had nothing left to do
     assert told["killed"].count(9) >= 3

@@ -41,7 +41,7 @@ def refuse() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_is_wrong_with_a_sample_is_told_in_one_line(small: Small, workers: int) -> None:
+def test_a_bad_sample_is_reported_in_one_line(small: Small, workers: int) -> None:
     batches = iter(faulty(small, refuse, workers))
     seen = [next(batches)["label"].tolist(), next(batches)["label"].tolist()]
     with pytest.raises(BadFileError) as caught:

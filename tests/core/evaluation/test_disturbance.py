@@ -11,7 +11,7 @@ from scmrl_plugins.core.evaluation.disturbance import CORRUPTIONS, Disturbance, 
 
 
 @pytest.mark.parametrize("snr", [-10.0, 0.0, 5.0, 20.0])
-def test_noise_has_the_ratio_asked_for(snr: float) -> None:
+def test_noise_has_the_requested_ratio(snr: float) -> None:
     x = torch.randn(3, 2, 80, 80, generator=torch.Generator().manual_seed(0))
     x = x * torch.tensor([0.1, 1.0, 30.0]).view(3, 1, 1, 1) + 5
     noise = add_noise(x, snr, torch.Generator().manual_seed(1)) - x
@@ -33,7 +33,7 @@ def test_noise_follows_from_the_generator() -> None:
     assert not torch.equal(first, other)
 
 
-def test_noise_goes_to_the_modalities_asked_for() -> None:
+def test_noise_affects_the_requested_modalities() -> None:
     batch = {"audio": torch.randn(2, 1, 4, 4), "visual": torch.randn(2, 1, 4, 4), "label": torch.zeros(2)}
     given_inputs = Disturbance(noise={"visual": 0.0})(batch, torch.Generator())
     assert given_inputs.keys() == {"audio", "visual"}

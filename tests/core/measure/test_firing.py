@@ -37,7 +37,7 @@ def test_firing_rates_count_spikes(small: Small) -> None:
     assert 0 < max(counted.values()) < 1
 
 
-def test_dead_layers_are_told(small: Small) -> None:
+def test_dead_layers_are_reported(small: Small) -> None:
     model = small(fusion={"name": "cmrl", "attention_threshold": 1e6}).model
     found, _ = operations.measure(model, operations.random_inputs(model, torch.device("cpu")))
     dead = {

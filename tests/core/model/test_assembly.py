@@ -71,7 +71,7 @@ def test_the_resolved_configuration_names_every_default(small: Small) -> None:
     assert config.dataset.options == {"seed": 0, "spread": 0.3}
 
 
-def test_unknown_components_and_options_name_their_place() -> None:
+def test_messages_on_unknown_components_and_options_name_their_source() -> None:
     with pytest.raises(UserError, match=r"unknown readout 'ad' .*in --set readout\.name=ad"):
         assembly.assemble(layers.compose(sets=["readout.name=ad"]))
     with pytest.raises(UserError, match=r"loss\.0\.temperatur: unknown key"):

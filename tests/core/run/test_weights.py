@@ -23,7 +23,7 @@ def leftovers(folder: Path) -> list[str]:
 # Files ------------------------------------------------------------------------------------------------
 
 
-def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.txt"
     files.write_text(path, "one")
     files.write_text(path, "zwölf")
@@ -128,7 +128,7 @@ def test_weights_come_back_to_the_bit(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == ["m.safetensors"]
 
 
-def test_training_goes_on_to_the_bit(tmp_path: Path) -> None:
+def test_training_resumes_bit_identically(tmp_path: Path) -> None:
     path = tmp_path / "e.safetensors"
     module, optimizer = trained()
     state = TrainingState(epoch=3, best_epoch=2, best_accuracy=0.1 + 0.2, best_loss=1 / 3)

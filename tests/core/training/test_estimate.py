@@ -11,7 +11,7 @@ from scmrl_plugins.core.training.estimate import Estimate, Trial
 
 
 @given(st.integers(1, 500), st.floats(1, 100), st.floats(0, 1000), st.integers(1, 9))
-def test_what_is_linear_is_foretold(batch: int, each: float, fixed: float, step: int) -> None:
+def test_linear_costs_are_predicted(batch: int, each: float, fixed: float, step: int) -> None:
     found = known(None, *((b, fixed + each * b) for b in (step, 2 * step, 4 * step)))
     assert found.size(batch) == pytest.approx((fixed + each * batch) * MEBI, rel=1e-3, abs=9 * MEBI)
     assert found.seconds(batch) == pytest.approx(batch)

@@ -25,7 +25,7 @@ def batch(*shape: int) -> dict[str, Tensor]:
     return {name: torch.rand(4, *shape, 6, 5, generator=draw) for name in ("audio", "visual")}
 
 
-def test_nothing_is_mixed_unasked() -> None:
+def test_nothing_is_mixed_by_default() -> None:
     assert mix(batch(1), DataConfig(), np.random.default_rng(0)) is None
 
 
@@ -71,7 +71,7 @@ def test_event_mixing_without_events_goes_by_the_volume() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.tuples(*[st.integers(1, 9)] * 3), st.floats(0, 1), st.integers(0, 2**32 - 1))
-def test_the_mask_has_the_volume_asked_for(shape: tuple[int, int, int], volume: float, seed: int) -> None:
+def test_the_mask_has_the_requested_volume(shape: tuple[int, int, int], volume: float, seed: int) -> None:
     mask = event_mask(shape, volume, np.random.default_rng(seed))
     assert mask.shape == shape
     assert int(mask.sum()) == round(volume * mask.numel())

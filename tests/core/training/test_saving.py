@@ -179,7 +179,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained: Run, tmp_pat
     assert timeless(epochs(trained)) == before
 
 
-def test_where_no_checkpoint_is_whole_that_is_said(trained: Run) -> None:
+def test_a_run_without_an_intact_checkpoint_is_reported(trained: Run) -> None:
     for path in trained.checkpoints():
         flip(path)
     content = trained.weights_file.read_bytes()
@@ -307,7 +307,7 @@ def test_wherever_saving_stops_the_run_resumes_as_the_same(
 
 
 @pytest.mark.parametrize("keep", [1, 3])
-def test_as_many_checkpoints_are_kept_as_asked_for(small: Small, tmp_path: Path, keep: int) -> None:
+def test_the_configured_number_of_checkpoints_is_kept(small: Small, tmp_path: Path, keep: int) -> None:
     parts = small(sets=["train.epochs=4", f"train.keep_checkpoints={keep}"])
     run = create_run(tmp_path / "run", parts)
     fit(run, parts)

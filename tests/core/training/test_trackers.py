@@ -70,7 +70,7 @@ def test_a_resumed_run_shows_each_step_once(small: Small, tmp_path: Path) -> Non
     assert [step for step, _ in scalars(run)["loss"]] == [1, 2, 3, 4, 5, 6]
 
 
-def test_what_is_not_known_or_not_here_is_told(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_and_missing_trackers_are_reported(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"train\.trackers: no tracker 'tensorbord' \(did you mean 'tensorb"):
         Training(small(sets=['train.trackers=["tensorbord"]']), CPU, Progress.silent())
     monkeypatch.setattr(trackers, "get_available_trackers", list)

@@ -174,7 +174,7 @@ def test_no_string_reaches_braincog(name: str, key: str, monkeypatch: pytest.Mon
     assert "SCMRL_EVALUATED" not in os.environ
 
 
-def test_an_unknown_node_is_no_attribute() -> None:
+def test_an_unknown_node_is_not_an_attribute() -> None:
     with pytest.raises(AttributeError, match="NoSuchNode"):
         nodes.NoSuchNode  # noqa: B018
     assert nodes.PLIFNode is nodes.PLIFNode

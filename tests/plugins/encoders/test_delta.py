@@ -90,7 +90,7 @@ def test_along_the_width_it_follows_the_signal(
     assert all(t == column * steps // len(signal) for t, column in zip(*shown, strict=True))
 
 
-def test_a_slow_signal_is_known_from_its_spikes_to_one_threshold() -> None:
+def test_spikes_determine_a_slow_signal_to_one_threshold() -> None:
     signal = 0.5 + 0.4 * np.sin(np.linspace(0, 9, 200))
     out = delta(4, threshold=0.1, axis="width", off_spikes=True)(pixels(signal.tolist()))
     followed = signal[0] + 0.1 * np.cumsum(out.sum(0).flatten().numpy())

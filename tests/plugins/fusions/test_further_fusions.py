@@ -72,7 +72,7 @@ def test_cmci_predicts_from_a_joint_stream_and_leaves_the_others(make_context: M
         fusion(*streams(tokens=4))
 
 
-def test_cmci_runs_the_dropped_block_only_where_asked_and_only_for_its_statistics(make_context: Make) -> None:
+def test_cmci_runs_the_unused_block_only_on_request_and_only_for_its_statistics(make_context: Make) -> None:
     assert built(CMCI, make_context()).visual_with_audio is None
     fusion = built(CMCI, make_context(), both_blocks=True)
     count = fusion.visual_with_audio.mlp.expand.bn.num_batches_tracked
@@ -92,7 +92,7 @@ def test_cmci_gives_three_heads_in_a_model() -> None:
     assert model.readout.head.in_features == model.config.model.embed_dims
 
 
-def test_sca_puts_the_attention_in_the_streams_place(make_context: Make) -> None:
+def test_sca_replaces_the_stream_by_the_attention(make_context: Make) -> None:
     fusion = built(SCA, make_context())
     audio, visual = streams(tokens=4)
     fused = fusion(audio, visual)

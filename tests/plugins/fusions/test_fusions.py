@@ -98,7 +98,7 @@ def test_gradients_reach_both_modalities(make_context: MakeContext, attention: s
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_samples_may_change_places(make_context: MakeContext, attention: str) -> None:
+def test_samples_are_permutation_equivariant(make_context: MakeContext, attention: str) -> None:
     fusion = cmrl(make_context(0.05), attention=attention)
     audio, visual = streams(batch=5)
     fusion(audio, visual)

@@ -180,7 +180,7 @@ def test_the_kernel_of_a_gpu_has_the_same_spikes_to_the_bit(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_a_broken_compiler_is_said_once_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_compiler_is_reported_once_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError("no C++ compiler found\nand a long story")
 

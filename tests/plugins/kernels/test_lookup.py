@@ -165,7 +165,7 @@ def test_a_layer_takes_it_and_keeps_bits_only(kind: str, monkeypatch: pytest.Mon
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-5)
 
 
-def test_a_broken_compiler_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_compiler_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_args: Any) -> Any:
         raise RuntimeError("no C++ compiler found\nand a long story")
 

@@ -139,7 +139,7 @@ def test_spatial_attention_keeps_steps_apart(make_context: MakeContext) -> None:
     assert changed.tolist() == [False, True, False]
 
 
-def test_the_whole_layer_is_its_equation(make_context: MakeContext) -> None:
+def test_the_complete_layer_is_its_equation(make_context: MakeContext) -> None:
     torch.manual_seed(0)
     attention = SpikingAttention(make_context(threshold=0.1)).double()
     x, y = draw(3, 2, 8, 5, seed=1), draw(3, 2, 8, 4, seed=2)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.numerical
 @pytest.mark.parametrize("repeated", [True, False])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("cls", [LIF, PLIF])
-def test_samples_in_pieces_are_the_whole(
+def test_chunks_of_samples_give_the_full_batch(
     cls: Any, layout: torch.memory_format, repeated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = image() if repeated else torch.stack([image() + t for t in range(4)])

@@ -44,7 +44,7 @@ def test_the_running_variance_of_a_step_repeated(momentum: float | None) -> None
     assert once.num_batches_tracked == 2
 
 
-def test_a_watched_neuron_is_seen_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hooked_neuron_gets_the_full_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recompute, "CHUNK", 1)
     conv, seen = make(LIF, torch.contiguous_format), []
     handle = conv.neuron.register_forward_hook(lambda _module, _args, out: seen.append(out.shape))

@@ -42,7 +42,7 @@ def test_rates_are_recorded_where_a_loss_needs_them(small: Small) -> None:
     assert ((rates >= 0) & (rates <= 1)).all()
 
 
-def test_a_model_built_without_the_loss_is_told_how(small: Small) -> None:
+def test_a_model_built_without_the_loss_explains_the_remedy(small: Small) -> None:
     parts = small()
     loss = small(loss=[{"name": "rate"}]).loss
     with pytest.raises(UserError, match="record_firing_rates"):

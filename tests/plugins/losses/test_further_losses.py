@@ -316,7 +316,7 @@ def test_rate_is_the_squared_distance_to_the_band() -> None:
 @pytest.mark.parametrize(
     ("cls", "remedy"), [(FiringRate, "record_firing_rates"), (TemporalEfficientTraining, "read-out such as 'add'")]
 )
-def test_what_the_model_does_not_give_is_asked_for(cls: Any, remedy: str) -> None:
+def test_missing_model_outputs_are_requested(cls: Any, remedy: str) -> None:
     with pytest.raises(UserError, match=remedy):
         build(cls)(ModelOutput(torch.zeros(1, K)), torch.tensor([0]))
 

@@ -166,7 +166,7 @@ def test_no_state_is_left_between_calls(detach: bool) -> None:
 
 
 @pytest.mark.parametrize("detach", [True, False])
-def test_what_braincogs_tools_read_is_there_when_asked_for(detach: bool) -> None:
+def test_braincogs_recordings_exist_on_request(detach: bool) -> None:
     neuron = lif(detach_membrane=detach)
     x = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(1)) + 1
     neuron(x)
