@@ -24,7 +24,7 @@ def scmrl_register(register: Register) -> None:
     register(
         "dataset",
         "av-folder",
-        "scmrl_plugins.plugins.datasets.av_folder:AVFolder",
+        "scmrl_plugins.plugins.datasets.av_folder.dataset:AVFolder",
         "audio with images or videos, from a folder per class or a table",
     )
     register(
@@ -42,7 +42,7 @@ def scmrl_register(register: Register) -> None:
     register(
         "dataset",
         "hub",
-        "scmrl_plugins.plugins.datasets.hub.hub:Hub",
+        "scmrl_plugins.plugins.datasets.hub.dataset:Hub",
         "Hugging Face data set by id, or Parquet, JSON Lines or CSV files, with audio, images and labels",
     )
     register(

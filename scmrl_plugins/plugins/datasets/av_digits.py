@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from scmrl_plugins.plugins.datasets.digits import Digits, DigitsConfig, Row, to_dataset
+from scmrl_plugins.plugins.datasets.bases.digits import Digits, DigitsConfig, Row, to_dataset
 from scmrl_plugins.plugins.datasets.files.cache import built_once
 from scmrl_plugins.plugins.datasets.files.splits import stratified
 from scmrl_plugins.plugins.datasets.media import audio as sound

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.plugins.datasets.bases.recordings import Clips, ClipsConfig
 from scmrl_plugins.plugins.datasets.files.folders import (
     PICTURES,
     SOUNDS,
@@ -25,7 +26,6 @@ from scmrl_plugins.plugins.datasets.files.folders import (
     unreadable,
     whole_listing,
 )
-from scmrl_plugins.plugins.datasets.files.recordings import Clips, ClipsConfig
 from scmrl_plugins.plugins.datasets.files.splits import grouped
 from scmrl_plugins.plugins.datasets.miniatures.crema_d import write_official
 from scmrl_plugins.registry import UserError

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, ComponentConfig, Dataset, ModelConfig
-from scmrl_plugins.plugins.datasets.digits import CLASSES
+from scmrl_plugins.plugins.datasets.bases.digits import CLASSES
 from scmrl_plugins.plugins.datasets.files.folders import (
     Listing,
     Sample,

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from scmrl_plugins.core.interfaces import BadFileError
-from scmrl_plugins.plugins.datasets.digits import Digits, DigitsConfig, Row, to_dataset
+from scmrl_plugins.plugins.datasets.bases.digits import Digits, DigitsConfig, Row, to_dataset
 from scmrl_plugins.plugins.datasets.files.splits import Dealer
 from scmrl_plugins.plugins.datasets.media import images as pictures
 from scmrl_plugins.plugins.datasets.miniatures.digits import write_mnist, write_recordings

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.plugins.datasets.bases.recordings import Clips, ClipsConfig
 from scmrl_plugins.plugins.datasets.files.folders import (
     PICTURES,
     SOUNDS,
@@ -25,7 +26,6 @@ from scmrl_plugins.plugins.datasets.files.folders import (
     unreadable,
     whole_listing,
 )
-from scmrl_plugins.plugins.datasets.files.recordings import Clips, ClipsConfig
 from scmrl_plugins.plugins.datasets.files.splits import grouped, in_order
 from scmrl_plugins.plugins.datasets.files.tables import read_table
 from scmrl_plugins.plugins.datasets.miniatures.urbansound8k_av import write_urbansound8k_av

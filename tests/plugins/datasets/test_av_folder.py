@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 import scmrl_plugins
 from scmrl_plugins.core.interfaces import ModelConfig
-from scmrl_plugins.plugins.datasets.av_folder import AVFolder
+from scmrl_plugins.plugins.datasets.av_folder.dataset import AVFolder
 from scmrl_plugins.plugins.datasets.miniatures.av_folder import CLASSES
 from scmrl_plugins.plugins.datasets.miniatures.digits import tone
 from scmrl_plugins.plugins.datasets.miniatures.urbansound8k_av import write_picture, write_sound

@@ -32,7 +32,7 @@ from pydantic import ValidationError
 from scmrl_plugins.core.data.prepare import Prepared
 from scmrl_plugins.core.interfaces import MODALITIES, ModelConfig
 from scmrl_plugins.plugins.datasets.hub.columns import Labels
-from scmrl_plugins.plugins.datasets.hub.hub import Hub
+from scmrl_plugins.plugins.datasets.hub.dataset import Hub
 from scmrl_plugins.plugins.datasets.miniatures.hub import CLASSES, RATE, png, table, wav, write_tables
 from scmrl_plugins.registry import UserError
 

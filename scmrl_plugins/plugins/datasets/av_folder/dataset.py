@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from scmrl_plugins.core.interfaces import BadFileError, ModelConfig
+from scmrl_plugins.plugins.datasets.bases.recordings import Clips, ClipsConfig
 from scmrl_plugins.plugins.datasets.files.folders import (
     PICTURES,
     SOUNDS,
@@ -27,7 +28,6 @@ from scmrl_plugins.plugins.datasets.files.folders import (
     pair_by_stem,
     unreadable,
 )
-from scmrl_plugins.plugins.datasets.files.recordings import Clips, ClipsConfig
 from scmrl_plugins.plugins.datasets.files.splits import grouped
 from scmrl_plugins.plugins.datasets.files.tables import Row, read_table
 from scmrl_plugins.plugins.datasets.miniatures.av_folder import write_av_folder

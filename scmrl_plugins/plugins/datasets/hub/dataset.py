@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, ModelConfig
-from scmrl_plugins.plugins.datasets.files.recordings import Recordings, RecordingsConfig
+from scmrl_plugins.plugins.datasets.bases.recordings import Recordings, RecordingsConfig
 from scmrl_plugins.plugins.datasets.files.splits import grouped
 from scmrl_plugins.plugins.datasets.hub.columns import Labels, Opened
 from scmrl_plugins.plugins.datasets.hub.source import NAMES, Source
