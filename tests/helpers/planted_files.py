@@ -145,13 +145,13 @@ def not_utf8(sound: Path, picture: Path) -> dict[Path, str]:
 def a_folder(sound: Path, picture: Path) -> dict[Path, str]:
     picture.unlink()
     picture.mkdir()
-    return {picture: "is no file but a folder", sound: "no picture or video"}
+    return {picture: "is a folder, a pipe or a device", sound: "no picture or video"}
 
 
 def a_pipe(sound: Path, picture: Path) -> dict[Path, str]:
     sound.unlink()
     os.mkfifo(sound)
-    return {sound: "is no file but a folder, a pipe", picture: "no sound file"}
+    return {sound: "is a folder, a pipe", picture: "no sound file"}
 
 
 def a_loop(sound: Path, picture: Path) -> dict[Path, str]:

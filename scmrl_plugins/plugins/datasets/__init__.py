@@ -1,4 +1,16 @@
-"""Built-in audio-visual data sets."""
+"""Built-in data sets.
+
+To add one, write ``NAME.py`` with a class that inherits a base class, write a miniature of its files for tests,
+and register the class below. Where things are:
+
+- ``bases``: base classes. ``FileRecordings`` for sounds and pictures or videos in folders (a subclass lists them),
+  ``Recordings`` for those from elsewhere, ``Digits`` for digits, ``FileDataset`` for files of other kinds.
+- ``files``: from folders and tables to samples and splits.
+- ``media``: one module a file format, with ``decode``.
+- ``sources``: collections of one modality, which several data sets may pair up.
+- ``miniatures``: what ``fixture`` writes, one module a data set.
+- ``av_folder``, ``hub``, ``speech``: the parts of a data set that is too large for one module.
+"""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ SHARES = {"train": 0.66, "validation": 0.12, "test": 0.22}
 class AVDigits(Digits):
     """Handwritten 8x8 digits (UCI "Optical Recognition of Handwritten Digits") with eSpeak NG's voices.
 
-    Images are divided among the splits within each class; voices are divided too: no variant (timbre) and no
-    accent is heard in two splits. Each image is paired with several recordings of its digit, drawn by voice,
+    Images are divided among the splits within each class. Voices are divided as well: no variant (timbre) and no
+    accent is in two splits. Each image is paired with several recordings of its digit, drawn by voice,
     rate and pitch. Built offline, once, into the cache; the result depends on the configuration and on the
     version of eSpeak NG alone. Images are from scikit-learn's ``load_digits``.
     """
@@ -58,7 +58,7 @@ class AVDigits(Digits):
 
     @staticmethod
     def fixture(folder: Path) -> Mapping[str, Any]:
-        """Fewer digits; they are embedded, so no file is needed."""
+        """Options for fewer digits; they are embedded, so no file is written."""
         return {"images": 100, "pairs": 1, "test_pairs": 1}
 
     def splits(self) -> datasets.DatasetDict:
@@ -79,19 +79,24 @@ class AVDigits(Digits):
         import datasets
 
         pixels, labels, plan = self._plan()
-        utterances = list(dict.fromkeys(said for pairs in plan.values() for _, said in pairs))
+        utterances = list(dict.fromkeys(utterance for pairs in plan.values() for _, utterance in pairs))
         recordings: dict[Utterance, bytes] = {}
         with _progress(len(utterances)) as advance:
-            for said, (samples, rate) in zip(utterances, speak(utterances), strict=True):
+            for utterance, (samples, rate) in zip(utterances, speak(utterances), strict=True):
                 samples = sound.resample(samples.astype(np.float64), rate, self.config.sample_rate)
-                recordings[said] = sound.encode_wav(samples, self.config.sample_rate)
+                recordings[utterance] = sound.encode_wav(samples, self.config.sample_rate)
                 advance()
         pictures = [images.encode_png(image) for image in pixels]
         splits = {}
         for name, pairs in plan.items():
             rows = (
-                Row(recordings[said], pictures[index], int(labels[index]), f"digit-{index:04d}/{said.style}")
-                for index, said in pairs
+                Row(
+                    recordings[utterance],
+                    pictures[index],
+                    int(labels[index]),
+                    f"digit-{index:04d}/{utterance.style}",
+                )
+                for index, utterance in pairs
             )
             splits[name] = to_dataset(rows, name)
         with _quiet():
@@ -109,15 +114,15 @@ class AVDigits(Digits):
         for name, members in zip(SHARES, parts, strict=True):
             pairs = self.config.test_pairs if name == "test" else self.config.pairs
             plan[name] = [
-                (int(index), said)
+                (int(index), utterance)
                 for index in rng.permutation(members)
-                for said in _utterances(WORDS[int(digits.target[index])], VOICES[name], pairs, rng)
+                for utterance in _utterances(WORDS[int(digits.target[index])], VOICES[name], pairs, rng)
             ]
         return digits.images / 16.0, digits.target, plan
 
 
 def _utterances(word: str, voices: Sequence[str], count: int, rng: np.random.Generator) -> list[Utterance]:
-    """``count`` ways to say the word, no two the same, by different voices as long as there are any."""
+    """``count`` different ways to say the word, each by another voice as long as there are any."""
     order = rng.permutation(len(voices))
     drawn: dict[Utterance, None] = {}
     while len(drawn) < count:
@@ -143,7 +148,7 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars of datasets' own for a write that takes a blink."""
+    """Hide datasets' progress bars, as the write is fast."""
     from datasets.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
     shown = is_progress_bar_enabled()

@@ -11,21 +11,18 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from scmrl_plugins.core.interfaces import BadFileError
-from scmrl_plugins.plugins.datasets.bases.recordings import Clips, ClipsConfig
+from scmrl_plugins.plugins.datasets.bases.files import FileRecordings, FileRecordingsConfig
 from scmrl_plugins.plugins.datasets.files.folders import (
     PICTURES,
     SOUNDS,
     VIDEOS,
-    Listing,
-    Sample,
-    at_home,
     files_in,
     folders_in,
     is_folder,
-    pair_by_stem,
     unreadable,
-    whole_listing,
+    user_path,
 )
+from scmrl_plugins.plugins.datasets.files.samples import Listing, Sample, checked_listing, pair_by_stem
 from scmrl_plugins.plugins.datasets.files.splits import grouped
 from scmrl_plugins.plugins.datasets.miniatures.crema_d import write_official
 from scmrl_plugins.registry import UserError
@@ -41,16 +38,16 @@ _CLIP = re.compile(r"(?<![A-Za-z0-9_])(\d{4})_([A-Z]{3})_([A-Z]{3})_[A-Z]{1,2}(?
 Divided = tuple[list[Sample], list[Sample]]
 
 
-class CremaD(Clips):
+class CremaD(FileRecordings):
     """CREMA-D (Cao et al. 2014, ODbL): 7,442 clips of 91 actors; anger, disgust, fear, happy, neutral, sad.
 
     Official folders ``AudioWAV/1001_DFA_ANG_XX.wav`` and ``VideoFlash/1001_DFA_ANG_XX.flv``, named after actor,
     sentence, emotion and level; or prepared ones, ``{train,test}/{audio,visual}/<CLASS>/<clip>``, with one frame a
-    clip. The published protocol tests 744 clips drawn at random, of actors who are trained on too, so the faces
-    and voices of the test are known; by default whole actors are kept for validation and test.
+    clip. The published protocol tests 744 clips drawn at random, of actors whose other clips it trains on, so that
+    the faces and voices of the test are known. By default no actor is in two splits.
     """
 
-    class Config(ClipsConfig):
+    class Config(FileRecordingsConfig):
         """Settings of ``crema-d``."""
 
         root: str | None = Field(
@@ -93,47 +90,47 @@ class CremaD(Clips):
         elif any(is_folder(root / part) for part in PARTS):
             samples = self._prepared(root, bad)
         else:
-            looked = "train/audio, train/visual, test/audio and test/visual"
+            expected = "train/audio, train/visual, test/audio and test/visual"
             if self.config.split != "folders":
-                looked = f"{' and '.join(OFFICIAL)}, nor {looked}"
-            raise UserError(f"{root}: holds no {looked}; set dataset.root to the folder that does")
+                expected = f"{' and '.join(OFFICIAL)}, nor {expected}"
+            raise UserError(f"{root}: holds no {expected}; set dataset.root to the folder that does")
         self._refuse_pictures(samples)
         rest, test = self._held_out(samples, bad)
         train, validation = self._divide(rest, self.config.validation, draw=1)
         splits = {"train": train, "validation": validation, "test": test}
-        return whole_listing(root, splits, bad, f"{len(samples)} clips")
+        return checked_listing(root, splits, bad, f"{len(samples)} clips")
 
     def _official(self, root: Path, bad: list[BadFileError]) -> list[Sample]:
-        places = (root / OFFICIAL[0], root / OFFICIAL[1])
-        for place in places:
-            if not is_folder(place):
-                raise UserError(f"{place}: no such folder; copy it beside the other, or set dataset.root")
-        sounds = _named(files_in(places[0], SOUNDS, bad), bad)
-        videos = _named(files_in(places[1], VIDEOS | PICTURES, bad), bad)
-        return [_sample(*pair) for pair in pair_by_stem(sounds, videos, bad, places, _mended)]
+        folders = (root / OFFICIAL[0], root / OFFICIAL[1])
+        for folder in folders:
+            if not is_folder(folder):
+                raise UserError(f"{folder}: no such folder; copy it beside the other, or set dataset.root")
+        sounds = _named(files_in(folders[0], SOUNDS, bad), bad)
+        videos = _named(files_in(folders[1], VIDEOS | PICTURES, bad), bad)
+        return [_sample(*pair) for pair in pair_by_stem(sounds, videos, bad, folders, _corrected)]
 
     def _prepared(self, root: Path, bad: list[BadFileError]) -> list[Sample]:
-        known: dict[str, Sample] = {}
+        samples: dict[str, Sample] = {}
         for part in PARTS:
-            places = (root / part / PREPARED[0], root / part / PREPARED[1])
-            for place in places:
-                if not is_folder(place):
-                    raise UserError(f"{place}: no such folder; copy it, or set dataset.root")
+            folders = (root / part / PREPARED[0], root / part / PREPARED[1])
+            for folder in folders:
+                if not is_folder(folder):
+                    raise UserError(f"{folder}: no such folder; copy it, or set dataset.root")
             sounds, pictures = (
-                [path for folder in (place, *folders_in(place, bad)) for path in files_in(folder, endings, bad)]
-                for place, endings in zip(places, (SOUNDS, PICTURES | VIDEOS), strict=True)
+                [path for inner in (folder, *folders_in(folder, bad)) for path in files_in(inner, endings, bad)]
+                for folder, endings in zip(folders, (SOUNDS, PICTURES | VIDEOS), strict=True)
             )
             for stem, sound, picture in pair_by_stem(
-                _named(sounds, bad), _named(pictures, bad), bad, places, _mended
+                _named(sounds, bad), _named(pictures, bad), bad, folders, _corrected
             ):
                 sample = _sample(stem, sound, picture)
                 if misplaced := _misplaced(sample):
                     bad.append(misplaced)
-                elif stem in known:
-                    bad.append(BadFileError(sound, f"the clip is in {known[stem].audio.parent} too; remove one"))
+                elif stem in samples:
+                    bad.append(BadFileError(sound, f"the clip is in {samples[stem].audio.parent} too; remove one"))
                 else:
-                    known[stem] = sample
-        return list(known.values())
+                    samples[stem] = sample
+        return list(samples.values())
 
     def _refuse_pictures(self, samples: list[Sample]) -> None:
         if self.config.frames > 1:
@@ -156,54 +153,54 @@ class CremaD(Clips):
         return train, test
 
     def _divide(self, samples: list[Sample], share: float, draw: int) -> Divided:
-        """All but near a share of every class, and that share, with no actor in both if actors are kept apart.
+        """All but about a share of every class, and that share; by actor, no actor is in both.
 
-        ``draw`` numbers what is drawn, so that the share for validation leaves the test as it is.
+        ``draw`` numbers the draws, so that the share for validation does not change the test split.
         """
         rng = np.random.default_rng([self.config.seed, draw])
         labels = np.array([sample.label for sample in samples], dtype=int)
-        apart = self.config.split == "by-actor"
-        groups = [sample.id[:4] if apart else sample.id for sample in samples]
+        by_actor = self.config.split == "by-actor"
+        groups = [sample.id[:4] if by_actor else sample.id for sample in samples]
         rest, taken = grouped(labels, np.array(groups), share, rng)
-        return [samples[place] for place in rest], [samples[place] for place in taken]
+        return [samples[index] for index in rest], [samples[index] for index in taken]
 
     def _listed(self, samples: list[Sample], bad: list[BadFileError]) -> Divided:
-        """The clips of ``train_list`` and of ``test_list``, in their order, but for those that are bad."""
-        known = {sample.id: sample for sample in samples}
-        damaged = {_mended(Path(error.path).stem) for error in bad}
-        taken: dict[str, str] = {}
+        """The good clips of ``train_list`` and of ``test_list``, in the order of the lists."""
+        by_id = {sample.id: sample for sample in samples}
+        damaged = {_corrected(Path(error.path).stem) for error in bad}
+        listed: dict[str, str] = {}
         lists = []
         for path in (self.config.train_list, self.config.test_list):
-            found = []
-            for place, clip in _read_list(at_home(path)):
-                if clip in taken:
-                    raise UserError(f"{place}: {clip} is in {taken[clip]} too; remove one")
-                if clip not in known and clip not in damaged:
+            clips = []
+            for line, clip in _read_list(user_path(path)):
+                if clip in listed:
+                    raise UserError(f"{line}: {clip} is in {listed[clip]} too; remove one")
+                if clip not in by_id and clip not in damaged:
                     raise UserError(
-                        f"{place}: there is no clip {clip}{near(clip, known)} in dataset.root; copy it there or "
-                        f"mend the list"
+                        f"{line}: there is no clip {clip}{near(clip, by_id)} in dataset.root; copy it there or "
+                        f"correct the list"
                     )
-                taken[clip] = place
-                found += [known[clip]] if clip in known else []
-            lists.append(found)
+                listed[clip] = line
+                clips += [by_id[clip]] if clip in by_id else []
+            lists.append(clips)
         return lists[0], lists[1]
 
 
-def _mended(stem: str) -> str:
-    """The name of a clip. Older copies have a file ``1040_ITH_SAD_X``, beside the video ``1040_ITH_SAD_XX``."""
+def _corrected(stem: str) -> str:
+    """The name of a clip. Older copies have a sound ``1040_ITH_SAD_X`` beside the video ``1040_ITH_SAD_XX``."""
     return re.sub(r"_X$", "_XX", stem)
 
 
 def _named(paths: list[Path], bad: list[BadFileError]) -> list[Path]:
-    """The files whose names tell an actor and an emotion; the others go to ``bad``."""
+    """The files named after an actor and an emotion; the others go to ``bad``."""
     good = []
     for path in paths:
         match = _CLIP.fullmatch(path.stem)
         if not match:
             bad.append(BadFileError(path, "not named actor_sentence_emotion_level, as 1001_DFA_ANG_XX; rename it"))
         elif match[3] not in CLASSES:
-            known = f"{near(match[3], CLASSES)}; CREMA-D has {', '.join(CLASSES)}"
-            bad.append(BadFileError(path, f"{match[3]!r} is no emotion{known}; rename it"))
+            hint = f"{near(match[3], CLASSES)}; CREMA-D has {', '.join(CLASSES)}"
+            bad.append(BadFileError(path, f"{match[3]!r} is not an emotion{hint}; rename it"))
         else:
             good.append(path)
     return good
@@ -214,21 +211,21 @@ def _sample(stem: str, sound: Path, picture: Path) -> Sample:
 
 
 def _misplaced(sample: Sample) -> BadFileError | None:
-    """What is wrong where a file's folder is not that of the emotion in its name."""
+    """The error of a file whose folder is not that of the emotion in its name."""
     emotion = CLASSES[sample.label]
     for path in (sample.audio, sample.visual):
         folder = path.parent.name
         if folder != emotion:
-            unknown = "" if folder in CLASSES else f", which is no class{near(folder, CLASSES)}"
+            unknown = "" if folder in CLASSES else f", which is not a class{near(folder, CLASSES)}"
             return BadFileError(path, f"its name says {emotion}, its folder {folder!r}{unknown}; move it")
     return None
 
 
 def _read_list(path: Path) -> Iterator[tuple[str, str]]:
-    """``(place, clip)`` of every line: the one clip it names, whatever folders, ending and columns are beside.
+    """``("PATH, line N", clip)`` of every line: the one clip that it names, in any folder, ending or column.
 
-    A heading and empty lines are passed over. Raises ``UserError`` for a line that names no clip or two, or with a
-    column that is another emotion than the name's.
+    A heading and empty lines are passed over. Raises ``UserError`` for a line that names no clip or several, or
+    that has another emotion in a column than in the name.
     """
     if reason := unreadable(path):
         raise UserError(f"{path}: {reason}")
@@ -236,16 +233,16 @@ def _read_list(path: Path) -> Iterator[tuple[str, str]]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a list of clips ({error}); save it as UTF-8 text") from error
-    for number, line in enumerate(lines, 1):
-        place = f"{path}, line {number}"
-        clips = {_mended(match[0]) for match in _CLIP.finditer(line)}
-        if not clips and (not line.strip() or (number == 1 and not re.search(r"\d{4}_", line))):
+    for number, text in enumerate(lines, 1):
+        line = f"{path}, line {number}"
+        clips = {_corrected(match[0]) for match in _CLIP.finditer(text)}
+        if not clips and (not text.strip() or (number == 1 and not re.search(r"\d{4}_", text))):
             continue
         if len(clips) != 1:
-            raise UserError(f"{place}: names {len(clips)} clips; name one, as 1001_DFA_ANG_XX")
+            raise UserError(f"{line}: names {len(clips)} clips; name one, as 1001_DFA_ANG_XX")
         (clip,) = clips
         emotion = clip.split("_")[2]
-        columns = {cell.strip("\"'").upper() for cell in re.split(r"[,;\s]+", line)}
-        if others := sorted((columns & {*CLASSES}) - {emotion}):
-            raise UserError(f"{place}: labels {clip} as {others[0]}; its name says {emotion}: mend the list")
-        yield place, clip
+        columns = {cell.strip("\"'").upper() for cell in re.split(r"[,;\s]+", text)}
+        if other := sorted((columns & {*CLASSES}) - {emotion}):
+            raise UserError(f"{line}: labels {clip} as {other[0]}; its name says {emotion}: correct the list")
+        yield line, clip

@@ -2,62 +2,45 @@
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, ComponentConfig, Dataset, ModelConfig
+from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, ComponentConfig, ModelConfig
 from scmrl_plugins.plugins.datasets.bases.digits import CLASSES
-from scmrl_plugins.plugins.datasets.files.folders import (
-    Listing,
-    Sample,
-    at_home,
-    files_in,
-    first_of,
-    folders_in,
-    is_folder,
-    to_rows,
-)
-from scmrl_plugins.plugins.datasets.files.splits import Dealer, grouped
+from scmrl_plugins.plugins.datasets.bases.files import FileDataset
+from scmrl_plugins.plugins.datasets.files.folders import files_below, root_folder
+from scmrl_plugins.plugins.datasets.files.samples import Listing, Sample, first_bad
+from scmrl_plugins.plugins.datasets.files.splits import ClassCycle, grouped
 from scmrl_plugins.plugins.datasets.media import aedat
 from scmrl_plugins.plugins.datasets.media.events import Bins, Events, to_frames
 from scmrl_plugins.plugins.datasets.media.read import read_bytes, source_of
 from scmrl_plugins.plugins.datasets.media.resize import resize
 from scmrl_plugins.plugins.datasets.miniatures.mnistdvs_ntidigits import write_mnist_dvs, write_ntidigits
-from scmrl_plugins.plugins.datasets.sources import ntidigits
+from scmrl_plugins.plugins.datasets.sources import mnist_dvs, ntidigits
 from scmrl_plugins.registry import UserError
-
-if TYPE_CHECKING:
-    import datasets
 
 VERSION = 1
 """Counts up with every change of what ``transform`` makes of a row."""
-# A digit takes about 7 pixels a unit of scale, and its middle moves by up to 10 (the data set's process_mnist.m).
-WINDOWS = {4: 40, 8: 72, 16: 128}
-"""Pixels in the middle of the sensor that show a digit of each scale, wherever it moves."""
 NTIDIGITS = "n-tidigits.hdf5"
-_NAME = re.compile(r"mnist_([0-9])_scale(04|08|16)_([0-9]+)")
 
 
-class MNISTDVSNTIDIGITS(Dataset):
+class MNISTDVSNTIDIGITS(FileDataset):
     """MNIST-DVS's AEDAT files with recordings of the same digit from N-TIDIGITS, binned into T frames each.
 
     Visual: the middle of the 128 x 128 sensor, ``[T, 2, S, S]``, less light and more light; audio: 64 cochlea
-    channels as 8 x 8 points, ``[T, 1, S, S]``; both brought bilinearly to the model's ``image_size`` S. MNIST-DVS
-    has a thousand recordings of each digit and scale, half of them trained on and half tested on, each in one
-    pair. N-TIDIGITS has its own test, of other speakers; it has fewer recordings, so they come in several pairs
-    of a split, never of two splits. For validation, some of the training recordings are kept, and of N-TIDIGITS
-    some of the training's speakers.
+    channels as 8 x 8 points, ``[T, 1, S, S]``; both are resized bilinearly to the model's ``image_size`` S.
+    MNIST-DVS has a thousand recordings of each digit and scale: half are for training and half for the test, each
+    in one pair. N-TIDIGITS has its own test split, of other speakers. It has fewer recordings, so they come in
+    several pairs of a split, never in two splits. Some of the training recordings, and of N-TIDIGITS some of the
+    training speakers, are kept for validation.
 
-    S-CMRL (arXiv 2502.12488) splits and pairs so, without a validation split, and reports the best epoch on the
-    test, in which most sounds come twice or more. Sources: MNIST-DVS (Serrano-Gotarredona and Linares-Barranco
-    2015), 30,000 files ``mnist_<digit>_scale<04|08|16>_<number>.aedat`` in folders that may lie anywhere below
-    the root; N-TIDIGITS18 (Anumula et al. 2018), ``n-tidigits.hdf5``.
+    S-CMRL (arXiv 2502.12488) splits and pairs in this way, without a validation split, and reports the best test
+    epoch; most sounds come twice or more in its test. Sources: MNIST-DVS (Serrano-Gotarredona and
+    Linares-Barranco 2015) and N-TIDIGITS18 (Anumula et al. 2018), see ``sources``.
     """
 
     class Config(ComponentConfig):
@@ -95,7 +78,7 @@ class MNISTDVSNTIDIGITS(Dataset):
     def __init__(self, config: Config, model: ModelConfig) -> None:
         self.config = config
         self.steps, self.image_size = model.steps, model.image_size
-        self.window = config.window or WINDOWS[config.scale]
+        self.window = config.window or mnist_dvs.WINDOWS[config.scale]
 
     @staticmethod
     def fixture(folder: Path) -> Mapping[str, Any]:
@@ -104,90 +87,55 @@ class MNISTDVSNTIDIGITS(Dataset):
         write_ntidigits(folder / NTIDIGITS)
         return {"root": str(folder), "train_per_class": 3, "test_per_class": 2, "validation": 0.3}
 
-    def splits(self) -> datasets.DatasetDict:
-        """``train``, ``validation`` and ``test``, whose rows name the files; see ``listing``."""
-        return to_rows(self._listing.splits, self.classes)
-
-    def bad_files(self) -> list[BadFileError]:
-        """Recordings of no digit, that are there twice, or without the arrays of their events."""
-        return self._listing.bad
-
-    @functools.cached_property
-    def _listing(self) -> Listing:
-        return self.listing()
-
     def listing(self) -> Listing:
         """The samples of each split, digit after digit, and the files that are in none."""
-        if not self.config.root:
-            raise UserError(
-                f"data set 'mnistdvs-ntidigits' needs copies of MNIST-DVS and N-TIDIGITS: set dataset.root to the "
-                f"folder that holds grabbed_data0 to grabbed_data9 and {NTIDIGITS}"
-            )
-        root = at_home(self.config.root)
-        if not is_folder(root):
-            raise UserError(f"{root}: not a folder; set dataset.root to the one with MNIST-DVS and N-TIDIGITS")
+        root = root_folder(
+            self.config.root,
+            needs=f"data set 'mnistdvs-ntidigits' needs copies of MNIST-DVS and N-TIDIGITS: set dataset.root to "
+            f"the folder that holds grabbed_data0 to grabbed_data9 and {NTIDIGITS}",
+            holds="with MNIST-DVS and N-TIDIGITS",
+        )
         bad: list[BadFileError] = []
-        files = _below(root, bad)
+        files = files_below(root, frozenset({".aedat", ".hdf5"}), bad)
         rng = np.random.default_rng(self.config.seed)
         seen = self._seen(root, files, bad, rng)
         heard = self._heard(root, files, bad, rng)
         splits: dict[str, list[Sample]] = {}
         for name, recordings in heard.items():
             digits = np.array([recording.digit for recording in recordings], dtype=int)
-            dealer = Dealer(digits, np.arange(len(recordings)), rng)
+            cycle = ClassCycle(digits, np.arange(len(recordings)), rng)
             splits[name] = []
             for digit, paths in enumerate(seen[name]):
-                dealt = dealer.deal(digit, len(paths))
-                if not dealt:
+                partners = cycle.take(digit, len(paths))
+                if not partners:
                     raise UserError(
-                        f"{root}: {NTIDIGITS} has no recording of {digit} for the {name} split; use the whole "
-                        f"file, or change dataset.validation or dataset.seed{first_of(bad)}"
+                        f"{root}: {NTIDIGITS} has no recording of {digit} for the {name} split; use the complete "
+                        f"file, or change dataset.validation or dataset.seed{first_bad(bad)}"
                     )
-                for path, place in zip(paths, dealt, strict=True):
-                    sound = recordings[place].path
+                for path, index in zip(paths, partners, strict=True):
+                    sound = recordings[index].path
                     splits[name].append(Sample(sound, path, digit, f"{path.stem}/{sound.name}"))
         return Listing(splits, bad)
 
     def _seen(
         self, root: Path, files: list[Path], bad: list[BadFileError], rng: np.random.Generator
     ) -> dict[str, list[list[Path]]]:
-        """MNIST-DVS's files of each split and digit; those that are bad are missing from the training."""
-        found = self._recordings(files, bad)
-        trained, tested = self.config.train_per_class, self.config.test_per_class
-        held = min(max(round(self.config.validation * trained), 1), trained - 1)
-        parts: dict[str, list[list[Path]]] = {"train": [], "validation": [], "test": []}
-        for digit, paths in enumerate(found):
-            if trained + tested - len(paths) > min(len(bad), trained - held - 1):
+        """MNIST-DVS's files of each split and digit; bad ones are missing from the training split."""
+        train, test = self.config.train_per_class, self.config.test_per_class
+        validation = min(max(round(self.config.validation * train), 1), train - 1)
+        splits: dict[str, list[list[Path]]] = {"train": [], "validation": [], "test": []}
+        for digit, paths in enumerate(mnist_dvs.find_recordings(files, self.config.scale, bad)):
+            if train + test - len(paths) > min(len(bad), train - validation - 1):
                 raise UserError(
-                    f"{root}: {len(paths)} files mnist_{digit}_scale{self.config.scale:02}_*.aedat, where "
-                    f"{trained} to train and {tested} to test on are asked for; add some, or lower "
-                    f"dataset.train_per_class and dataset.test_per_class{first_of(bad)}"
+                    f"{root}: {len(paths)} files mnist_{digit}_scale{self.config.scale:02}_*.aedat, where {train} "
+                    f"to train and {test} to test on are required; add some, or lower dataset.train_per_class and "
+                    f"dataset.test_per_class{first_bad(bad)}"
                 )
-            drawn = [paths[place] for place in rng.permutation(len(paths))]
-            parts["test"].append(drawn[:tested])
-            parts["validation"].append(drawn[tested : tested + held])
-            parts["train"].append(drawn[tested + held : tested + trained])
-        return parts
-
-    def _recordings(self, files: list[Path], bad: list[BadFileError]) -> list[list[Path]]:
-        """MNIST-DVS's files of the scale, by digit."""
-        found: dict[tuple[int, int], list[Path]] = {}
-        for path in files:
-            if path.suffix.lower() != ".aedat":
-                continue
-            match = _NAME.fullmatch(path.stem)
-            if match is None:
-                reason = "not named mnist_<digit>_scale<04|08|16>_<number>.aedat; rename it or move it elsewhere"
-                bad.append(BadFileError(path, reason))
-            elif int(match[2]) == self.config.scale:
-                found.setdefault((int(match[1]), int(match[3])), []).append(path)
-        digits: list[list[Path]] = [[] for _ in CLASSES]
-        for (digit, _), paths in sorted(found.items()):
-            if len(paths) > 1:
-                bad.append(BadFileError(paths[1], f"is the same recording as {paths[0]}; remove one of them"))
-            else:
-                digits[digit] += paths
-        return digits
+            shuffled = [paths[index] for index in rng.permutation(len(paths))]
+            splits["test"].append(shuffled[:test])
+            splits["validation"].append(shuffled[test : test + validation])
+            splits["train"].append(shuffled[test + validation : test + train])
+        return splits
 
     def _heard(
         self, root: Path, files: list[Path], bad: list[BadFileError], rng: np.random.Generator
@@ -196,20 +144,20 @@ class MNISTDVSNTIDIGITS(Dataset):
         copies = [path for path in files if path.name.lower() == NTIDIGITS]
         if len(copies) != 1:
             which = f"{len(copies)} copies, {copies[0]} and {copies[1]}" if copies else "none in any folder"
-            raise UserError(f"{root}: one {NTIDIGITS} is looked for and there are {which}; put one there")
-        found = ntidigits.find_recordings(copies[0], bad)
-        trained = found["train"]
-        labels = np.array([recording.digit for recording in trained], dtype=int)
-        speakers = np.array([recording.speaker for recording in trained])
-        kept, held = grouped(labels, speakers, self.config.validation, rng)
+            raise UserError(f"{root}: one {NTIDIGITS} is expected and there are {which}; put one there")
+        recordings = ntidigits.find_recordings(copies[0], bad)
+        train = recordings["train"]
+        labels = np.array([recording.digit for recording in train], dtype=int)
+        speakers = np.array([recording.speaker for recording in train])
+        rest, validation = grouped(labels, speakers, self.config.validation, rng)
         return {
-            "train": [trained[place] for place in kept],
-            "validation": [trained[place] for place in held],
-            "test": found["test"],
+            "train": [train[index] for index in rest],
+            "validation": [train[index] for index in validation],
+            "test": recordings["test"],
         }
 
     def transform_key(self) -> Mapping[str, Any]:
-        """What the stored arrays depend on."""
+        """The settings and sizes that the stored arrays depend on."""
         settings = self.config.model_dump(include={"bins", "values"})
         sizes = {"window": self.window, "steps": self.steps, "image_size": self.image_size}
         return {"version": VERSION, **settings, **sizes}
@@ -270,18 +218,3 @@ class MNISTDVSNTIDIGITS(Dataset):
         if visual is not None:
             row["visual"] = {"bytes": read_bytes(Path(visual), visual), "path": str(visual)}
         return row
-
-
-def _below(root: Path, bad: list[BadFileError]) -> list[Path]:
-    """The event files in a folder and all folders in it, each folder once, though links may lead there again."""
-    found: list[Path] = []
-    seen: set[Path] = set()
-    waiting = [root]
-    while waiting:
-        folder = waiting.pop()
-        if folder.resolve() in seen:
-            continue
-        seen.add(folder.resolve())
-        found += files_in(folder, frozenset({".aedat", ".hdf5"}), bad)
-        waiting += folders_in(folder, bad)
-    return sorted(found)

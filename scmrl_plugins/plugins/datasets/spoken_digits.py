@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 
 from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.plugins.datasets.bases.digits import Digits, DigitsConfig, Row, to_dataset
-from scmrl_plugins.plugins.datasets.files.splits import Dealer
+from scmrl_plugins.plugins.datasets.files.folders import root_folder
+from scmrl_plugins.plugins.datasets.files.splits import ClassCycle
 from scmrl_plugins.plugins.datasets.media import images as pictures
 from scmrl_plugins.plugins.datasets.miniatures.digits import write_mnist, write_recordings
 from scmrl_plugins.plugins.datasets.sources.fsdd import Recording, by_index, by_speaker, find_recordings
@@ -60,7 +61,7 @@ class SpokenDigits(Digits):
         )
 
         @model_validator(mode="after")
-        def _speakers_are_told_apart(self) -> SpokenDigits.Config:
+        def _speakers_differ(self) -> SpokenDigits.Config:
             both = set(self.test_speakers) & set(self.validation_speakers)
             if both:
                 raise ValueError(f"{', '.join(sorted(both))} in both test_speakers and validation_speakers")
@@ -78,8 +79,8 @@ class SpokenDigits(Digits):
     def splits(self) -> datasets.DatasetDict:
         """``train``, ``validation`` and ``test``; with all of FSDD 4,800, 1,500 and 1,500 rows.
 
-        Raises ``UserError`` without ``dataset.root``, where recordings are missing or MNIST's files are missing
-        or damaged, and for a split that would be empty.
+        Raises ``UserError`` without ``dataset.root``, where recordings are missing, where MNIST's files are
+        missing or damaged, and for an empty split.
         """
         import datasets
 
@@ -98,9 +99,9 @@ class SpokenDigits(Digits):
                     f"{recordings[0].path.parent}: no recordings are left for the {name} split; "
                     f"add some, or change dataset.split and what belongs to it"
                 )
-            dealer = Dealer(labels, shares[name], rng)
+            cycle = ClassCycle(labels, shares[name], rng)
             pairs = self.config.train_pairs if name == "train" else self.config.test_pairs
-            splits[name] = to_dataset(self._rows(group, images, dealer, pairs, name), name)
+            splits[name] = to_dataset(self._rows(group, images, cycle, pairs, name), name)
         return datasets.DatasetDict(splits)
 
     def bad_files(self) -> list[BadFileError]:
@@ -108,26 +109,23 @@ class SpokenDigits(Digits):
         return find_recordings(self._root())[1]
 
     def _root(self) -> Path:
-        if not self.config.root:
-            raise UserError(
-                "data set 'spoken-digits' needs copies of FSDD and MNIST: set dataset.root to the folder "
-                "that holds recordings/ (or fsdd/) and mnist/"
-            )
-        root = Path(self.config.root).expanduser()
-        if not root.is_dir():
-            raise UserError(f"{root}: not a folder; set dataset.root to the folder with FSDD and MNIST")
-        return root
+        return root_folder(
+            self.config.root,
+            needs="data set 'spoken-digits' needs copies of FSDD and MNIST: set dataset.root to the folder that "
+            "holds recordings/ (or fsdd/) and mnist/",
+            holds="with FSDD and MNIST",
+        )
 
     def _rows(
-        self, group: list[Recording], images: np.ndarray, dealer: Dealer, pairs: int, name: str
+        self, group: list[Recording], images: np.ndarray, cycle: ClassCycle, pairs: int, name: str
     ) -> Iterator[Row]:
         for recording in group:
-            dealt = dealer.deal(recording.digit, pairs)
-            if not dealt:
+            partners = cycle.take(recording.digit, pairs)
+            if not partners:
                 raise UserError(
                     f"{self.config.root}: MNIST here has no digit {recording.digit} for the {name} split; "
                     f"use its whole test file"
                 )
-            for index in dealt:
+            for index in partners:
                 picture = pictures.encode_png(images[index] / 255.0)
                 yield Row(recording.path, picture, recording.digit, f"{recording.path.stem}/mnist-{index:05d}")

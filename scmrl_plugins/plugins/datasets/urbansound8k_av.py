@@ -12,20 +12,17 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from scmrl_plugins.core.interfaces import BadFileError
-from scmrl_plugins.plugins.datasets.bases.recordings import Clips, ClipsConfig
+from scmrl_plugins.plugins.datasets.bases.files import FileRecordings, FileRecordingsConfig
 from scmrl_plugins.plugins.datasets.files.folders import (
     PICTURES,
     SOUNDS,
-    Listing,
-    Sample,
-    at_home,
     files_in,
     folders_in,
     is_folder,
-    pair_by_stem,
     unreadable,
-    whole_listing,
+    user_path,
 )
+from scmrl_plugins.plugins.datasets.files.samples import Listing, Sample, checked_listing, pair_by_stem
 from scmrl_plugins.plugins.datasets.files.splits import grouped, in_order
 from scmrl_plugins.plugins.datasets.files.tables import read_table
 from scmrl_plugins.plugins.datasets.miniatures.urbansound8k_av import write_urbansound8k_av
@@ -50,18 +47,18 @@ TEST = 0.3
 _SLICE = re.compile(r"(\d+)-\d+-\d+-\d+")
 
 
-class UrbanSound8KAV(Clips):
+class UrbanSound8KAV(FileRecordings):
     """UrbanSound8K-AV from ``Dataset_v3_sound/<class>/<name>.wav`` and ``Dataset_v3_vision/<class>/<name>.jpg``.
 
     UrbanSound8K (Salamon et al. 2014, CC BY-NC) cuts many slices of at most 4 s out of one Freesound recording,
     ``<fsID>-<classID>-<occurrence>-<slice>.wav``; slices of one recording are near duplicates. The
-    published protocol gives 70 % of the slices of each class to training and 30 % to the test, in the order of
-    their names or drawn at random, and reports the best epoch on the test. Slices are then tested whose recording
-    was trained on: drawn at random, those of nearly every recording; in the order of the names, those of the
-    recordings cut in two. Here, by default, no recording is in two splits.
+    published protocol trains on 70 % of the slices of each class and tests on 30 %, in the order of their names
+    or drawn at random, and reports the best test epoch. It tests slices of recordings that it trains on: of nearly
+    every recording where they are drawn at random, of those cut in two where they are in order. Here, by default,
+    no recording is in two splits.
     """
 
-    class Config(ClipsConfig):
+    class Config(FileRecordingsConfig):
         """Settings of ``urbansound8k-av``."""
 
         root: str | None = Field(None, description="folder with Dataset_v3_sound and Dataset_v3_vision")
@@ -104,26 +101,26 @@ class UrbanSound8KAV(Clips):
             rest, test = self._divide(samples, TEST, rng)
             train, validation = self._divide(rest, self.config.validation, rng)
             splits = {"train": train, "validation": validation, "test": test}
-        return whole_listing(root, splits, bad, f"{len(samples)} samples")
+        return checked_listing(root, splits, bad, f"{len(samples)} samples")
 
     def _samples(self, root: Path, bad: list[BadFileError]) -> list[Sample]:
         """All pairs, class after class, in the order of their names."""
-        places = [root / folder for folder in FOLDERS]
-        for place in places:
-            if not is_folder(place):
+        parents = [root / folder for folder in FOLDERS]
+        for parent in parents:
+            if not is_folder(parent):
                 raise UserError(
-                    f"{place}: no such folder; set dataset.root to the one that holds {' and '.join(FOLDERS)}"
+                    f"{parent}: no such folder; set dataset.root to the one that holds {' and '.join(FOLDERS)}"
                 )
-            missing = [place / name for name in CLASSES if not is_folder(place / name)]
+            missing = [parent / name for name in CLASSES if not is_folder(parent / name)]
             bad += [
                 BadFileError(folder, "no such folder, of one of the ten classes; copy it") for folder in missing
             ]
-        stray = [path for place in places for path in files_in(place, SOUNDS | PICTURES, bad)]
+        stray = [path for parent in parents for path in files_in(parent, SOUNDS | PICTURES, bad)]
         bad += [BadFileError(path, "is in no class's folder; move it to one") for path in stray]
-        others = sorted({path.name for place in places for path in folders_in(place, bad)} - {*CLASSES})
+        unknown = sorted({path.name for parent in parents for path in folders_in(parent, bad)} - {*CLASSES})
         samples = []
-        for name in (*CLASSES, *others):
-            folders = [place / name for place in places]
+        for name in (*CLASSES, *unknown):
+            folders = [parent / name for parent in parents]
             sounds, pictures = (
                 files_in(folder, endings, bad) if is_folder(folder) else []
                 for folder, endings in zip(folders, (SOUNDS, PICTURES), strict=True)
@@ -132,7 +129,7 @@ class UrbanSound8KAV(Clips):
                 if name in CLASSES:
                     samples.append(Sample(sound, picture, CLASSES.index(name), f"{name}/{stem}"))
                 else:
-                    reason = f"{name!r} is no class of UrbanSound8K{near(name, CLASSES)}; rename or move it"
+                    reason = f"{name!r} is not a class of UrbanSound8K{near(name, CLASSES)}; rename or move it"
                     bad.append(BadFileError(sound, reason))
         return samples
 
@@ -144,40 +141,40 @@ class UrbanSound8KAV(Clips):
         if self.config.split == "sorted":
             parts = in_order(labels, share)
         else:
-            alone = self.config.split == "random"
-            groups = [sample.id if alone else _recording(sample) for sample in samples]
+            random = self.config.split == "random"
+            groups = [sample.id if random else _recording(sample) for sample in samples]
             parts = grouped(labels, np.array(groups), share, rng)
-        rest, taken = ([samples[place] for place in part] for part in parts)
+        rest, taken = ([samples[index] for index in part] for part in parts)
         return rest, taken
 
     def _by_fold(self, root: Path, samples: list[Sample], bad: list[BadFileError]) -> dict[str, list[Sample]]:
         path = self._metadata(root)
-        known: dict[str, tuple[int, str]] = {}
+        rows: dict[str, tuple[int, str]] = {}
         for row in read_table(path, ("slice_file_name", "fold", "class"), (), bad):
             number = row.text("fold", number=True)
             if number not in map(str, range(1, 11)):
-                raise row.bad("fold", f"{number!r} is none of 1 to 10; copy the file again")
+                raise row.bad("fold", f"{number!r} is not one of 1 to 10; copy the file again")
             stem = Path(row.text("slice_file_name")).stem
             entry = (int(number), row.text("class"))
-            if known.setdefault(unicodedata.normalize("NFC", stem), entry) != entry:
+            if rows.setdefault(unicodedata.normalize("NFC", stem), entry) != entry:
                 raise row.bad("slice_file_name", f"{stem!r} is in two folds or classes; copy the file again")
         splits: dict[str, list[Sample]] = {"train": [], "validation": [], "test": []}
         names = {self.config.validation_fold: "validation", self.config.test_fold: "test"}
         for sample in samples:
             name, _, stem = sample.id.partition("/")
-            if stem not in known:
+            if stem not in rows:
                 bad.append(BadFileError(sample.audio, f"is not in {path}, so of no fold; add or remove it"))
                 continue
-            fold, told = known[stem]
-            if told != name:
-                bad.append(BadFileError(sample.audio, f"is {told!r} in {path}; move it to that folder"))
+            fold, listed_class = rows[stem]
+            if listed_class != name:
+                bad.append(BadFileError(sample.audio, f"is {listed_class!r} in {path}; move it to that folder"))
                 continue
             splits[names.get(fold, "train")].append(sample)
         return splits
 
     def _metadata(self, root: Path) -> Path:
         if self.config.metadata:
-            return at_home(self.config.metadata)
+            return user_path(self.config.metadata)
         for name in METADATA:
             if not unreadable(root / name):
                 return root / name

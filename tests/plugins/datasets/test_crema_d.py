@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from scmrl_plugins.core.interfaces import ModelConfig
 from scmrl_plugins.plugins.datasets.crema_d import CLASSES, CremaD
-from scmrl_plugins.plugins.datasets.files.folders import Sample
+from scmrl_plugins.plugins.datasets.files.samples import Sample
 from scmrl_plugins.plugins.datasets.miniatures.crema_d import (
     ACTORS,
     names,
@@ -342,8 +342,8 @@ def test_prepared_files_that_belong_nowhere(prepared_root: Path) -> None:
         moved(CLIPS[2], "ANG", "visual"): "its name says FEA, its folder 'ANG'; move it",
         moved(
             CLIPS[3], "HAPPY", "audio"
-        ): "its name says HAP, its folder 'HAPPY', which is no class (did you mean 'HAP'?); move it",
-        moved(CLIPS[4], ".", "audio"): "its name says NEU, its folder 'audio', which is no class; move it",
+        ): "its name says HAP, its folder 'HAPPY', which is not a class (did you mean 'HAP'?); move it",
+        moved(CLIPS[4], ".", "audio"): "its name says NEU, its folder 'audio', which is not a class; move it",
     }
     twice = prepared_root / "test" / "audio" / "SAD" / f"{CLIPS[5]}.wav"
     write_sound(twice, 1)
@@ -453,7 +453,7 @@ SPOILT: list[tuple[Callable[[Path, Path], Path], str]] = [
     (alone, "no sound file"),
     (second(".WAV"), "has the same stem"),
     (second(".mp4"), "has the same stem"),
-    (spoil_video(lambda path: (path.unlink(), path.mkdir())), "is no file but a folder"),
+    (spoil_video(lambda path: (path.unlink(), path.mkdir())), "is a folder, a pipe or a device"),
 ]
 if os.name == "posix" and os.geteuid() != 0:  # root may read anything
     SPOILT.append((spoil_video(lambda path: path.chmod(0)), "cannot be read (Permission denied)"))
@@ -469,8 +469,8 @@ def test_planted_files_are_found_and_left_out(root: Path, cache: Path) -> None:
         if "folder" in reason:
             expected[sound] = "no picture or video"
     for name, reason in (
-        ("1001_TIE_JOY_XX", "'JOY' is no emotion; CREMA-D has ANG, DIS, FEA, HAP, NEU, SAD; rename it"),
-        ("1001_TIE_SAE_XX", "'SAE' is no emotion (did you mean 'SAD'?)"),
+        ("1001_TIE_JOY_XX", "'JOY' is not an emotion; CREMA-D has ANG, DIS, FEA, HAP, NEU, SAD; rename it"),
+        ("1001_TIE_SAE_XX", "'SAE' is not an emotion (did you mean 'SAD'?)"),
         ("clip 7", "not named actor_sentence_emotion_level"),
         ("1001_tie_hap_xx", "not named actor_sentence_emotion_level"),
         ("感情", "not named actor_sentence_emotion_level"),

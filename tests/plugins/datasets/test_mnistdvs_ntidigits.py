@@ -230,11 +230,11 @@ def test_places_without_the_data(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent: not a folder; set dataset\.root"):
         events_of(tmp_path / "absent").splits()
     shutil.copy(root / "n-tidigits.hdf5", root / "MNIST_DVS")
-    with pytest.raises(UserError, match=r"one n-tidigits\.hdf5 is looked for and there are 2 copies"):
+    with pytest.raises(UserError, match=r"one n-tidigits\.hdf5 is expected and there are 2 copies"):
         events_of(root).splits()
     for path in root.rglob("*.hdf5"):
         path.unlink()
-    with pytest.raises(UserError, match=r"one n-tidigits\.hdf5 is looked for and there are none"):
+    with pytest.raises(UserError, match=r"one n-tidigits\.hdf5 is expected and there are none"):
         events_of(root).splits()
 
 
@@ -243,7 +243,7 @@ def test_a_digit_that_nobody_says(root: Path) -> None:
         labels = [label for label in file["test_labels"][:] if not label.endswith(b"-4")]
         del file["test_labels"]
         file["test_labels"] = np.array(labels, dtype="S")
-    with pytest.raises(UserError, match=r"has no recording of 4 for the test split; use the whole file"):
+    with pytest.raises(UserError, match=r"has no recording of 4 for the test split; use the complete file"):
         events_of(root).splits()
 
 

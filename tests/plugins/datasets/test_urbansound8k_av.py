@@ -249,7 +249,7 @@ def test_files_of_no_class(root: Path) -> None:
     dataset = urban(root)
     assert {error.path: error.reason for error in dataset.bad_files()} == {
         str(root / "Dataset_v3_sound" / "2-8-0-0.wav"): "is in no class's folder; move it to one",
-        str(sound_of(root, "sirens/1-8-0-0")): "'sirens' is no class of UrbanSound8K (did you mean 'siren'?); "
+        str(sound_of(root, "sirens/1-8-0-0")): "'sirens' is not a class of UrbanSound8K (did you mean 'siren'?); "
         "rename or move it",
     }
     assert sum(map(len, ids(dataset).values())) == 80

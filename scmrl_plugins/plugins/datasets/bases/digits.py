@@ -1,4 +1,4 @@
-"""What the two digit data sets share: their rows, and the way from rows and files to arrays."""
+"""Spoken and written digits: rows of a recording and a small gray picture, and their transforms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Dataset, ModelConfig
-from scmrl_plugins.plugins.datasets.files.folders import table
+from scmrl_plugins.plugins.datasets.files.samples import table
 from scmrl_plugins.plugins.datasets.media import audio as sound
 from scmrl_plugins.plugins.datasets.media import images
 from scmrl_plugins.plugins.datasets.media.read import source_of
@@ -27,7 +27,7 @@ VERSION = 1
 
 
 class DigitsConfig(ComponentConfig):
-    """Settings that every digit data set has."""
+    """Settings of every digit data set."""
 
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits and of the pairing")
     sample_rate: int = Field(
@@ -56,8 +56,8 @@ class Digits(Dataset):
     """Recordings and images of the ten digits: ``log(|STFT| + 1e-7)`` and gray values, each ``[1, S, S]``.
 
     S is the model's ``image_size``. The spectrogram is computed as S-CMRL does (arXiv 2502.12488): clamped to
-    [-1, 1], periodic Hann window, centred with zeros, resized bilinearly as a whole, whatever its duration.
-    Images are gray values in [0, 1], light strokes on dark, resized bilinearly. Nothing is read on building.
+    [-1, 1], periodic Hann window, centred with zeros; the complete spectrogram is resized bilinearly, whatever its
+    duration. Images are gray values in [0, 1], light strokes on dark, resized bilinearly.
     """
 
     Config: ClassVar[type[DigitsConfig]] = DigitsConfig
@@ -76,7 +76,7 @@ class Digits(Dataset):
         self.image_size = model.image_size
 
     def transform_key(self) -> Mapping[str, Any]:
-        """What the arrays depend on."""
+        """The settings and sizes that the stored arrays depend on."""
         settings = self.config.model_dump(include={"sample_rate", "n_fft", "hop"})
         return {"version": VERSION, **settings, "image_size": self.image_size}
 
@@ -94,8 +94,8 @@ class Digits(Dataset):
             if all(empty):  # and where there are no cells
                 continue
             if any(empty):
-                place = empty.index(True)
-                raise UserError(f"row {place} of the batch has no {modality}, others have; leave it out")
+                row = empty.index(True)
+                raise UserError(f"row {row} of the batch has no {modality}, others have; leave it out")
             result[modality] = np.stack([decoders[modality](cell) for cell in cells])[:, None]
         return result
 
@@ -103,7 +103,7 @@ class Digits(Dataset):
         """One row from the user's files, ``{"audio": {"bytes", "path"}, "visual": ...}``; none if not given.
 
         The recording must have ``config.sample_rate`` and the image the data set's own size; with ``convert``
-        they are resampled and resized. The image is taken as it is: light strokes on a dark ground. Raises
+        they are resampled and resized. The image is not inverted: strokes are light on a dark ground. Raises
         ``UserError`` for files that are missing, unreadable or of another rate or size.
         """
         return {

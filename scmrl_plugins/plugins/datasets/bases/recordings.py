@@ -1,8 +1,7 @@
-"""What data sets of real recordings share: sounds beside pictures or videos, and S-CMRL's transforms of them."""
+"""Real recordings: sounds beside pictures or videos, and S-CMRL's transforms of them."""
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, ComponentConfig, Dataset, ModelConfig
-from scmrl_plugins.plugins.datasets.files.folders import VIDEOS, Listing, at_home, is_folder, to_rows
+from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Dataset, ModelConfig
+from scmrl_plugins.plugins.datasets.files.folders import VIDEOS
 from scmrl_plugins.plugins.datasets.media import audio as sound
 from scmrl_plugins.plugins.datasets.media import images, video
 from scmrl_plugins.plugins.datasets.media.read import read_bytes, source_of
@@ -20,11 +19,13 @@ from scmrl_plugins.plugins.datasets.media.resize import resize
 from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
-    import datasets
     from torch import Tensor
 
 VERSION = 2
 """Counts up with every change of what ``transform`` makes of a row."""
+_ASPECT = [3.0 / 4.0, 4.0 / 3.0]
+_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)[:, None, None]
+_DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)[:, None, None]
 
 
 class RecordingsConfig(ComponentConfig):
@@ -61,27 +62,19 @@ class RecordingsConfig(ComponentConfig):
         return self
 
 
-class ClipsConfig(RecordingsConfig):
-    """Settings that every data set of files has, which lie in a folder."""
-
-    root: str | None = Field(None, description="folder that holds the data set")
-
-
 class Recordings(Dataset):
     """Sounds and pictures: ``log(|STFT| + 1e-7)`` ``[1, S, S]``, RGB ``[3, S, S]`` or ``[T, 3, S, S]``.
 
-    S is the model's ``image_size``. Stored once: the spectrogram, brought to S x S as a whole, and the picture (or
-    ``frames`` of a video) with its shorter side ``resize``. Drawn anew each time a training sample is asked for: a
-    random part of the picture of ``crop_scale`` and aspect 3/4 to 4/3, its mirror image, a hidden band of
-    frequencies and of time (SpecAugment, arXiv 1904.08779, filled with the spectrogram's mean). Otherwise the
-    middle of the picture. Source of the transforms: S-CMRL, arXiv 2502.12488, which takes the training crop out of
-    the original picture and not out of one of side ``resize``.
+    S is the model's ``image_size``. Stored: the complete spectrogram, resized to S x S, and the picture (or
+    ``frames`` of a video) with its shorter side ``resize``. Drawn each time a training sample is loaded: a random
+    crop of the picture of ``crop_scale`` and aspect 3/4 to 4/3, its mirror image, and a hidden band of frequencies
+    and of time (SpecAugment, arXiv 1904.08779, filled with the spectrogram's mean). Evaluation takes the middle of
+    the picture. Source: S-CMRL, arXiv 2502.12488, which crops the original picture and not one of side ``resize``.
 
-    A data set of this kind says its ``classes`` and ``splits``.
+    A subclass defines ``classes`` and ``splits``.
     """
 
     Config: ClassVar[type[RecordingsConfig]] = RecordingsConfig
-    classes: tuple[str, ...]
     channels: Mapping[str, int] = {"audio": 1, "visual": 3}
 
     def __init__(self, config: Any, model: ModelConfig) -> None:
@@ -100,7 +93,7 @@ class Recordings(Dataset):
         self.side = config.resize or 2 * model.image_size
 
     def transform_key(self) -> Mapping[str, Any]:
-        """What the stored arrays depend on."""
+        """The settings and sizes that the stored arrays depend on."""
         settings = self.config.model_dump(include={"sample_rate", "n_fft", "hop", "frames"})
         return {"version": VERSION, **settings, "side": self.side, "image_size": self.image_size}
 
@@ -151,9 +144,9 @@ class Recordings(Dataset):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             stored = torch.from_numpy(pictures).permute(0, 3, 1, 2)
-        cut = self._random_part(stored) if training else center_crop(stored, [self.image_size]).numpy()
-        # In numpy: so small a picture costs torch more for waking its threads than for the arithmetic.
-        x = cut.astype(np.float32, order="C")
+        crop = self._random_crop(stored) if training else center_crop(stored, [self.image_size]).numpy()
+        # In numpy: for so small a picture torch takes longer to wake its threads than for the arithmetic.
+        x = crop.astype(np.float32, order="C")
         x /= np.float32(255.0)
         if self.config.normalize == "imagenet":
             x -= _MEAN
@@ -162,18 +155,20 @@ class Recordings(Dataset):
             return x[0]
         return x[np.arange(self.steps) * len(x) // self.steps]
 
-    def _random_part(self, pictures: Tensor) -> np.ndarray:
-        """torchvision's random resized crop and flip, without the search for pictures in nested containers that
-        its classes make of every call, which takes almost as long as the resizing."""
+    def _random_crop(self, pictures: Tensor) -> np.ndarray:
+        """torchvision's random resized crop and flip, on the tensor itself.
+
+        Its classes search every input for pictures in nested containers, which takes almost as long as resizing.
+        """
         import torch
         from torch.nn import functional as F
         from torchvision.transforms import RandomResizedCrop
 
         top, left, height, width = RandomResizedCrop.get_params(pictures, list(self.config.crop_scale), _ASPECT)
-        part = pictures[..., top : top + height, left : left + width]
+        crop = pictures[..., top : top + height, left : left + width]
         size = (self.image_size, self.image_size)
-        drawn = F.interpolate(part, size=size, mode="bilinear", align_corners=False, antialias=True).numpy()
-        return drawn[..., ::-1] if torch.rand(1).item() < self.config.flip else drawn
+        resized = F.interpolate(crop, size=size, mode="bilinear", align_corners=False, antialias=True).numpy()
+        return resized[..., ::-1] if torch.rand(1).item() < self.config.flip else resized
 
     def _masked(self, spectrogram: np.ndarray) -> np.ndarray:
         import torch
@@ -184,55 +179,19 @@ class Recordings(Dataset):
         masked = spectrogram.copy()
         for axis, share in zip((1, 2), shares, strict=True):
             length = masked.shape[axis]
-            width, place = torch.rand(2).tolist()
+            width, position = torch.rand(2).tolist()
             hidden = round(width * share * length)
-            start = round(place * (length - hidden))
+            start = round(position * (length - hidden))
             masked[(slice(None),) * axis + (slice(start, start + hidden),)] = spectrogram.mean()
         return masked
 
     def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
         """One row from the user's files, ``{"audio": {"bytes", "path"}, "visual": ...}``; none if not given.
 
-        Recordings of any sample rate and pictures or videos of any size are taken, as they are in training.
-        Raises ``UserError`` for files that are missing or hold nothing.
+        Recordings of any sample rate and pictures or videos of any size are accepted, as in training. Raises
+        ``UserError`` for files that are missing or empty.
         """
         return {
             name: {"bytes": read_bytes(Path(path), path), "path": str(path)} if path is not None else None
             for name, path in (("audio", audio), ("visual", visual))
         }
-
-
-class Clips(Recordings):
-    """Recordings in files of a folder. A data set of this kind says its ``classes`` and ``listing``."""
-
-    Config: ClassVar[type[ClipsConfig]] = ClipsConfig
-
-    def listing(self) -> Listing:
-        """The samples of ``train``, ``validation`` and ``test``, and the files that are in none."""
-        raise NotImplementedError
-
-    @functools.cached_property
-    def _listing(self) -> Listing:
-        return self.listing()
-
-    def root(self) -> Path:
-        """The data set's folder; ``UserError`` where it is not set or not there."""
-        if not self.config.root:
-            raise UserError("dataset.root is not set: set it to the folder that holds a copy of the data set")
-        root = at_home(self.config.root)
-        if not is_folder(root):
-            raise UserError(f"{root}: not a folder; set dataset.root to the one that holds the data set")
-        return root
-
-    def splits(self) -> datasets.DatasetDict:
-        """``train``, ``validation`` and ``test``, whose rows name the files; see ``listing``."""
-        return to_rows(self._listing.splits, self.classes)
-
-    def bad_files(self) -> list[BadFileError]:
-        """Files that are in no split: without a partner, of no class, of a stem that is there twice."""
-        return self._listing.bad
-
-
-_ASPECT = [3.0 / 4.0, 4.0 / 3.0]
-_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)[:, None, None]
-_DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)[:, None, None]

@@ -1,1 +1,1 @@
-"""What data sets of files share: folders, tables, recordings, splits, the cache."""
+"""From the files that users have to samples: folders, tables, pairs, splits, and a cache of built data."""

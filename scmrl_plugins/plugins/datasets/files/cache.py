@@ -1,4 +1,4 @@
-"""A folder that is built once, whole or not at all, and built again when it is found damaged."""
+"""A cached folder that is built once, completely or not at all, and rebuilt when it is damaged."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Loaded = TypeVar("Loaded")
 def built_once(name: str, build: Callable[[Path], None], load: Callable[[Path], Loaded]) -> Loaded:
     """``load(folder)`` of the cache's folder ``name``, which ``build(folder)`` has filled.
 
-    The folder is filled under a temporary name beside its own and renamed when complete, so an interrupted
-    build leaves nothing that a later one would take, and of several builders at once one wins. A manifest
-    holds the size of every file; a folder that does not agree with it, or that ``load`` cannot read, is
-    rebuilt with a line on standard error. Raises ``UserError`` where the cache cannot be written.
+    The folder is filled under a temporary name beside its own and renamed when complete, so that a later call
+    never uses an interrupted build, and one of several simultaneous builds wins. A manifest holds the size of
+    every file; a folder that does not match it, or that ``load`` cannot read, is rebuilt with a line on standard
+    error. Raises ``UserError`` where the cache cannot be written.
     """
     root = cache_dir()
     folder = root / name
@@ -56,7 +56,7 @@ def built_once(name: str, build: Callable[[Path], None], load: Callable[[Path], 
 
 
 def _install(folder: Path, build: Callable[[Path], None], rejected: tuple[int, int] | None) -> None:
-    """Fill a new folder and put it in the place of the rejected one, unless somebody else has done so."""
+    """Fill a new folder and replace the rejected one with it, unless another process has done so."""
     with _partial(folder) as work:
         made = work / "new"
         made.mkdir()
@@ -87,7 +87,7 @@ def _partial(folder: Path) -> Iterator[Path]:
 
 
 def _sweep(root: Path) -> None:
-    """Remove what builds that were killed left behind."""
+    """Remove what killed builds left behind."""
     for left in root.glob(".*.partial"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > _STALE:
@@ -95,7 +95,7 @@ def _sweep(root: Path) -> None:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """What tells a folder from another one put in its place; none where there is no folder."""
+    """Inode and time, which change when the folder is replaced; none where there is no folder."""
     try:
         status = folder.stat()
     except OSError:

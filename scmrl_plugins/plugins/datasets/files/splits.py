@@ -1,4 +1,4 @@
-"""Seeded ways to divide labelled items among splits and to deal them out."""
+"""Seeded ways to divide labelled items among splits, and to pair items of a class."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def stratified(labels: np.ndarray, shares: Sequence[float], rng: np.random.Generator) -> list[np.ndarray]:
-    """Disjoint index arrays, one a share, each with that share of every class; what is over belongs to none.
+    """Disjoint index arrays, one a share, each with that share of every class; the remainder belongs to none.
 
     ``labels`` are integers ``[n]``. Shares that add up to 1 use every item.
     """
@@ -24,10 +24,10 @@ def stratified(labels: np.ndarray, shares: Sequence[float], rng: np.random.Gener
 def grouped(
     labels: np.ndarray, groups: np.ndarray, share: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of all but near ``share`` of every class, and of that share, with no group in both.
+    """Indices of all but about ``share`` of every class, and of that share, with no group in both.
 
-    ``labels`` and ``groups`` are ``[n]``. Groups are dealt in a random order, each to the side that still lacks
-    most of its classes: where a group is of one class, a class is off by half of its largest group at most.
+    ``labels`` and ``groups`` are ``[n]``. Groups are assigned in a random order, each to the side that still lacks
+    most of its classes: where a group has a single class, a class is off by half of its largest group at most.
     Neither side is empty where there are two groups.
     """
     _, label = np.unique(labels, return_inverse=True)
@@ -36,10 +36,10 @@ def grouped(
     lacking = np.outer((1.0 - share, share), np.bincount(label))
     side = np.zeros(len(members), dtype=int)
     order = rng.permutation(len(members))
-    for one in order:
-        own = label[members[one]]
-        side[one] = np.argmax(lacking[:, own].sum(1))
-        np.subtract.at(lacking[side[one]], own, 1)
+    for index in order:
+        its_labels = label[members[index]]
+        side[index] = np.argmax(lacking[:, its_labels].sum(1))
+        np.subtract.at(lacking[side[index]], its_labels, 1)
     if len(order) > 1 and len(np.unique(side)) == 1:
         side[order[-1]] = 1 - side[order[-1]]
     return np.flatnonzero(side[group] == 0), np.flatnonzero(side[group] == 1)
@@ -56,15 +56,15 @@ def in_order(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(~last), np.flatnonzero(last)
 
 
-class Dealer:
-    """Deals the items of a class in a random order, all of them once before any comes again."""
+class ClassCycle:
+    """The items of each class in a random order, over and over: all of them come once before any comes again."""
 
     def __init__(self, labels: np.ndarray, items: np.ndarray, rng: np.random.Generator) -> None:
         self._order = {int(label): rng.permutation(items[labels[items] == label]) for label in np.unique(labels)}
         self._next = dict.fromkeys(self._order, 0)
 
-    def deal(self, label: int, count: int) -> list[int]:
-        """The next ``count`` items of the class; a class without items gives none."""
+    def take(self, label: int, count: int) -> list[int]:
+        """The next ``count`` items of a class; none of a class without items."""
         order = self._order.get(label, np.empty(0, dtype=int))
         if len(order) == 0:
             return []

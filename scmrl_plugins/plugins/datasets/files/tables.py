@@ -1,4 +1,4 @@
-"""Tables of samples on disk: CSV, JSON lines and Parquet, each row with the place where it is written."""
+"""Tables of samples on disk: CSV, JSON lines and Parquet, each row with its position in the file."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from scmrl_plugins.registry.errors import near
 
 @dataclass(frozen=True)
 class Row:
-    """What a table says of one sample, by column, and where: ``line 5`` or ``row 4``, counted from 1."""
+    """One row of a table: its cells by column, and its position, ``line 5`` or ``row 4``, counted from 1."""
 
     table: Path
-    place: str
+    position: str
     cells: Mapping[str, Any]
 
     def bad(self, column: str, reason: str) -> BadFileError:
-        """What is wrong with a cell, and the remedy, as an error of the table."""
-        return BadFileError(self.table, f"{self.place}, column {column!r}: {reason}")
+        """The error of a cell: what is wrong with it, and the remedy."""
+        return BadFileError(self.table, f"{self.position}, column {column!r}: {reason}")
 
     def text(self, column: str, *, number: bool = False) -> str:
-        """A cell's text; with ``number`` a whole number is one too. Raises ``BadFileError`` for anything else."""
+        """A cell's text; with ``number`` also a whole number, as text. ``BadFileError`` for anything else."""
         value = self.cells.get(column)
         if number and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
-        wanted = "text or a whole number" if number else "text"
+        expected = "text or a whole number" if number else "text"
         if value is None or value == "":
-            raise self.bad(column, f"is empty; write {wanted}")
+            raise self.bad(column, f"is empty; write {expected}")
         if not isinstance(value, str):
-            raise self.bad(column, f"{str(value)[:40]} is {type(value).__name__}; write {wanted}")
+            raise self.bad(column, f"{str(value)[:40]} is {type(value).__name__}; write {expected}")
         try:
             value.encode()
         except UnicodeEncodeError:
@@ -45,11 +45,11 @@ class Row:
 
 
 def read_table(path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[BadFileError]) -> list[Row]:
-    """The rows of a table by its ending: ``.csv`` (commas, a header), ``.jsonl`` (an object a line), ``.parquet``.
+    """The rows of a table: ``.csv`` (commas, a header), ``.jsonl`` (an object a line) or ``.parquet``.
 
     Text is UTF-8, with or without a byte order mark; empty lines are passed over. ``Row.cells`` has the columns
-    that are there; a row that cannot be taken apart goes to ``bad``. Raises ``UserError`` for a table that is not
-    there, cannot be read, or has no such column.
+    that the table has; a row that cannot be parsed goes to ``bad``. Raises ``UserError`` for a table that is
+    missing, cannot be read, or lacks one of ``columns``.
     """
     readers = {".csv": _csv, ".jsonl": _json_lines, ".parquet": _parquet}
     if not (read := readers.get(path.suffix.lower())):
@@ -93,24 +93,26 @@ def _csv(path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[
 def _json_lines(
     path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[BadFileError]
 ) -> Iterator[Row]:
-    place = "line 1"
+    position = "line 1"
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, text in enumerate(file, 1):
-                place = f"line {number}"
+                position = f"line {number}"
                 if not text.strip():
                     continue
                 try:
                     cells = json.loads(text)
                 except (ValueError, RecursionError) as error:
-                    bad.append(BadFileError(path, f"{place}: not JSON ({error}); write one object a line"))
+                    bad.append(BadFileError(path, f"{position}: not JSON ({error}); write one object a line"))
                     continue
                 if isinstance(cells, dict):
-                    yield Row(path, place, cells)
+                    yield Row(path, position, cells)
                 else:
-                    bad.append(BadFileError(path, f"{place}: not a JSON object; write one, with {columns[0]!r}"))
+                    bad.append(
+                        BadFileError(path, f"{position}: not a JSON object; write one, with {columns[0]!r}")
+                    )
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: after {place}: cannot be read as text ({error}); save it in UTF-8") from error
+        raise UserError(f"{path}: after {position}: cannot be read as text ({error}); save it in UTF-8") from error
 
 
 def _parquet(
@@ -131,14 +133,15 @@ def _parquet(
 
 
 def _require(
-    path: Path, place: str, header: Sequence[str], columns: Sequence[str], optional: Sequence[str]
+    path: Path, position: str, header: Sequence[str], columns: Sequence[str], optional: Sequence[str]
 ) -> None:
     for name in columns:
         if name not in header:
-            shown = ", ".join(map(repr, header))[:200]
+            listed = ", ".join(map(repr, header))[:200]
             raise UserError(
-                f"{path}: {place}: no column {name!r}{near(name, header)}; there are {shown}, separated by commas"
+                f"{path}: {position}: no column {name!r}{near(name, header)}; there are {listed}, separated by "
+                f"commas"
             )
     for name in (*columns, *optional):
         if header.count(name) > 1:
-            raise UserError(f"{path}: {place}: two columns {name!r}; remove or rename one")
+            raise UserError(f"{path}: {position}: two columns {name!r}; remove or rename one")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scmrl_plugins.core.system.private import infer_features
+from scmrl_plugins.plugins.datasets.hub.config import HubConfig
 from scmrl_plugins.plugins.datasets.hub.source import NAMES, Source
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
@@ -21,17 +22,17 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "visual": ("visual", "image", "picture", "img", "frame", "video"),
     "label": ("label", "labels", "class", "category", "target"),
 }
-"""What columns are called, for where their types do not tell which is which."""
+"""Usual names of columns, for where the types do not identify them."""
 _TYPES = {"audio": {"Audio"}, "visual": {"Image", "Video"}, "label": {"ClassLabel"}}
 _FILES = frozenset({"string", "large_string", "binary", "large_binary"})
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A data set's rows as it has them, by what they are for: ``train``, and the others where there are such.
+    """A data set's rows by purpose: ``train``, and ``validation`` and ``test`` where it has such splits.
 
-    ``names``: what the data set calls these splits. ``columns``: what it calls ``audio``, ``visual``, ``label``
-    and, where one is named, ``group``.
+    ``names``: its own names of these splits. ``columns``: its own names of ``audio``, ``visual``, ``label`` and,
+    where one is named, ``group``.
     """
 
     source: Source
@@ -41,17 +42,16 @@ class Opened:
     features: datasets.Features
 
     @classmethod
-    def of(cls, source: Source, config: Any) -> Opened:
-        """The source, opened as a configuration of ``hub`` says; ``UserError`` for what is not there."""
-        found = source.open()
-        names = _splits(source, config, found)
-        rows = {purpose: found[name] for purpose, name in names.items()}
+    def of(cls, source: Source, config: HubConfig) -> Opened:
+        """The source, opened with a configuration; ``UserError`` for missing splits and columns."""
+        splits = source.open()
+        names = _split_names(source, config, splits)
+        rows = {purpose: splits[name] for purpose, name in names.items()}
         features = _features(rows["train"])
         columns: dict[str, str] = {}
-        for purpose in COLUMNS:
-            named = getattr(config, f"{purpose}_column")
+        for purpose, name in config.columns.items():
             columns[purpose] = (
-                _named(source, features, named, purpose) if named else _found(source, features, purpose, columns)
+                _named(source, features, name, purpose) if name else _guessed(source, features, purpose, columns)
             )
         if config.group_column:
             columns["group"] = _named(source, features, config.group_column, "group")
@@ -63,28 +63,35 @@ class Opened:
         return self.rows[purpose].select_columns([name])[:][name]
 
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes: those that the labels' type holds, else every label there is, sorted."""
+        """The names of the classes: those in the type of the labels, else every label in the rows, sorted."""
         column = self.columns["label"]
         feature = self.features[column]
-        if hasattr(feature, "names"):
-            return tuple(feature.names)
+        if names := class_names(feature):
+            return names
         if self.source.streaming:
             raise UserError(
-                f"{self.source}: only the whole stream would tell what labels there are in column {column!r}; set "
-                f"dataset.classes to their names"
+                f"{self.source}: a stream does not tell all labels of column {column!r}; set dataset.classes to "
+                f"their names"
             )
         values = (value for rows in self.rows.values() for value in rows.unique(column))
-        names = {name for value in values if (name := label_name(value, feature)) is not None}
-        if len(names) < 2:
+        labels = {name for value in values if (name := label_name(value, feature)) is not None}
+        if len(labels) < 2:
             raise UserError(
-                f"{self.source}: column {column!r} holds {len(names)} classes, and two are the least; set "
+                f"{self.source}: column {column!r} holds {len(labels)} classes, and two are the least; set "
                 f"dataset.label_column or dataset.classes"
             )
-        return tuple(sorted(names, key=int if all(name.isdecimal() for name in names) else None))
+        return tuple(sorted(labels, key=int if all(label.isdecimal() for label in labels) else None))
+
+
+def class_names(feature: Any) -> tuple[str, ...]:
+    """The names of the classes in the type of the labels; none for other types than ``ClassLabel``."""
+    import datasets
+
+    return tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else ()
 
 
 def label_name(value: Any, feature: Any) -> str | None:
-    """What a label's class is called; none where the row has no label, as -1 says in data sets of the hub."""
+    """The name of a label's class; none for a row without a label, which data sets of the hub mark by -1."""
     if value is None or value != value:  # a missing number is NaN in tables that pandas wrote
         return None
     if isinstance(value, bool):
@@ -92,7 +99,7 @@ def label_name(value: Any, feature: Any) -> str | None:
     if isinstance(value, int | float):
         if value < 0:
             return None
-        names: Sequence[str] = getattr(feature, "names", ())
+        names = class_names(feature)
         if not float(value).is_integer():
             return str(value)
         return names[int(value)] if value < len(names) else str(int(value))
@@ -100,40 +107,41 @@ def label_name(value: Any, feature: Any) -> str | None:
 
 
 class Labels:
-    """``(value) -> (place among the classes or -1, what is wrong with the label or none)``.
+    """``(value) -> (index of its class or -1, what is wrong with the label or none)``.
 
-    A plain number is the place itself where the classes are words.
+    A plain number is the index itself where the classes are words.
     """
 
     def __init__(self, feature: Any, classes: Sequence[str]) -> None:
         self._feature, self._classes = feature, tuple(classes)
-        self._places = {name: place for place, name in enumerate(classes)}
-        if not hasattr(feature, "names") and not all(name.isdecimal() for name in classes):
-            self._places |= {str(place): place for place in range(len(classes)) if str(place) not in self._places}
+        self._indices = {name: index for index, name in enumerate(classes)}
+        if not class_names(feature) and not all(name.isdecimal() for name in classes):
+            self._indices = {str(index): index for index in range(len(classes))} | self._indices
 
     def __call__(self, value: Any) -> tuple[int, str | None]:
         name = label_name(value, self._feature)
         if name is None:
-            return -1, f"its label is {value}, so none; give it one or leave the row out"
-        if name in self._places:
-            return self._places[name], None
+            return -1, f"its label is {value}, which means none; give it one or leave the row out"
+        if name in self._indices:
+            return self._indices[name], None
         return (
             -1,
-            f"its label {name!r} is no class{near(name, self._classes)}; correct it or add it to dataset.classes",
+            f"its label {name!r} is not a class{near(name, self._classes)}; correct it, or add it to "
+            f"dataset.classes",
         )
 
 
-def _splits(source: Source, config: Any, found: Mapping[str, Rows]) -> dict[str, str]:
-    """What the split for each purpose is called, where there is one."""
-    there = f"there are {', '.join(found)}" if found else "there are none"
-    given = {purpose: getattr(config, f"{purpose}_split") for purpose in NAMES}
+def _split_names(source: Source, config: HubConfig, splits: Mapping[str, Rows]) -> dict[str, str]:
+    """The data set's own name of the split for each purpose, where it has one."""
+    there = f"there are {', '.join(splits)}" if splits else "there are none"
+    given = config.split_names
     names: dict[str, str] = {}
     for purpose, name in given.items():
-        if name and name not in found:
+        if name and name not in splits:
             raise UserError(
-                f"{source}: no split {name!r}{near(name, found)}; {there}: correct dataset.{purpose}_split"
+                f"{source}: no split {name!r}{near(name, splits)}; {there}: correct dataset.{purpose}_split"
             )
-        free = (usual for usual in NAMES[purpose] if usual in found and usual not in given.values())
+        free = (usual for usual in NAMES[purpose] if usual in splits and usual not in given.values())
         if name := name or next(free, None):
             names[purpose] = name
     if "train" not in names:
@@ -151,12 +159,12 @@ def _splits(source: Source, config: Any, found: Mapping[str, Rows]) -> dict[str,
 
 
 def _features(rows: Rows) -> Any:
-    """The columns' types; of a stream whose reader does not say, those of its first rows."""
+    """The types of the columns; of a stream without declared types, those of its first rows."""
     return rows.features or infer_features(rows) or {}
 
 
 def _named(source: Source, features: Mapping[str, Any], name: str, purpose: str) -> str:
-    """A column that the configuration names, if it is of a type that serves."""
+    """The column that the configuration names; ``UserError`` if it is missing or of an unusable type."""
     if name not in features:
         raise UserError(
             f"{source}: no column {name!r}{near(name, features)}; there are {', '.join(features)}: correct "
@@ -165,14 +173,14 @@ def _named(source: Source, features: Mapping[str, Any], name: str, purpose: str)
     if not _serves(features[name], purpose):
         holds = {"label": "labels as numbers or words", "group": "numbers or words"}.get(purpose, "files or paths")
         raise UserError(
-            f"{source}: column {name!r} is of type {_told(features[name])}, and {holds} are asked for; correct "
-            f"dataset.{purpose}_column"
+            f"{source}: column {name!r} is of type {_type_name(features[name])}, and {holds} are required; "
+            f"correct dataset.{purpose}_column"
         )
     return name
 
 
-def _found(source: Source, features: Mapping[str, Any], purpose: str, taken: Mapping[str, str]) -> str:
-    """The only column of a type of its own, else the only one with a usual name."""
+def _guessed(source: Source, features: Mapping[str, Any], purpose: str, taken: Mapping[str, str]) -> str:
+    """The only column of the purpose's type, else the only usable one with a usual name."""
     free = [name for name in features if name not in taken.values() and _serves(features[name], purpose)]
     typed = [name for name in free if type(features[name]).__name__ in _TYPES[purpose]]
     if len(typed) == 1:
@@ -187,15 +195,19 @@ def _found(source: Source, features: Mapping[str, Any], purpose: str, taken: Map
 
 
 def _serves(feature: Any, purpose: str) -> bool:
-    kind = getattr(feature, "dtype", "")
+    """Whether a column of this type can hold files, or labels or groups."""
+    import datasets
+
+    dtype = feature.dtype if isinstance(feature, datasets.Value) else ""
     if purpose in ("label", "group"):
-        return hasattr(feature, "names") or kind.startswith(
-            ("int", "uint", "float", "bool", "string", "large_string")
-        )
+        numbers_or_words = ("int", "uint", "float", "bool", "string", "large_string")
+        return isinstance(feature, datasets.ClassLabel) or dtype.startswith(numbers_or_words)
     if isinstance(feature, dict):
         return "bytes" in feature or "path" in feature
-    return type(feature).__name__ in _TYPES["audio"] | _TYPES["visual"] or kind in _FILES
+    return type(feature).__name__ in _TYPES["audio"] | _TYPES["visual"] or dtype in _FILES
 
 
-def _told(feature: Any) -> str:
-    return getattr(feature, "dtype", None) or type(feature).__name__
+def _type_name(feature: Any) -> str:
+    import datasets
+
+    return feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__

@@ -1,4 +1,4 @@
-"""Hugging Face data sets on the hub, in a folder or in files: opened, with what can go wrong said in one line."""
+"""Opening Hugging Face data sets on the hub, in a folder or in files, with every failure reported in one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     Rows: TypeAlias = datasets.Dataset | datasets.IterableDataset
 
 READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".arrow": "arrow"}
-"""Which of datasets' readers takes a table, by the ending of its name."""
+"""datasets' readers of tables, by the ending of the file name."""
 NAMES: Mapping[str, tuple[str, ...]] = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
 }
-"""What splits are called, the likeliest first."""
+"""Usual names of splits, the likeliest first."""
 ANSWER_SECONDS = 10
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -47,19 +47,24 @@ class Source:
         return self.path if isinstance(self.path, str) else ", ".join(self.path)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: a worker has no need of what was opened."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """The fields alone: a worker does not need the opened data set."""
+        return {
+            "path": self.path,
+            "subset": self.subset,
+            "revision": self.revision,
+            "streaming": self.streaming,
+        }
 
     @functools.cached_property
     def on_hub(self) -> bool:
-        """Whether the path is an id, no table, and nothing of that name is here."""
+        """Whether the path is an id of the hub: not a table, nor a file or folder here."""
         if not isinstance(self.path, str) or not _ID.fullmatch(self.path):
             return False
         return Path(self.path).suffix.lower() not in READERS and not Path(self.path).exists()
 
     @functools.cached_property
     def base(self) -> str:
-        """What a relative name in a cell starts from: the folder, that of the tables, or the hub's own."""
+        """Where relative names in cells start: the folder, that of the tables, or the repository on the hub."""
         if self.on_hub:
             return f"hf://datasets/{self.path}@{self.revision or 'main'}"
         return str(self._folder or os.path.commonpath([file.parent for file in self._files]))
@@ -72,48 +77,47 @@ class Source:
     @functools.cached_property
     def _files(self) -> list[Path]:
         """The tables, absolute; ``UserError`` where there are none."""
-        found: list[Path] = []
+        files: list[Path] = []
         for name in [self.path] if isinstance(self.path, str) else self.path:
             path = Path(name).expanduser().absolute()
-            here = [path] if path.exists() else map(Path, sorted(glob(str(path), recursive=True)))  # noqa: PTH207
-            known = len(found)
-            found += here
-            if len(found) == known:
+            matches = [path] if path.exists() else list(map(Path, sorted(glob(str(path), recursive=True))))  # noqa: PTH207
+            files += matches
+            if not matches:
                 raise UserError(
                     f"{name}: no such file or folder, nor an id of the hub as user/name; correct dataset.path"
                 )
-        for file in found:
+        for file in files:
             if file.suffix.lower() not in READERS or not file.is_file():
                 raise UserError(
                     f"{file}: not a table that can be read ({', '.join(READERS)}); set dataset.path to tables, to "
                     f"one folder or to an id of the hub"
                 )
-        return found
+        return files
 
     def open(self) -> dict[str, Rows]:
-        """Every split by its name, nothing decoded; downloaded and kept as Arrow files, or as streams."""
+        """Every split by its name, not decoded: downloaded into Arrow files, or as streams."""
         if self._folder and any((self._folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
             return self._saved(self._folder)
-        with self._one_line():
+        with self._reported():
             if self.streaming:
                 return dict(self._builder.as_streaming_dataset())
             self._builder.download_and_prepare()
             return dict(self._builder.as_dataset())
 
     def identity(self) -> tuple[str, str]:
-        """What tells these files from others, or from themselves as they were."""
-        with self._one_line():
+        """The configuration and the hash of the files, which change when they do."""
+        with self._reported():
             return self._builder.config_id, str(self._builder.hash)
 
     def commit(self) -> str | None:
-        """The commit of the hub that the revision stands for; none where it is not known."""
+        """The commit on the hub that the revision names; none where it is not known."""
         if not self.on_hub:
             return None
         _, commit = self.identity()
         return commit if _COMMIT.fullmatch(commit) else None
 
     def _saved(self, folder: Path) -> dict[str, Rows]:
-        """What ``save_to_disk`` wrote."""
+        """The splits that ``save_to_disk`` wrote."""
         import datasets
 
         if self.streaming or self.subset:
@@ -121,33 +125,33 @@ class Source:
                 f"{folder}: written by save_to_disk, which is read in place; leave dataset.streaming and "
                 f"dataset.subset out"
             )
-        with self._one_line():
-            found = datasets.load_from_disk(str(folder))
-            return dict(found) if isinstance(found, datasets.DatasetDict) else {"train": found}
+        with self._reported():
+            loaded = datasets.load_from_disk(str(folder))
+            return dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {"train": loaded}
 
     @functools.cached_property
     def _builder(self) -> Any:
-        """datasets' own object for these files, which are looked up once."""
+        """datasets' builder for these files, which are looked up once."""
         import datasets
 
         if not sys.stderr.isatty():
             datasets.disable_progress_bars()
         if self.on_hub:
-            _reach()
+            _check_connection()
             builder = datasets.load_dataset_builder(str(self.path), self.subset, revision=self.revision)
             if _COMMIT.fullmatch(self.revision or "") and self.revision != builder.hash:
-                raise UserError(  # offline, datasets takes whatever of this name it has
+                raise UserError(  # offline, datasets takes any revision that it has
                     f"{self}: only revision {builder.hash} is here; connect to the hub, or change dataset.revision"
                 )
             return builder
         if self.revision or (self.subset and not self._folder):
             name = "revision" if self.revision else "subset"
             raise UserError(f"{self}: files here have no {name}; leave dataset.{name} out")
-        kept = str(cache_dir() / "datasets")
+        cache = str(cache_dir() / "datasets")
         if not self._folder:
-            return datasets.load_dataset_builder(self._reader(), data_files=self._by_split(), cache_dir=kept)
+            return datasets.load_dataset_builder(self._reader(), data_files=self._by_split(), cache_dir=cache)
         folder = str(self._folder)
-        builder = datasets.load_dataset_builder(folder, self.subset, cache_dir=kept)
+        builder = datasets.load_dataset_builder(folder, self.subset, cache_dir=cache)
         if builder.name in READERS.values():
             return builder
         if not any(file.suffix in READERS for file in Path(folder).rglob("metadata.*")):
@@ -155,8 +159,8 @@ class Source:
                 f"{folder}: a folder of single files ({builder.name}), and a table of them is needed: set "
                 f"dataset.path to it, or use --dataset av-folder"
             )
-        # Of the readers of files beside a metadata table this one encodes nothing; sounds need torchcodec there.
-        return datasets.load_dataset_builder("imagefolder", data_dir=folder, cache_dir=kept)
+        # This reader of files beside a metadata table does not encode them; that of sounds needs torchcodec.
+        return datasets.load_dataset_builder("imagefolder", data_dir=folder, cache_dir=cache)
 
     def _reader(self) -> str:
         readers = sorted({READERS[file.suffix.lower()] for file in self._files})
@@ -167,17 +171,17 @@ class Source:
         return readers[0]
 
     def _by_split(self) -> dict[str, list[str]]:
-        """The tables by the split that their own or their folder's name tells, ``train`` where it tells none."""
-        found: dict[str, list[str]] = {}
+        """The tables by split, as their own or their folders' names tell; ``train`` where they tell none."""
+        by_split: dict[str, list[str]] = {}
         for file in self._files:
             words = set(re.split(r"[^a-z]+", os.path.relpath(file, self.base).lower()))
             split = next((split for split, names in NAMES.items() if words & {*names}), "train")
-            found.setdefault(split, []).append(str(file))
-        return found
+            by_split.setdefault(split, []).append(str(file))
+        return by_split
 
     @contextlib.contextmanager
-    def _one_line(self) -> Iterator[None]:
-        """``UserError`` for whatever datasets, its readers and its connections raise, which log nothing."""
+    def _reported(self) -> Iterator[None]:
+        """Raise whatever datasets, its readers and its connections raise as ``UserError``; they log nothing."""
         import datasets
 
         verbosity = datasets.logging.get_verbosity()
@@ -192,7 +196,7 @@ class Source:
             datasets.logging.set_verbosity(verbosity)
 
     def _explained(self, error: Exception) -> str:
-        """What went wrong, and the remedy."""
+        """The reason of an error and the remedy, in one line."""
         from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
         cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
@@ -216,10 +220,10 @@ class Source:
         return f"cannot be read ({type(cause).__name__}: {text}); check its files and the free space"
 
 
-def _reach() -> None:
-    """``UserError`` where the hub does not answer, which datasets would find out by half a minute of trying.
+def _check_connection() -> None:
+    """``UserError`` where the hub does not answer, which datasets would notice after half a minute.
 
-    It is not asked where the user has said so.
+    Nothing is checked with ``HF_HUB_OFFLINE``.
     """
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session

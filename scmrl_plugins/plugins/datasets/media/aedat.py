@@ -1,7 +1,7 @@
-"""AEDAT, in which jAER stores what a DVS128 sensor sends.
+"""AEDAT, jAER's format for the events of a DVS128 sensor.
 
-tonic, which comes with BrainCog, has a reader, but its ``read_dvs_128`` (1.7.0) cannot be called: it takes the
-three things that tonic tells of a header for two. It also takes seconds to import.
+tonic, which comes with BrainCog, has a reader, but its ``read_dvs_128`` (1.7.0) always fails: it unpacks three
+values of a header into two. It also takes seconds to import.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ RECORDS = {
     b"2.0": np.dtype([("address", ">u4"), ("time", ">u4")]),
 }
 """An event by the version of the format; times are in microseconds."""
-# The bytes of an event are never taken for a line: a time of less than 4.6 hours has a zero byte.
+# No event looks like a line of the header: a time of less than 4.6 hours has a zero byte.
 _HEADER = re.compile(rb"(?:#[^\n\0]*\n)+")
 _VERSION = re.compile(rb"#!AER-DAT([0-9.]+)")
 _EXTERNAL = 1 << 15
 
 
 def decode(source: bytes | Path, name: str | Path) -> Events:
-    """The events of a DVS128: 128 x 128 points the right way up, channel 1 where it got brighter, 0 darker.
+    """The events of a DVS128: 128 x 128 points, upright; channel 1 where it got brighter, 0 darker.
 
     An address is ``polarity + 2 x + 256 y`` with x from the right, y from below and polarity 1 for darker, as
-    jAER and the data set's own ``dat2mat.m`` take it. Signals of the external input (bit 15) are no pixel's and
-    are left out. Raises ``BadFileError``, naming ``name``, for a file that is no AEDAT 1.0 or 2.0, is cut off, has
-    no events, or events of no pixel or out of order.
+    jAER and the data set's own ``dat2mat.m`` take it. Signals of the external input (bit 15) belong to no
+    pixel and are left out. Raises ``BadFileError``, naming ``name``, for a file that is not AEDAT 1.0 or 2.0, is
+    cut off, has no events, or has events outside of the sensor or out of order.
     """
     data = read_bytes(source, name)
     header = _HEADER.match(data)

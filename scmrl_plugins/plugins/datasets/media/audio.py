@@ -15,11 +15,9 @@ from scmrl_plugins.plugins.datasets.media.read import read_bytes
 
 LOG_FLOOR = 1e-7
 RATES = (1_000, 384_000)
-"""Sample rates in Hz that are believed; a header that claims another one is damaged."""
-
-
+"""Plausible sample rates in Hz; a header with another one is damaged."""
 SILENCE = 2.0 / 32768.0
-"""Between the least and the greatest sample of digital silence: the last bit of 16."""
+"""Largest range of the samples of digital silence: the last bit of 16."""
 
 
 def decode(source: bytes | Path, name: str | Path) -> tuple[np.ndarray, int]:
@@ -41,8 +39,9 @@ def decode(source: bytes | Path, name: str | Path) -> tuple[np.ndarray, int]:
                 raise BadFileError(name, f"a sample rate of {rate} Hz is no sound's; export it again")
             samples = file.read(dtype="float64", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
-        said = getattr(error, "error_string", error)  # without the address of what was read
-        raise BadFileError(name, f"not a sound file that can be read ({said}); give a wav file") from error
+        # libsndfile's own message lacks the address of the buffer.
+        reason = error.error_string if isinstance(error, soundfile.LibsndfileError) else error
+        raise BadFileError(name, f"not a sound file that can be read ({reason}); give a wav file") from error
     if len(samples) == 0:
         raise BadFileError(name, "the sound file holds no samples; record it again or leave it out")
     if not np.isfinite(samples).all():
@@ -53,13 +52,13 @@ def decode(source: bytes | Path, name: str | Path) -> tuple[np.ndarray, int]:
 
 
 def refuse_silence(samples: np.ndarray, name: str | Path) -> None:
-    """``BadFileError`` for a recording in which nothing is heard: a model would learn the label of silence."""
+    """``BadFileError`` for a silent recording, from which a model would learn the label of silence."""
     if np.ptp(samples) <= SILENCE:
         raise BadFileError(name, "the sound file holds nothing but silence; record it again or leave it out")
 
 
 def _cut_off(data: bytes) -> int:
-    """How many bytes a RIFF header promises that are not there; recorders that stream write no true size."""
+    """How many bytes of those in a RIFF header are missing; streaming recorders write no true size."""
     if len(data) < 12 or data[:4] != b"RIFF":
         return 0
     promised = int.from_bytes(data[4:8], "little")
@@ -87,14 +86,14 @@ def repair_rate(samples: np.ndarray, rate: int, target: int, name: str | Path) -
 
 @functools.lru_cache(maxsize=4)
 def _low_pass(factor: int) -> np.ndarray:
-    """The filter that ``resample_poly`` would design anew in every call, which takes longer than its use."""
+    """The filter that ``resample_poly`` would design in every call, which takes longer than filtering."""
     from scipy.signal import firwin
 
     return firwin(20 * factor + 1, 1.0 / factor, window=("kaiser", 5.0))
 
 
 def encode_wav(samples: np.ndarray, rate: int) -> bytes:
-    """Samples, clamped to [-1, 1), as the bytes of a mono wav file; 16-bit samples come back as they were."""
+    """Samples, clamped to [-1, 1), as the bytes of a mono wav file; 16-bit samples are preserved."""
     import soundfile
 
     # Rounded here: what libsndfile does with floats on the way to 16 bit depends on its version.

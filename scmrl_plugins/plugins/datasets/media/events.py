@@ -1,4 +1,4 @@
-"""Events, as sensors send them one by one, to frames that a model takes."""
+"""Events of sensors, and frames of them for a model."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def steps_of(time: np.ndarray, steps: int, bins: Bins) -> np.ndarray:
 
 
 def to_frames(events: Events, steps: int, bins: Bins, shape: tuple[int, int, int]) -> np.ndarray:
-    """How many events each point of each time step has, float32 ``[T, C, H, W]``; ``shape`` is ``(C, H, W)``."""
+    """The number of events at each point and time step, float32 ``[T, C, H, W]``; ``shape`` is ``(C, H, W)``."""
     step = steps_of(events.time, steps, bins)
-    place = np.ravel_multi_index((step, *events[1:]), (steps, *shape))
-    counts = np.bincount(place, minlength=steps * int(np.prod(shape)))
+    index = np.ravel_multi_index((step, *events[1:]), (steps, *shape))
+    counts = np.bincount(index, minlength=steps * int(np.prod(shape)))
     return counts.reshape(steps, *shape).astype(np.float32)

@@ -48,8 +48,8 @@ def _open(source: bytes | Path, name: str | Path) -> Any:
                 raise BadFileError(name, "the image is partly transparent; put it on a background first")
             return ImageOps.exif_transpose(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, MemoryError) as error:
-        said = "of no known format" if isinstance(error, UnidentifiedImageError) else error
-        raise BadFileError(name, f"not an image that can be read ({said}); give a PNG file") from error
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
+        raise BadFileError(name, f"not an image that can be read ({reason}); give a PNG file") from error
 
 
 def encode_png(gray: np.ndarray) -> bytes:

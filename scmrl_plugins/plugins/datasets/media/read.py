@@ -1,4 +1,4 @@
-"""The bytes of a recording or an image, whether they lie in a row or in a file."""
+"""The bytes of a recording or an image, from a row's cell or from a file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def read_bytes(source: bytes | Path, name: str | Path) -> bytes:
-    """``source`` itself, or what its file holds; ``BadFileError``, naming ``name``, for one that holds no data.
+    """``source`` itself, or the content of its file.
 
-    That is one that cannot be read, is empty, or is git-lfs's pointer to data that was not fetched.
+    Raises ``BadFileError``, naming ``name``, for a file that cannot be read, is empty, or is git-lfs's pointer to
+    data that was not fetched.
     """
     try:
         data = source.read_bytes() if isinstance(source, Path) else source

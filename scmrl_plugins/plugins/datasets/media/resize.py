@@ -11,7 +11,7 @@ def resize(array: np.ndarray, size: int) -> np.ndarray:
     """``[..., H, W]`` to float32 ``[..., size, size]`` by bilinear interpolation between pixel centres.
 
     Where an axis shrinks, the triangle filter widens with it (antialiasing): a spectrogram of 129 bins
-    brought to 28 rows then averages over all of its bins instead of reading every fourth or fifth.
+    resized to 28 rows averages all of its bins instead of reading every fourth or fifth.
     """
     grid = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).reshape(-1, 1, *array.shape[-2:])
     shrunk = F.interpolate(grid, size=(size, size), mode="bilinear", align_corners=False, antialias=True)

@@ -1,1 +1,1 @@
-"""Collections of one modality that data sets pair up."""
+"""Collections of one modality, each in its own layout, which data sets pair up."""

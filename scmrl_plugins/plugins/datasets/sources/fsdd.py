@@ -34,14 +34,14 @@ def find_recordings(root: Path) -> tuple[list[Recording], list[BadFileError]]:
 
     Raises ``UserError`` where there are none.
     """
-    places = [root / folder / "recordings" for folder in FOLDERS]
-    folder = next((place for place in places if place.is_dir()), None)
+    candidates = [root / folder / "recordings" for folder in FOLDERS]
+    folder = next((candidate for candidate in candidates if candidate.is_dir()), None)
     if folder is None:
         raise UserError(
-            f"{root}: no FSDD recordings; looked for the folders {', '.join(map(str, places))}; "
+            f"{root}: no FSDD recordings; looked for the folders {', '.join(map(str, candidates))}; "
             f"set dataset.root to the folder that holds one of them"
         )
-    found: list[Recording] = []
+    recordings: list[Recording] = []
     bad: list[BadFileError] = []
     for path in files_in(folder, frozenset({".wav"}), bad):
         match = _NAME.fullmatch(path.stem)
@@ -50,16 +50,16 @@ def find_recordings(root: Path) -> tuple[list[Recording], list[BadFileError]]:
                 BadFileError(path, "not named digit_speaker_index.wav, such as 7_jackson_32.wav; rename it")
             )
             continue
-        found.append(Recording(path, int(match[1]), match[2], int(match[3])))
-    if not found:
+        recordings.append(Recording(path, int(match[1]), match[2], int(match[3])))
+    if not recordings:
         raise UserError(f"{folder}: holds no wav files; copy FSDD's recordings into it")
-    return sorted(found, key=lambda recording: (recording.digit, recording.speaker, recording.index)), bad
+    return sorted(recordings, key=lambda recording: (recording.digit, recording.speaker, recording.index)), bad
 
 
 def by_index(recordings: list[Recording], held: int, rng: np.random.Generator) -> dict[str, list[Recording]]:
-    """FSDD's own split: indices 0 to 4 for test, ``held`` drawn of the others for validation.
+    """FSDD's own split: indices 0 to 4 for test; ``held`` of the others, drawn at random, for validation.
 
-    They are drawn for each digit and speaker; speakers are shared by the splits.
+    They are drawn for each digit and speaker. All splits have the same speakers.
     """
     splits: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
     groups: dict[tuple[int, str], list[Recording]] = {}
@@ -78,21 +78,21 @@ def by_index(recordings: list[Recording], held: int, rng: np.random.Generator) -
 def by_speaker(
     recordings: list[Recording], test: tuple[str, ...], validation: tuple[str, ...]
 ) -> dict[str, list[Recording]]:
-    """The named speakers for test and for validation, all others for training: none is heard in two.
+    """The named speakers for test and for validation, all others for training: no speaker is in two.
 
-    Raises ``UserError`` for a speaker who is not there, and where none is left for training.
+    Raises ``UserError`` for an unknown speaker.
     """
     speakers = sorted({recording.speaker for recording in recordings})
     for name in (*test, *validation):
         if name not in speakers:
             raise UserError(
                 f"{recordings[0].path.parent}: no speaker {name!r}{near(name, speakers)}; there are "
-                f"{', '.join(speakers)}; mend dataset.test_speakers or dataset.validation_speakers"
+                f"{', '.join(speakers)}; correct dataset.test_speakers or dataset.validation_speakers"
             )
     splits: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
     for recording in recordings:
-        held = (
+        split = (
             "test" if recording.speaker in test else "validation" if recording.speaker in validation else "train"
         )
-        splits[held].append(recording)
+        splits[split].append(recording)
     return splits

@@ -14,7 +14,7 @@ FOLDERS = (".", "mnist", "MNIST/raw")
 SIZE = 28
 VALIDATION_SHARE = 0.1
 SHARES = (0.6, 0.15, 0.25)
-"""Of the test file, for training, validation and test, where there is nothing else."""
+"""Shares of the test file for training, validation and test, where the training files are missing."""
 
 
 def load_mnist(root: Path, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
@@ -48,7 +48,7 @@ def load_mnist(root: Path, rng: np.random.Generator) -> tuple[np.ndarray, np.nda
 
 
 def _pair(root: Path, part: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Images and labels of ``train`` or ``t10k``; none where neither file is there."""
+    """Images and labels of ``train`` or ``t10k``; none where neither file exists."""
     images_at, labels_at = _find(root, part, "images", 3), _find(root, part, "labels", 1)
     if images_at is None and labels_at is None:
         return None

@@ -1,4 +1,4 @@
-"""N-TIDIGITS in its own layout: what a silicon cochlea sent for the spoken digits of TIDIGITS."""
+"""N-TIDIGITS in its own layout: events of a silicon cochlea for the spoken digits of TIDIGITS."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 CHANNELS = 64
 SIDE = 8
-"""Rows and columns that the channels are viewed as, the lowest in the first row."""
+"""Rows and columns of the channels, the lowest in the first row."""
 PARTS = ("train", "test")
 LONGEST = 3600.0
-"""Seconds that are believed; utterances last a few."""
+"""Seconds of a plausible recording; utterances last a few."""
 DIGITS = {"o": 0, "z": 0, **{str(digit): digit for digit in range(1, 10)}}
 """Oh and zero are both 0."""
 _SPOKEN = re.compile(r"[oz1-9]+")
@@ -43,13 +43,13 @@ class Recording:
 
 
 def find_recordings(file: Path, bad: list[BadFileError]) -> dict[str, list[Recording]]:
-    """The recordings of single digits, of ``train`` and of ``test``, by name; their speakers are not the same.
+    """The recordings of single digits of ``train`` and of ``test``, by name; the two share no speaker.
 
     The file has a list ``train_labels`` of names ``gender-speaker-take-digits``, groups ``train_timestamps`` and
-    ``train_addresses`` with an array for each name, and the same of ``test``. A recording whose name is no such
-    name, is there twice, or has no arrays goes to ``bad``. Raises ``BadFileError`` for another file.
+    ``train_addresses`` with an array for each name, and the same of ``test``. A recording that is named
+    otherwise, is listed twice or has no arrays goes to ``bad``. Raises ``BadFileError`` for another file.
     """
-    found: dict[str, list[Recording]] = {part: [] for part in PARTS}
+    recordings: dict[str, list[Recording]] = {part: [] for part in PARTS}
     with _opened(file, file) as data:
         for part in PARTS:
             labels = _member(data, f"{part}_labels", file)
@@ -69,19 +69,19 @@ def find_recordings(file: Path, bad: list[BadFileError]) -> dict[str, list[Recor
                 elif missing:
                     bad.append(BadFileError(path, f"has no array in {missing[0]}; copy the file again"))
                 else:
-                    found[part].append(Recording(path, DIGITS[spoken], "-".join(name.split("-")[:-1][:2])))
-    return found
+                    recordings[part].append(Recording(path, DIGITS[spoken], "-".join(name.split("-")[:-1][:2])))
+    return recordings
 
 
 def decode(source: bytes | Path, name: str | Path) -> Events:
-    """The events of the recording that ``name`` tells after a ``#``, on 8 x 8 points of one channel.
+    """The events of the recording that ``name`` names after a ``#``, on 8 x 8 points of one channel.
 
     Cochlea channel c, of 64, is in row ``c // 8`` and column ``c % 8``. Raises ``BadFileError``, naming ``name``,
-    for a recording that is not there, is damaged, has no events, or events out of order or of no channel.
+    for a recording that is missing, is damaged, has no events, or has events out of order or of no channel.
     """
-    path, _, place = str(name).rpartition("#")
-    part, _, label = place.partition("/")
-    with _opened(source if isinstance(source, bytes) else Path(path or place), name) as data:
+    path, _, inside = str(name).rpartition("#")
+    part, _, label = inside.partition("/")
+    with _opened(source if isinstance(source, bytes) else Path(path or inside), name) as data:
         if not path or part not in PARTS or not label:
             raise BadFileError(
                 name, "names no recording of an HDF5 file; add one, such as n-tidigits.hdf5#test/man-im-a-7"
@@ -109,7 +109,7 @@ def _opened(source: bytes | Path, name: str | Path) -> Iterator[h5py.File]:
         raise BadFileError(name, reason)
     try:
         with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as start:
-            read_bytes(start.read(128), name)  # tells an empty file and git-lfs's pointer
+            read_bytes(start.read(128), name)  # refuses an empty file and git-lfs's pointer
         with h5py.File(source if isinstance(source, Path) else io.BytesIO(source), "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError) as error:  # a damaged one may fail where it is read
@@ -127,12 +127,12 @@ def _text(label: Any) -> str:
 def _member(data: Any, key: str, name: str | Path, *, group: bool = False) -> Any:
     import h5py
 
-    found = data.get(key)
-    if not isinstance(found, h5py.Group if group else h5py.Dataset):
+    member = data.get(key)
+    if not isinstance(member, h5py.Group if group else h5py.Dataset):
         raise BadFileError(
             name, f"has no {'group' if group else 'array'} {key}, as n-tidigits.hdf5 does; copy it again"
         )
-    return found
+    return member
 
 
 def _array(data: Any, group: str, label: str, name: str | Path) -> np.ndarray:

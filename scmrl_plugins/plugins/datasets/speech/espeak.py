@@ -1,9 +1,9 @@
-"""eSpeak NG through ctypes; run as a program, it speaks a list of utterances in a process of its own.
+"""eSpeak NG through ctypes. Run as a program, it speaks a list of utterances in a separate process.
 
 As a program: standard input is one JSON list of ``[text, voice, rate, pitch]``; standard output is, for each,
-two little-endian 32-bit numbers (samples, Hz) and the samples as 16-bit PCM. A process is not a nicety: the
-library keeps state between utterances, even between initialisations, so the same words sound different by a
-few bits after other ones; it has one instance a process, sets the locale, and may crash on bad data.
+two little-endian 32-bit numbers (samples, Hz) and the samples as 16-bit PCM. The separate process is needed: the
+library keeps state between utterances, even between initialisations, so that the same words differ by a few bits
+after other ones; it has one instance a process, sets the locale, and may crash on bad data.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Speaker:
     """Text to samples: ``with Speaker() as speaker: speaker.say("seven", "en-us+f3", 160, 50)``.
 
     One a process at a time. While it is open, the working directory is eSpeak's data folder: the library
-    keeps that folder's path in 160 bytes and quietly takes another installation's data when it does not fit.
+    keeps that folder's path in 160 bytes and silently uses another installation's data where it does not fit.
     Raises ``UserError`` where eSpeak NG is not installed or cannot be started.
     """
 
@@ -51,7 +51,7 @@ class Speaker:
                 f"pip install --force-reinstall espeakng-loader"
             ) from error
         self._chunks: list[np.ndarray] = []
-        # Held here: ctypes frees a callback that nothing refers to while the library still calls it.
+        # Kept: ctypes frees a callback without references although the library still calls it.
         self._callback = _CALLBACK(self._collect)
         self._before = ""
         self.sample_rate = 0
@@ -97,7 +97,7 @@ class Speaker:
         self.close()
 
     def close(self) -> None:
-        """Free the library's buffers and go back to the working directory of before."""
+        """Free the library's buffers and restore the working directory."""
         if self.sample_rate > 0:
             self._espeak.espeak_Terminate()
             self.sample_rate = 0
@@ -115,7 +115,7 @@ class Speaker:
         ``pitch`` 0 to 99. Raises ``UserError`` for a voice that eSpeak NG does not have, or if it fails.
         """
         accent, _, variant = voice.partition("+")
-        # Asked here: for a variant it does not know, the library takes the accent's own voice without a word.
+        # Checked here: for an unknown variant the library silently uses the accent's default voice.
         if variant and not (self._data / "voices" / "!v" / variant).is_file():
             raise UserError(f"eSpeak NG has no variant {variant!r} for the voice {voice!r}; see {self._data}")
         if self._espeak.espeak_SetVoiceByName(voice.encode()) != 0:
@@ -134,22 +134,22 @@ class Speaker:
 
     def _collect(self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: int) -> int:
         if samples and count > 0:
-            # Copied: the buffer is the library's and is filled again after this call.
+            # Copied: the library reuses the buffer after this call.
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
 
 def missing() -> UserError:
-    """What to say where the extra that brings eSpeak NG is not installed."""
+    """The error where the extra with eSpeak NG is not installed."""
     return UserError("data set 'av-digits' needs eSpeak NG: pip install 'scmrl-plugins[demo]'")
 
 
 def main() -> int:
-    """Speak the utterances of standard input; 2 and a line on standard error for what the user can mend."""
-    wanted = json.loads(sys.stdin.buffer.read())
+    """Speak the utterances of standard input; exit status 2 and a line on standard error for a ``UserError``."""
+    utterances = json.loads(sys.stdin.buffer.read())
     try:
         with Speaker() as speaker:
-            for text, voice, rate, pitch in wanted:
+            for text, voice, rate, pitch in utterances:
                 samples = speaker.say(text, voice, rate, pitch)
                 sys.stdout.buffer.write(struct.pack("<II", len(samples), speaker.sample_rate))
                 sys.stdout.buffer.write((samples * 32768.0).astype("<i2").tobytes())

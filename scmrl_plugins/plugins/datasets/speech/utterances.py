@@ -31,7 +31,7 @@ class Utterance:
 
     @property
     def style(self) -> str:
-        """How it is said, as part of an id: ``en-us+f3-r160-p50``."""
+        """Voice, rate and pitch as part of an id: ``en-us+f3-r160-p50``."""
         return f"{self.voice}-r{self.rate}-p{self.pitch}"
 
 
@@ -43,7 +43,7 @@ def speak(utterances: Sequence[Utterance]) -> Iterator[tuple[np.ndarray, int]]:
     """
     if importlib.util.find_spec("espeakng_loader") is None:
         raise espeak.missing()
-    wanted = json.dumps([[said.text, said.voice, said.rate, said.pitch] for said in utterances])
+    wanted = json.dumps([[each.text, each.voice, each.rate, each.pitch] for each in utterances])
     with tempfile.TemporaryFile() as request, tempfile.TemporaryFile() as complaints:
         request.write(wanted.encode())
         request.seek(0)
@@ -78,7 +78,7 @@ def speak(utterances: Sequence[Utterance]) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def _search_path() -> str:
-    """This process's module search path, so that the other finds the same packages from any folder."""
+    """This process's module search path, absolute, so that the child finds the same packages."""
     return os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
 
 

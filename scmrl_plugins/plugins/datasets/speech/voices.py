@@ -1,4 +1,4 @@
-"""Who says the digits of ``av-digits``: eSpeak NG's accents and variants, told apart by split."""
+"""The voices of ``av-digits``: eSpeak NG's accents and variants, divided among the splits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 RATES = tuple(range(120, 221, 10))
 """Words a minute."""
 PITCHES = tuple(range(30, 71, 5))
-"""Of eSpeak NG's scale from 0 to 99."""
+"""On eSpeak NG's scale from 0 to 99."""
 
 ACCENTS = {
     "train": ("en", "en-us", "en-029", "en-gb-x-rp", "en-gb-x-gbclan"),

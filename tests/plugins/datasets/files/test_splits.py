@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scmrl_plugins.plugins.datasets.files.splits import Dealer, stratified
+from scmrl_plugins.plugins.datasets.files.splits import ClassCycle, stratified
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=200).map(np.array)
 
@@ -35,11 +35,11 @@ def test_the_seed_decides() -> None:
 @given(labels=LABELS, count=st.integers(1, 30))
 def test_dealing_repeats_only_when_all_were_dealt(labels: np.ndarray, count: int) -> None:
     items = np.arange(len(labels))[::2]
-    dealer = Dealer(labels, items, np.random.default_rng(0))
+    cycle = ClassCycle(labels, items, np.random.default_rng(0))
     label = int(labels[0])
     pool = [item for item in items.tolist() if labels[item] == label]
-    dealt = dealer.deal(label, count) + dealer.deal(label, count)
+    dealt = cycle.take(label, count) + cycle.take(label, count)
     assert set(dealt) <= set(pool)
     times = Counter(dealt)
     assert max(times.values()) - min(times.get(item, 0) for item in pool) <= 1
-    assert dealer.deal(99, 3) == []
+    assert cycle.take(99, 3) == []

@@ -1,0 +1,191 @@
+"""Pairs of files in folders of classes and in tables, and no file in two splits."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.plugins.datasets.files.folders import (
+    PICTURES,
+    SOUNDS,
+    VIDEOS,
+    files_in,
+    folders_in,
+    is_folder,
+    unreadable,
+)
+from scmrl_plugins.plugins.datasets.files.samples import pair_by_stem
+from scmrl_plugins.plugins.datasets.files.tables import Row, read_table
+from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry.errors import near
+
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+}
+"""Names of splits, in upper or lower case."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A sound and its picture, their split, the name of their class, a unique id, and where they are listed."""
+
+    audio: Path
+    visual: Path
+    split: str
+    label: str
+    id: str
+    source: str
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """Both files, with links resolved."""
+        return os.path.realpath(self.audio), os.path.realpath(self.visual)
+
+
+def in_folders(root: Path, bad: list[BadFileError]) -> list[Pair]:
+    """The pairs in ``<split>/<class>/``, or in ``<split>/{audio,visual}/<class>/``, below a folder."""
+    folders: dict[str, Path] = {}
+    for folder in folders_in(root, bad):
+        if not (split := SPLITS.get(folder.name.lower())):
+            bad.append(BadFileError(folder, f"{_no_split(folder.name)}; rename it or move it away"))
+        elif split in folders:
+            raise UserError(f"{folder}: {folders[split].name} is the {split} split already; keep one of the two")
+        else:
+            folders[split] = folder
+    if "train" not in folders:
+        raise UserError(f"{root}: no folder train; set dataset.root to the one with train/CLASS/ and test/CLASS/")
+    return [pair for split, folder in folders.items() for pair in _in_split(folder, split, bad)]
+
+
+def _in_split(folder: Path, split: str, bad: list[BadFileError]) -> list[Pair]:
+    """The pairs of a split, with sounds and pictures together or apart in ``audio`` and ``visual``."""
+    parents = (folder / "audio", folder / "visual")
+    if all(map(is_folder, parents)):
+        beside = [path for path in folders_in(folder, bad) if path not in parents]
+        bad += [BadFileError(path, "is beside audio and visual; divide it between them") for path in beside]
+    else:
+        parents = (folder, folder)
+    media = SOUNDS | PICTURES | VIDEOS
+    stray = [path for parent in dict.fromkeys((folder, *parents)) for path in files_in(parent, media, bad)]
+    bad += [BadFileError(path, "is in no class's folder; move it to one") for path in stray]
+    pairs = []
+    for name in sorted({path.name for parent in dict.fromkeys(parents) for path in folders_in(parent, bad)}):
+        class_folders = (parents[0] / name, parents[1] / name)
+        sounds, pictures = (
+            files_in(inner, endings, bad) if is_folder(inner) else []
+            for inner, endings in zip(class_folders, (SOUNDS, PICTURES | VIDEOS), strict=True)
+        )
+        for stem, sound, picture in pair_by_stem(sounds, pictures, bad, class_folders):
+            source = f"folder {class_folders[0]}"
+            pairs.append(Pair(sound, picture, split, composed(name), f"{split}/{name}/{stem}", source))
+        existing = filter(is_folder, dict.fromkeys(class_folders))
+        deeper = [path for inner in existing for path in folders_in(inner, bad)]
+        bad += [
+            BadFileError(path, "is a folder in a class's folder; move its files up")
+            for path in deeper
+            if path.suffix.lower() not in media  # which files_in reported
+        ]
+    return pairs
+
+
+def in_table(path: Path, bad: list[BadFileError]) -> list[Pair]:
+    """The pairs in the rows of a table; all are training samples where it has no column ``split``."""
+    rows = read_table(path, ("audio", "visual", "label"), ("split", "id"), bad)
+    divided = any("split" in row.cells for row in rows)
+    pairs: dict[str, Pair] = {}
+    for row in rows:
+        try:
+            pair = _in_row(row, divided)
+            if other := pairs.get(pair.id):
+                raise row.bad("id", f"{pair.id!r} is that of {other.source} too; give each row a unique one")
+            pairs[pair.id] = pair
+        except BadFileError as error:
+            bad.append(error)
+    return list(pairs.values())
+
+
+def _in_row(row: Row, divided: bool) -> Pair:
+    source = f"{row.position} of {row.table.name}"
+    split = "train"
+    if divided:
+        name = row.text("split").strip()
+        split = SPLITS.get(name.lower(), "")
+        if not split:
+            raise row.bad("split", f"{_no_split(name)}; write one of {', '.join(SPLITS)}")
+    label = composed(row.text("label", number=True).strip())
+    if not label:
+        raise row.bad("label", "is blank; write the name of a class")
+    files = [_file(row, column, source) for column in ("audio", "visual")]
+    name = f"{row.text('audio')} {row.text('visual')}"
+    if row.cells.get("id") not in (None, ""):
+        name = row.text("id", number=True)
+    return Pair(files[0], files[1], split, label, name, source)
+
+
+def _file(row: Row, column: str, source: str) -> Path:
+    """The file of a cell, in either of Unicode's forms: a Mac may have written the names on disk in the other."""
+    text = row.text(column)
+    for form in (text, composed(text), unicodedata.normalize("NFD", text)):
+        if not unreadable(path := row.table.parent / form):
+            return path
+    path = row.table.parent / text
+    raise BadFileError(path, f"{source}, column {column!r}: {unreadable(path)}")
+
+
+def _no_split(name: str) -> str:
+    return f"{name!r} is not a split{near(name, SPLITS)}"
+
+
+def separated(pairs: Sequence[Pair], bad: list[BadFileError]) -> list[Pair]:
+    """The pairs without those that share a file with another split.
+
+    A shared file stays in the test split, else in the validation split.
+    """
+    owner: dict[str, Pair] = {}
+    kept = []
+    for pair in sorted(pairs, key=lambda pair: ("test", "validation", "train").index(pair.split)):
+        files = pair.files
+        other = next((owner[file] for file in files if file in owner and owner[file].split != pair.split), None)
+        if other:
+            reason = (
+                f"is in the {pair.split} split ({pair.source}), and one of its files in the {other.split} split"
+            )
+            bad.append(BadFileError(pair.audio, f"{reason} ({other.source}) too; remove one of the two"))
+        else:
+            owner.update(dict.fromkeys(files, pair))
+            kept.append(pair)
+    return kept
+
+
+def connected(keys: Sequence[Sequence[str]]) -> np.ndarray:
+    """A number for each item, the same for items that a chain of common keys connects."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    numbers: dict[str, int] = {}
+    edges = [
+        (item, numbers.setdefault(key, len(numbers))) for item, item_keys in enumerate(keys) for key in item_keys
+    ]
+    items, used = np.array(edges, dtype=np.int32).reshape(-1, 2).T
+    size = len(keys) + len(numbers)
+    graph = coo_array((np.ones(len(edges)), (items, used + len(keys))), shape=(size, size))
+    return connected_components(graph, directed=False)[1][: len(keys)]
+
+
+def composed(text: str) -> str:
+    """A name in Unicode's composed form, in which equal names are equal strings."""
+    return unicodedata.normalize("NFC", text)

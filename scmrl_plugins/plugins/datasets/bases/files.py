@@ -1,0 +1,57 @@
+"""Data sets whose samples are files in folders: a subclass lists them."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from scmrl_plugins.core.interfaces import BadFileError, Dataset
+from scmrl_plugins.plugins.datasets.bases.recordings import Recordings, RecordingsConfig
+from scmrl_plugins.plugins.datasets.files.folders import root_folder
+from scmrl_plugins.plugins.datasets.files.samples import Listing, to_rows
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class FileDataset(Dataset):
+    """A data set whose rows name files. A subclass defines ``listing``."""
+
+    def listing(self) -> Listing:
+        """The samples of ``train``, ``validation`` and ``test``, and the files that are in none."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _listing(self) -> Listing:
+        return self.listing()
+
+    def splits(self) -> datasets.DatasetDict:
+        """``train``, ``validation`` and ``test``, whose rows name the files; see ``listing``."""
+        return to_rows(self._listing.splits, self.classes)
+
+    def bad_files(self) -> list[BadFileError]:
+        """The files that are in no split; see ``listing``."""
+        return self._listing.bad
+
+
+class FileRecordingsConfig(RecordingsConfig):
+    """Settings of every data set of recordings in a folder."""
+
+    root: str | None = Field(None, description="folder that holds the data set")
+
+
+class FileRecordings(FileDataset, Recordings):
+    """Recordings in the files of a folder. A subclass defines ``classes`` and ``listing``."""
+
+    Config: ClassVar[type[FileRecordingsConfig]] = FileRecordingsConfig
+
+    def root(self) -> Path:
+        """The data set's folder; ``UserError`` where it is not set or is not a folder."""
+        return root_folder(
+            self.config.root,
+            needs="dataset.root is not set: set it to the folder that holds a copy of the data set",
+            holds="that holds the data set",
+        )

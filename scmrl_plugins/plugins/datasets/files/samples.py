@@ -1,0 +1,132 @@
+"""From files to samples: which sound belongs to which picture, and the samples as Hugging Face splits."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.registry import UserError
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sound and the picture or video that belongs to it, the index of their class, and a unique id."""
+
+    audio: Path
+    visual: Path
+    label: int
+    id: str
+
+
+@dataclass
+class Listing:
+    """What a data set's folders hold: samples by split, and the files that are in none, with the reason."""
+
+    splits: dict[str, list[Sample]] = field(default_factory=dict)
+    bad: list[BadFileError] = field(default_factory=list)
+
+
+def pair_by_stem(
+    sounds: Iterable[Path],
+    pictures: Iterable[Path],
+    bad: list[BadFileError],
+    folders: tuple[object, object],
+    correct: Callable[[str], str] = str,
+) -> list[tuple[str, Path, Path]]:
+    """``(stem, sound, picture)`` of every stem that has one of each, in the order of the stems.
+
+    A file without its partner, and all of a stem that several files of one kind share, go to ``bad``. ``folders``:
+    where the sounds and the pictures are expected, for the message. Stems are compared in Unicode's composed form,
+    which is how people read them, and as ``correct`` corrects them.
+    """
+    by_stem: dict[str, tuple[list[Path], list[Path]]] = {}
+    for kind, paths in enumerate((sounds, pictures)):
+        for path in paths:
+            by_stem.setdefault(correct(unicodedata.normalize("NFC", path.stem)), ([], []))[kind].append(path)
+    pairs = []
+    for stem in sorted(by_stem):
+        heard, seen = by_stem[stem]
+        double = next((paths for paths in (heard, seen) if len(paths) > 1), None)
+        if double:
+            bad.append(BadFileError(double[1], f"{double[0]} has the same stem; rename or remove one"))
+        elif not seen:
+            bad.append(
+                BadFileError(heard[0], f"no picture or video {stem!r} in {folders[1]}; add it or remove this one")
+            )
+        elif not heard:
+            bad.append(BadFileError(seen[0], f"no sound file {stem!r} in {folders[0]}; add it or remove this one"))
+        else:
+            pairs.append((stem, heard[0], seen[0]))
+    return pairs
+
+
+def first_bad(bad: Sequence[BadFileError]) -> str:
+    """The end of a message for which bad files may be the reason."""
+    return f"; {len(bad)} files are bad, the first is {bad[0]}" if bad else ""
+
+
+def checked_listing(root: Path, splits: dict[str, list[Sample]], bad: list[BadFileError], total: str) -> Listing:
+    """The listing of a folder; ``UserError`` where none of a ``total`` (``9 clips``) are left for a split."""
+    if empty := [name for name, part in splits.items() if not part]:
+        raise UserError(
+            f"{root}: none of {total} are left for the {empty[0]} split; change dataset.split or what belongs to "
+            f"it{first_bad(bad)}"
+        )
+    return Listing(splits, bad)
+
+
+def to_rows(splits: Mapping[str, Sequence[Sample]], classes: Sequence[str]) -> datasets.DatasetDict:
+    """Samples as Hugging Face splits with ``audio``, ``visual``, ``label`` and ``id``; they name the files."""
+    import datasets
+
+    return datasets.DatasetDict(
+        {
+            name: table(
+                [{"bytes": None, "path": str(sample.audio)} for sample in samples],
+                [{"bytes": None, "path": str(sample.visual)} for sample in samples],
+                [sample.label for sample in samples],
+                [sample.id for sample in samples],
+                classes,
+                name,
+            )
+            for name, samples in splits.items()
+        }
+    )
+
+
+def table(
+    audio: Sequence[Mapping[str, object]],
+    visual: Sequence[Mapping[str, object]],
+    labels: Sequence[int],
+    ids: Sequence[str],
+    classes: Sequence[str],
+    split: str,
+    fingerprint: str | None = None,
+) -> datasets.Dataset:
+    """A split in memory. ``fingerprint``: of the content, where cells hold bytes; paths speak for themselves."""
+    import datasets
+    import pyarrow
+
+    features = datasets.Features(
+        {
+            "audio": datasets.Audio(decode=False),
+            "visual": datasets.Image(decode=False),
+            "label": datasets.ClassLabel(names=list(classes)),
+            "id": datasets.Value("string"),
+        }
+    )
+    # Written as Arrow at once: datasets' own encoder of Audio wants torchcodec even where nothing is decoded.
+    columns = {"audio": list(audio), "visual": list(visual), "label": list(labels), "id": list(ids)}
+    return datasets.Dataset(
+        pyarrow.table(columns, schema=features.arrow_schema),
+        info=datasets.DatasetInfo(features=features),
+        split=datasets.Split(split),
+        fingerprint=fingerprint or "paths",
+    )

@@ -1,0 +1,76 @@
+"""The settings of the data set ``hub``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from scmrl_plugins.plugins.datasets.bases.recordings import RecordingsConfig
+
+
+class HubConfig(RecordingsConfig):
+    """Settings of ``hub``."""
+
+    path: str | Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
+        None, description="user/name on the hub, a folder, or tables (also as a glob)"
+    )
+    subset: str | None = Field(None, description="configuration of the data set, where it has several")
+    revision: str | None = Field(None, description="branch, tag or commit on the hub; none: the main branch")
+    streaming: bool = Field(False, description="read rows as they come and keep no copy but the features")
+    limit: int | None = Field(
+        None, ge=1, description="rows of each split, spread over it; of a stream its first; none: all"
+    )
+    audio_column: str | None = Field(None, description="column of sounds; none: found by type, then by name")
+    visual_column: str | None = Field(
+        None, description="column of pictures or videos; none: found by type, then by name"
+    )
+    label_column: str | None = Field(None, description="column of labels; none: found by type, then by name")
+    group_column: str | None = Field(
+        None, description="column whose equal values stay together where a split is made, such as the speaker"
+    )
+    train_split: str | None = Field(None, description="name of the training split; none: train or training")
+    validation_split: str | None = Field(None, description="its name; none: validation, valid, val or dev")
+    test_split: str | None = Field(None, description="its name; none: test or testing")
+    validation: float = Field(
+        0.1, gt=0, lt=1, description="share of the training rows for validation where no split is for it"
+    )
+    test: float | None = Field(
+        None, gt=0, lt=1, description="share of the training rows for a test where no split is for it"
+    )
+    classes: tuple[str, ...] = Field((), strict=False, description="names of the classes; empty: those found")
+
+    @field_validator("path")
+    @classmethod
+    def _path_is_not_empty(cls, path: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        if path is not None and (not path or "" in (path if isinstance(path, tuple) else (path,))):
+            raise ValueError("is empty: write an id of the hub, a folder or a table")
+        return path
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if names and (len({*names}) < len(names) or len(names) < 2):
+            raise ValueError("write two classes or more, none of them twice")
+        return names
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> HubConfig:
+        for kind, names in (
+            ("column", self.columns.values()),
+            ("split", self.split_names.values()),
+        ):
+            given = [name for name in names if name is not None]
+            if twice := next((name for name in given if given.count(name) > 1), None):
+                raise ValueError(f"{kind} {twice!r} is named for two purposes; name each once")
+        return self
+
+    @property
+    def columns(self) -> dict[str, str | None]:
+        """The column named for each modality and for the label."""
+        return {"audio": self.audio_column, "visual": self.visual_column, "label": self.label_column}
+
+    @property
+    def split_names(self) -> dict[str, str | None]:
+        """The data set's own name of each split, where one is set."""
+        return {"train": self.train_split, "validation": self.validation_split, "test": self.test_split}

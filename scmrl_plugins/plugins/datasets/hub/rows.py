@@ -1,0 +1,158 @@
+"""Rows of a Hugging Face data set as splits with ``audio``, ``visual``, ``label`` and ``id``.
+
+A further column, ``problem``, says what is wrong with a row's label.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scmrl_plugins.core.interfaces import SPLITS
+from scmrl_plugins.plugins.datasets.files.splits import grouped
+from scmrl_plugins.plugins.datasets.hub.cells import absolute
+from scmrl_plugins.plugins.datasets.hub.columns import Labels, Opened
+from scmrl_plugins.plugins.datasets.hub.config import HubConfig
+from scmrl_plugins.registry import UserError
+
+if TYPE_CHECKING:
+    import datasets
+
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+
+
+def tables(opened: Opened, config: HubConfig, classes: Sequence[str]) -> datasets.DatasetDict:
+    """All splits as tables; those that the data set lacks are carved out of its training rows."""
+    import datasets
+
+    splits = {name: _table(opened, name, classes) for name in opened.rows}
+    groups = opened.values("train", "group") if config.group_column else range(len(splits["train"]))
+    keys = np.array([str(group) for group in groups])
+    rng = np.random.default_rng(config.seed)
+    for name, share in (("test", config.test), ("validation", config.validation)):
+        if name not in splits and share is not None:
+            train = splits["train"]
+            rest, taken = grouped(np.array(train["label"][:], dtype=int), keys, share, rng)
+            if not len(rest) or not len(taken):
+                raise UserError(
+                    f"{opened.source}: {len(train)} training rows cannot spare a share of {share} for the {name} "
+                    f"split; change dataset.{name}, or name a split in dataset.{name}_split"
+                )
+            splits[name], splits["train"], keys = train.select(taken), train.select(rest), keys[rest]
+    return datasets.DatasetDict({name: _limited(splits[name], config.limit) for name in SPLITS})
+
+
+def _table(opened: Opened, purpose: str, classes: Sequence[str]) -> datasets.Dataset:
+    """The rows of one of the data set's splits; file contents stay in its Arrow files, paths are read."""
+    import datasets
+    import pyarrow
+
+    labels = Labels(opened.features[opened.columns["label"]], classes)
+    labelled = [labels(value) for value in opened.values(purpose, "label")]
+    cells: dict[str, Any] = {
+        "label": [label for label, _ in labelled],
+        "problem": [problem for _, problem in labelled],
+        "id": [f"{opened.names[purpose]}/{number}" for number in range(len(labelled))],
+    }
+    features = datasets.Features(
+        {
+            "label": datasets.ClassLabel(names=list(classes)),
+            "problem": datasets.Value("string"),
+            "id": datasets.Value("string"),
+        }
+    )
+    columns = []
+    for name, kind in _undecoded().items():
+        column = _file_column(opened.rows[purpose], opened.columns[name], name)
+        if any(chunk.field("bytes").null_count < len(chunk) for chunk in column.data.column(name).chunks):
+            columns.append(column)
+            continue
+        # By absolute paths, so that the feature store notices a file that changes.
+        paths = [cell and cell["path"] for cell in column[:][name]]
+        cells[name] = [
+            {"bytes": None, "path": absolute(path, opened.source.base)} if path else None for path in paths
+        ]
+        features[name] = kind
+    table = pyarrow.table(cells, schema=features.arrow_schema)
+    info = datasets.DatasetInfo(features=features)
+    return datasets.concatenate_datasets(
+        [*columns, datasets.Dataset(table, info=info, fingerprint="rows")], axis=1
+    )
+
+
+def _undecoded() -> dict[str, Any]:
+    import datasets
+
+    return {"audio": datasets.Audio(decode=False), "visual": datasets.Image(decode=False)}
+
+
+def _file_column(rows: datasets.Dataset, name: str, modality: str) -> datasets.Dataset:
+    """A column as ``{"bytes", "path"}``, not copied; Arrow's large types are converted once, on disk."""
+    import datasets
+
+    column = rows.select_columns([name]).rename_columns({name: modality})
+    kind = column.features[modality]
+    if isinstance(kind, datasets.Value) and kind.dtype.startswith("large_"):
+        narrow = datasets.Value(kind.dtype.removeprefix("large_"))
+        column = column.cast(datasets.Features({modality: narrow}), batch_size=16)
+    return column.cast_column(modality, _undecoded()[modality])
+
+
+def _limited(table: datasets.Dataset, limit: int | None) -> datasets.Dataset:
+    """At most ``limit`` rows, evenly spread, as many data sets are sorted by class."""
+    if limit is None or limit >= len(table):
+        return table
+    return table.select(np.arange(limit) * len(table) // limit)
+
+
+def streams(opened: Opened, config: HubConfig, classes: Sequence[str]) -> datasets.IterableDatasetDict:
+    """All splits as streams; those that the data set lacks get a share of its training rows."""
+    import datasets
+
+    return datasets.IterableDatasetDict({name: _stream(opened, config, classes, name) for name in SPLITS})
+
+
+def _stream(opened: Opened, config: HubConfig, classes: Sequence[str], split: str) -> datasets.IterableDataset:
+    source = split if split in opened.rows else "train"
+    rows, columns = opened.rows[source], opened.columns
+    for name in (columns["audio"], columns["visual"]):
+        if type(opened.features[name]).__name__ in ("Audio", "Image", "Video"):
+            rows = rows.cast_column(name, dataclasses.replace(opened.features[name], decode=False))
+    labels = Labels(opened.features[columns["label"]], classes)
+    shared = source == "train" and len(opened.rows) < len(SPLITS)
+
+    def convert(cells: Mapping[str, Any], number: int) -> dict[str, Any]:
+        label, problem = labels(cells[columns["label"]])
+        group = cells[columns["group"]] if "group" in columns else None
+        return {
+            "audio": cells[columns["audio"]],
+            "visual": cells[columns["visual"]],
+            "label": label,
+            "problem": problem,
+            "id": f"{opened.names[source]}/{number}",
+            "split": _split_at(_position(number, group), opened, config) if shared else source,
+        }
+
+    rows = rows.map(convert, with_indices=True, remove_columns=list(opened.features))
+    if shared:
+        rows = rows.filter(lambda row: row["split"] == split)
+    return rows.take(config.limit) if config.limit else rows
+
+
+def _split_at(position: float, opened: Opened, config: HubConfig) -> str:
+    """The split of a training row by its position in [0, 1)."""
+    test = 0.0 if "test" in opened.rows or config.test is None else config.test
+    validation = 0.0 if "validation" in opened.rows else config.validation * (1.0 - test)
+    return "test" if position < test else "validation" if position < test + validation else "train"
+
+
+def _position(number: int, group: Any) -> float:
+    """A position in [0, 1): evenly spread whatever the order of the classes; the same for a whole group."""
+    if group is None:
+        return (number + 1) * GOLDEN % 1.0
+    return int.from_bytes(hashlib.sha256(str(group).encode()).digest()[:8], "big") / 2.0**64
