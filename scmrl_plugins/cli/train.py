@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scmrl_plugins.cli.common import options, output
+from scmrl_plugins.core.system import collector
 from scmrl_plugins.registry.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,10 +57,11 @@ def command(
         raise UserError(f"-o {run}: the run {existing} is trained in place; leave -o out")
     config = None if existing else options.compose(experiment)
     count = _join(processes, dry_run)
-    from scmrl_plugins.cli.common.training import fit
-    from scmrl_plugins.core.model.assembly import assemble
-    from scmrl_plugins.core.run.directory import open_run
-    from scmrl_plugins.core.system import devices
+    with collector.paused():
+        from scmrl_plugins.cli.common.training import fit
+        from scmrl_plugins.core.model.assembly import assemble
+        from scmrl_plugins.core.run.directory import open_run
+        from scmrl_plugins.core.system import devices
 
     target = devices.resolve(device)
     if config is None:

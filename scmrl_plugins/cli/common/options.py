@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from scmrl_plugins.cli.common import output
+from scmrl_plugins.core.system import collector
 from scmrl_plugins.registry import UserError, catalogue, register_file
 from scmrl_plugins.registry.kinds import TABLE, Kind
 
@@ -111,7 +112,8 @@ def given(values: dict[str, Any]) -> list[str]:
 
 def compose(values: dict[str, Any]) -> ExperimentConfig:
     """The configuration that the experiment's options describe."""
-    from scmrl_plugins.core.config.layers import compose as compose_layers
+    with collector.paused():
+        from scmrl_plugins.core.config.layers import compose as compose_layers
 
     options: dict[str, Any] = {}
     for kind in TABLE.values():
@@ -123,7 +125,8 @@ def compose(values: dict[str, Any]) -> ExperimentConfig:
 
 def compose_dataset(name: str, root: str | None, files: Sequence[str], sets: Sequence[str]) -> ExperimentConfig:
     """The configuration that the options of ``dataset`` describe."""
-    from scmrl_plugins.core.config.layers import compose as compose_layers
+    with collector.paused():
+        from scmrl_plugins.core.config.layers import compose as compose_layers
 
     section = {"name": name}
     if root is not None:

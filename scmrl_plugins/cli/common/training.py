@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scmrl_plugins.core.system import collector
+
 if TYPE_CHECKING:
     import torch
 
@@ -23,11 +25,13 @@ def fit(parts: Assembly, device: torch.device, path: Path, run: Run | None = Non
     from scmrl_plugins.core.measure.firing import dead_layers
     from scmrl_plugins.core.run.directory import create_run, open_run
     from scmrl_plugins.core.system.progress import Progress
-    from scmrl_plugins.core.training.loop import Training
     from scmrl_plugins.explain import report
 
     with Progress() as progress:
-        training = Training(parts, device, progress)
+        with collector.paused():
+            from scmrl_plugins.core.training.loop import Training
+
+            training = Training(parts, device, progress)
         training.prepare()
         main = training.processes.main
         if run is None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from scmrl_plugins.core.interfaces import MODALITIES, ModelOutput
 from scmrl_plugins.core.measure.firing import FiringRates, dead_layers
@@ -51,6 +50,8 @@ def measure(model: AudioVisualModel, inputs: dict[str, Tensor]) -> tuple[Measure
     Operations are those of convolutions, linear layers and matrix products over all time steps, per sample; one
     that does not depend on the time step runs once and counts once. Running statistics keep their values.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # here, as it imports Triton
+
     batch = next(iter(inputs.values())).shape[0]
     state = {name: buffer.clone() for name, buffer in model.named_buffers()}
     tokens: dict[str, int] = {}

@@ -1,13 +1,20 @@
-"""Every private name of torch, accelerate and datasets that the package uses.
+"""Everything that the package uses of other libraries beyond their documented interfaces.
 
-Any release of these libraries may change or remove one. ``tests/core/system/test_private.py`` checks each and
-reports what breaks without it, so that only this module has to follow.
+These are private names, and submodules imported without their package. Any release of a library may change them.
+``tests/core/system/test_private.py`` checks each and reports what breaks without it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-from collections.abc import Sequence
+import functools
+import importlib
+import importlib.util
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,6 +40,13 @@ def compile_cpp(source: str) -> ctypes.CDLL:
 def fix_sizes(x: Tensor, dims: Sequence[int]) -> None:
     """Make ``torch.compile`` treat these sizes of ``x`` as constants, even if others are dynamic."""
     torch._dynamo.mark_static(x, list(dims))
+
+
+def limit_recompilations(count: int) -> contextlib.AbstractContextManager[None]:
+    """Within it, ``torch.compile`` fails beyond so many versions of a function, and does not run it op by op."""
+    from torch._dynamo import config  # here, as it takes a second
+
+    return config.patch(recompile_limit=count, fail_on_recompile_limit_hit=True)
 
 
 def operations_intercepted() -> bool:
@@ -62,6 +76,48 @@ def infer_features(rows: datasets.IterableDataset) -> Any:
     return rows._resolve_features().features
 
 
+_importing = threading.Lock()
+
+
+def import_submodules(
+    package: str, *modules: str, stand_ins: Mapping[str, Mapping[str, Any]] | None = None, keep: bool = True
+) -> list[Any]:
+    """Modules of a package without running the package's ``__init__``, which imports much more.
+
+    Meanwhile the package is an empty module, and each of ``stand_ins`` a module with these attributes. A later
+    import of the package runs in full. With ``keep`` it finds the same submodules, and the same classes in them;
+    without, it imports them again. A package that is already imported is used as it is.
+    """
+    names = [f"{package}.{module}" for module in modules]
+    with _importing:
+        if package in sys.modules:
+            return [importlib.import_module(name) for name in names]
+        root, *parts = package.split(".")
+        spec = importlib.util.find_spec(root)
+        if spec is None or not spec.submodule_search_locations:
+            raise ModuleNotFoundError(f"{root} is not installed: pip install {root}")
+        temporary = [ModuleType(package)]
+        temporary[0].__path__ = ["/".join([folder, *parts]) for folder in spec.submodule_search_locations]
+        for name, attributes in (stand_ins or {}).items():
+            temporary.append(ModuleType(name))
+            vars(temporary[-1]).update(attributes)
+        sys.modules.update({module.__name__: module for module in temporary})
+        try:
+            return [importlib.import_module(name) for name in names]
+        finally:
+            inner = [] if keep else [name for name in sys.modules if name.startswith(f"{package}.")]
+            for name in {*(module.__name__ for module in temporary), *inner}:
+                del sys.modules[name]
+
+
+@functools.cache
+def timm_training() -> list[Any]:
+    """timm's ``optim`` and ``scheduler``, without its models and torchvision, which take half a second."""
+    # Only for a decay of learning rates by layer does timm.optim call a function of timm.models.
+    stand_ins = {"timm.models": {"group_parameters": None}}
+    return import_submodules("timm", "optim", "scheduler", stand_ins=stand_ins, keep=False)
+
+
 __all__ = [
     "BatchNorm",
     "TorchDispatchMode",
@@ -69,9 +125,12 @@ __all__ = [
     "fingerprint",
     "fix_sizes",
     "has_forward_hooks",
+    "import_submodules",
     "infer_features",
+    "limit_recompilations",
     "operations_intercepted",
     "reset_accelerator",
+    "timm_training",
     "tree_leaves",
     "tree_map",
     "tree_map_only",

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from timm.utils import ModelEmaV3
 from torch import nn
 
 from scmrl_plugins.core.model.assembly import Assembly
@@ -35,7 +34,7 @@ class Learner:
         self.module = nn.ModuleDict({"model": parts.model, "loss": parts.loss}).to(accelerator.device)
         self.frozen = recipe.freeze(parts.model, train)
         optimizer = recipe.optimizer(self.module, parts.config)
-        self.average = ModelEmaV3(parts.model, decay=train.ema) if train.ema else None
+        self.average = recipe.moving_average(parts.model, train)
         if self.average:
             self.module["average"] = self.average.module
         self.evaluated: AudioVisualModel = self.average.module if self.average else parts.model

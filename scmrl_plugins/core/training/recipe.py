@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, param_groups_weight_decay
-from timm.scheduler import create_scheduler_v2
 from torch import nn
 
 from scmrl_plugins.core.config.sections import ExperimentConfig, TrainConfig
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+from scmrl_plugins.core.system.private import timm_training
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
+
+timm_optim, timm_scheduler = timm_training()
 
 
 def optimizer(module: nn.Module, config: ExperimentConfig) -> torch.optim.Optimizer:
@@ -20,7 +21,9 @@ def optimizer(module: nn.Module, config: ExperimentConfig) -> torch.optim.Optimi
     recipe = config.train
     try:
         groups: Any = _scaled_groups(module, config) if recipe.lr_scale else module
-        return create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        return timm_optim.create_optimizer_v2(
+            groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay
+        )
     except (ValueError, AssertionError, ImportError) as error:
         raise UserError(f"train.optimizer = {recipe.optimizer!r}: timm cannot create it: {error}") from None
 
@@ -40,7 +43,7 @@ def _scaled_groups(module: nn.Module, config: ExperimentConfig) -> list[dict[str
 
     scales = {**scales, "": 1.0}
     groups = []
-    for group in param_groups_weight_decay(module, config.train.weight_decay):
+    for group in timm_optim.param_groups_weight_decay(module, config.train.weight_decay):
         by_scale: dict[float, list[nn.Parameter]] = {}
         for parameter in group["params"]:
             by_scale.setdefault(scale(names[id(parameter)]), []).append(parameter)
@@ -59,7 +62,7 @@ def _prefixes(name: str) -> list[str]:
 
 def schedule(made: torch.optim.Optimizer, recipe: TrainConfig) -> Any:
     """timm's schedule by epochs: linear warm-up, then cosine."""
-    scheduler, _ = create_scheduler_v2(
+    scheduler, _ = timm_scheduler.create_scheduler_v2(
         made,
         sched="cosine",
         num_epochs=recipe.epochs,
@@ -68,6 +71,15 @@ def schedule(made: torch.optim.Optimizer, recipe: TrainConfig) -> Any:
         min_lr=recipe.min_lr,
     )
     return scheduler
+
+
+def moving_average(model: nn.Module, recipe: TrainConfig) -> Any:
+    """timm's moving average of the weights, a ``ModelEmaV3``, or none where the recipe has none."""
+    if not recipe.ema:
+        return None
+    from timm.utils import ModelEmaV3  # here, as it imports torchvision
+
+    return ModelEmaV3(model, decay=recipe.ema)
 
 
 def freeze(model: AudioVisualModel, recipe: TrainConfig) -> list[nn.Module]:

@@ -14,7 +14,7 @@ from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Rate, Settings
 from scmrl_plugins.plugins.neurons.surrogates import SURROGATES, Fire
 
 
-class FusedNeuron(Neuron, node.BaseNode):  # type: ignore[name-defined]
+class FusedNeuron(Neuron, node.BaseNode):
     """A BrainCog node that computes all time steps in one call, from a state of zero:
 
         v[t] = charge(x[t], v[t-1])

@@ -21,7 +21,7 @@ class Integrating(Dynamics):
         return self.slope(grad, u, threshold), None
 
 
-class IF(FusedNeuron, node.IFNode):  # type: ignore[name-defined]
+class IF(FusedNeuron, node.IFNode):
     """Integrate and fire with a hard reset and no leak, from a state of zero on every call:
 
         v[t] = v[t-1] + x[t]

@@ -26,7 +26,7 @@ class Leaky(Dynamics):
         return self.slope(grad / rate, u, threshold), None
 
 
-class LIF(FusedNeuron, node.LIFNode):  # type: ignore[name-defined]
+class LIF(FusedNeuron, node.LIFNode):
     """Leaky integrate and fire with a hard reset, from a state of zero on every call:
 
         v[t] = v[t-1] + (x[t] - v[t-1]) / tau

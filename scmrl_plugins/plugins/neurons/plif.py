@@ -30,7 +30,7 @@ class Learned(Dynamics):
         return slope.mul_(rate), learned
 
 
-class PLIF(FusedNeuron, node.PLIFNode):  # type: ignore[name-defined]
+class PLIF(FusedNeuron, node.PLIFNode):
     """Leaky integrate and fire whose time constant 1 / k is learned, one for the layer, through w:
 
         k = 1 / (1 + e^-w), initially 1 / tau

@@ -119,7 +119,7 @@ class Fire(torch.autograd.Function):
         return ctx.chosen.backward(grads[0], u, ctx.alpha), None, None
 
 
-class Firing(braincogs.SurrogateFunctionBase):  # type: ignore[name-defined]
+class Firing(braincogs.SurrogateFunctionBase):
     """H(u) with a derivative that BrainCog lacks, in the form of BrainCog's surrogates, which its nodes call.
 
     The slope ``alpha`` is a parameter there, which BrainCog's tools read and set; it is never learned.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,33 @@ def inferred_features() -> None:
     assert private.infer_features(rows)["x"].dtype == "int64"
 
 
+def recompilations() -> None:
+    def one_for_each(x: torch.Tensor, number: int) -> torch.Tensor:
+        return x + number
+
+    compiled = torch.compile(one_for_each, backend="eager", dynamic=False)
+    with private.limit_recompilations(2):
+        for number in (1, 2):
+            compiled(torch.zeros(2), number)
+        with pytest.raises(Exception, match="recompile_limit"):
+            compiled(torch.zeros(2), 3)
+    torch.compiler.reset()
+
+
+def timm_alone() -> None:
+    """In a fresh interpreter, where neither timm nor torchvision is imported yet."""
+    program = (
+        "import sys\n"
+        "from scmrl_plugins.core.system.private import timm_training\n"
+        "optim, scheduler = timm_training()\n"
+        "assert optim.create_optimizer_v2 and optim.param_groups_weight_decay and scheduler.create_scheduler_v2\n"
+        "assert not [name for name in sys.modules if name.partition('.')[0] in ('timm', 'torchvision')]\n"
+        "import timm.optim\n"
+        "assert timm.optim.create_optimizer_v2 and timm.list_models('resnet18')\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
 BREAKS: dict[Callable[[], None], str] = {
     batch_norm: "batch norm over several processes, recomputed blocks and the recalibration of running statistics",
     dispatch_mode: "counts of operations and energy, the products of scmrl bench speed, the check of devices; "
@@ -113,6 +142,8 @@ BREAKS: dict[Callable[[], None], str] = {
     fixed_sizes: "neurons fused with pooling take seconds longer to compile in each process",
     accelerator: "a second training in one process, with another precision or device, is refused",
     fingerprints: "stored features of data sets whose rows hold their content would be confused with others'",
+    recompilations: "the conformance check of torch.compile would compare eager with eager",
+    timm_alone: "training; or scmrl train starts half a second later, with timm's models and torchvision",
     inferred_features: "streams from the Hub that declare no features cannot be read",
 }
 
