@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 
 from scmrl_plugins.registry import KINDS
-from scmrl_plugins.scaffold import package
 
 
 @click.command("new-plugin")
@@ -18,6 +17,8 @@ def command(name: str, kind: str, folder: str | None) -> None:
 
     NAME is the name of the component, such as gated; its package is named scmrl-gated.
     """
+    from scmrl_plugins.scaffold import package
+
     chosen = package.names(name, kind)
     files = package.render(chosen)
     target = Path(folder or chosen.distribution)

@@ -6,12 +6,15 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterable
-from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
+from typing import TYPE_CHECKING
 
 from scmrl_plugins.registry.catalogue import Broken, Catalogue, Plugin
 from scmrl_plugins.registry.errors import describe
 from scmrl_plugins.registry.hookspecs import GROUP
 from scmrl_plugins.registry.staging import PluginError, stage
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
 
 DISTRIBUTION = "scmrl-plugins"
 
@@ -70,6 +73,8 @@ def _one_of(plugin: Plugin, other: str) -> str:
 
 def _installed(broken: list[Broken]) -> list[EntryPoint]:
     """The group's entry points; distributions whose list of them cannot be read are recorded."""
+    from importlib.metadata import distributions, entry_points  # here, as scmrl --help does without
+
     with contextlib.suppress(Exception):
         return list(entry_points(group=GROUP))
     # One damaged file fails that call for all, so each distribution is asked by itself.
