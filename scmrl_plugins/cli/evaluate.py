@@ -68,7 +68,7 @@ def _settings(amounts: dict[str, float | None], dropped: tuple[str, ...]) -> dic
     """The options as fields of ``Disturbance``."""
     settings: dict[str, Any] = {"dropped": dropped}
     for option, amount in amounts.items():
-        field, modality = option.split("_")
+        field, _, modality = option.rpartition("_")
         if amount is not None:
             settings.setdefault(field, {})[modality] = amount
     return settings

@@ -44,8 +44,8 @@ def mix(inputs: Batch, config: DataConfig, rng: np.random.Generator) -> Mixed | 
         mask = event_mask((steps, *x.shape[-2:]), volume, rng).to(x.device)
         mask = mask.unsqueeze(1) if x.dim() == 5 else mask  # over the channels
         mixed[name] = torch.where(mask, x, x[partner])
-        own, other = float((x.abs() * mask).sum()), float((x[partner].abs() * ~mask).sum())
-        kept, total = kept + own, total + own + other
+        own, other = (x.abs() * mask).sum(), (x[partner].abs() * ~mask).sum()
+        kept, total = kept + float(own), total + float(own + other)
     return Mixed(mixed, partner, kept, total) if total else Mixed(mixed, partner, volume, 1.0)
 
 
