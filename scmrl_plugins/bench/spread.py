@@ -14,7 +14,7 @@ def spread(seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
-    """Mean and sample standard deviation, none where a value is none, as a loss that is not finite; the values."""
+    """Values with their mean and sample standard deviation, which are ``None`` if a value is ``None``."""
     finite = [value for value in values if value is not None]
     complete = len(finite) == len(values)
     return {

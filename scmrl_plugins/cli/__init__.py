@@ -1,4 +1,4 @@
-"""The command line. Each command is a module of its own, imported when the command runs."""
+"""The command line. Each command is a separate module, imported when the command runs."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def _planned(parts: Assembly, device: torch.device, processes: int, auto_batch: 
 
 
 def _path(run: str | None, parts: Assembly) -> Path:
-    """Where a new run goes; the main process raises ``UserError`` where something exists there."""
+    """Where a new run goes; the main process raises ``UserError`` if something exists there."""
     from scmrl_plugins.core.parallel import launch
     from scmrl_plugins.core.run.directory import check_free, next_directory
 

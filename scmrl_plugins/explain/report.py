@@ -36,7 +36,7 @@ td.n {{ text-align: right; font-variant-numeric: tabular-nums }}
 
 
 def write(run: Run) -> None:
-    """Write ``report.html`` of a trained run; ``UserError`` where the run has no test result yet."""
+    """Write ``report.html`` of a trained run; ``UserError`` if the run has no test result yet."""
     lines = run.metrics()
     tested = [line for line in lines if line.get("split") == "test"]
     if not tested:

@@ -67,7 +67,7 @@ def discover(points: Iterable[EntryPoint] | None = None) -> Catalogue:
 
 def _one_of(plugin: Plugin, other: str) -> str:
     if plugin.distribution == other:
-        return f"its author must give {plugin.distribution}'s entry points names of their own"
+        return f"its author must give {plugin.distribution}'s entry points unique names"
     return f"uninstall one of them: pip uninstall {plugin.distribution}"
 
 
@@ -90,7 +90,7 @@ def _installed(broken: list[Broken]) -> list[EntryPoint]:
 
 
 def _metadata(distribution: Distribution | None, key: str) -> str:
-    """One field of a distribution's metadata; empty where there is none, as after half an uninstallation."""
+    """One field of a distribution's metadata; empty if there is none, as after an incomplete uninstallation."""
     try:
         return (distribution.metadata[key] if distribution else "") or ""
     except Exception:

@@ -32,7 +32,7 @@ def missing(target: str) -> str | None:
 
 
 def _find(module: str) -> ModuleSpec:
-    """The spec of a module. ``importlib`` finds the top-level package alone, which imports nothing."""
+    """The spec of a module. ``importlib`` finds only the top-level package, without importing it."""
     parts = module.split(".")
     spec = importlib.util.find_spec(parts[0])
     for end in range(1, len(parts) + 1):

@@ -36,7 +36,7 @@ _SOCKET_NAME = 63
 
 @contextlib.contextmanager
 def session(address: str | None, log_file: Path) -> Iterator[Any]:
-    """The module ``ray``, connected to a cluster at ``HOST:PORT``, or else to a session on this machine alone.
+    """The module ``ray``, connected to a cluster at ``HOST:PORT``, or else to a session on this machine.
 
     Its messages go to ``log_file``; SIGTERM ends the block as Ctrl-C does. Raises ``UserError`` if Ray is not
     installed or does not start.

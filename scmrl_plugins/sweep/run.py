@@ -29,7 +29,7 @@ def run(
 ) -> None:
     """Train the trials that have no result yet; each leaves its result, or the reason why it failed.
 
-    ``address``: ``HOST:PORT`` of a Ray cluster; without it ``RAY_ADDRESS``, or else this machine alone.
+    ``address``: ``HOST:PORT`` of a Ray cluster; without it ``RAY_ADDRESS``, or else this machine.
     ``after_run``, a function of a module, is called with each run once it is trained, in its process. Raises
     ``UserError`` if Ray is not installed or does not start, or no machine has the resources of a trial.
     """

@@ -26,7 +26,7 @@ BATCH, TOKENS = 4, 9
 
 
 class Draw:
-    """Random tensors of the sizes of the model around a component under test, from a generator of its own."""
+    """Random tensors of the sizes of the model around a component under test, from a separate generator."""
 
     def __init__(self, model: ModelConfig, seed: int, batch: int, steps: int, visual_tokens: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)

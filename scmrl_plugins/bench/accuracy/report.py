@@ -89,7 +89,7 @@ def markdown(summary: Mapping[str, Any], command: str) -> str:
     seeds = sorted({seed for method in methods.values() for seed in method["seeds"]})
     lines += [
         f"- seeds {', '.join(map(str, seeds))}; operations are multiply-accumulates of a dense network per sample",
-        "- energy is an estimate, 4.6 pJ per multiply-accumulate and 0.9 pJ per accumulate, arithmetic alone",
+        "- energy is an estimate, 4.6 pJ per multiply-accumulate and 0.9 pJ per accumulate, arithmetic only",
         f"- {environment.provenance(command, summary['device'], summary['environment'])}",
     ]
     for name, method in methods.items():

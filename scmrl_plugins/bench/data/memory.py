@@ -1,4 +1,4 @@
-"""The memory that loading stored features takes, each measurement in a process of its own."""
+"""Memory use of loading stored features, each measurement in a separate process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Loader:
         """Bytes that the process has to itself ``before`` it loads the first batch, and their peak, ``private``.
 
         Mapped pages of the stored files, ``stored`` bytes in all, are not counted: the system reclaims them at
-        will. None where the system does not report it.
+        will. ``None`` if the system does not report it.
         """
         rows = training_rows(self.dataset, self.config, samples)
         split = store(self.dataset, self.config, rows, Progress.silent())

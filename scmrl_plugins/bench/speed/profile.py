@@ -15,7 +15,7 @@ TENSOR_CORES = re.compile(r"tensor(op|\d)|16816|1688|884|[hg]mma|nvjet")
 
 
 def profile(step: Callable[[], Any], rows: int, *, cuda: bool) -> dict[str, Any]:
-    """The ``rows`` operators with the most time of their own in a step, and with ``cuda`` the GPU's kernels.
+    """The ``rows`` operators with the largest self time in a step, and with ``cuda`` the GPU's kernels.
 
     ``step`` returns when its work is done, on a GPU too.
     """

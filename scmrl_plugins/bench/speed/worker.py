@@ -101,7 +101,7 @@ class Worker:
         return self._timed(self.folded.infer)
 
     def arithmetic(self) -> float:
-        """The convolutions and matrix products of a training step alone, forward and backward."""
+        """The convolutions and matrix products of a training step, forward and backward."""
         if self.products is None:
             self.step.model.train()
             with _uncompiled(), Products() as self.products:
@@ -110,7 +110,7 @@ class Worker:
             return sum(count * self._timed(call) for call, count in self.products.replays(self.device))
 
     def kernel(self) -> float:
-        """The neuron alone, forward and backward."""
+        """The neuron, forward and backward."""
         self.neuron = self.neuron or self._neuron()
         return self._timed(self.neuron)
 
@@ -124,7 +124,7 @@ class Worker:
         return self._minima([self._step(_with_model(self.config, steps=t)).train for t in steps], rounds)
 
     def scale_tokens(self, fusion: str, tokens: Sequence[int], rounds: int) -> list[float]:
-        """The fusion block alone, forward and backward, for each number of tokens: the minimum, likewise."""
+        """Minimum times of the fusion block, forward and backward, for each number of tokens."""
         section = self.config.fusion.model_copy(update={"name": fusion})
         block = self._step(self.config.model_copy(update={"fusion": section})).model.fusion
         model, generator = self.config.model, torch.Generator().manual_seed(0)

@@ -73,7 +73,7 @@ def _merge_list(kind: str, present: Any, update: Any, source: str) -> Any:
 
 
 def _with_options(section: Any, present: list[Any]) -> Any:
-    """A section that is a name alone keeps the options of the section that has this name at present."""
+    """A section that is only a name keeps the options of the current section of that name."""
     if isinstance(section, dict) and section.keys() == {"name"}:
         for other in reversed(present):
             if isinstance(other, dict) and other.get("name") == section["name"]:

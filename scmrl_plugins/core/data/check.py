@@ -76,7 +76,7 @@ def check(dataset: Dataset, config: ExperimentConfig, progress: Progress, worker
 def _read_all(
     dataset: Dataset, rows: datasets.Dataset | datasets.IterableDataset, workers: int
 ) -> Iterator[_Batch]:
-    """What is found in all rows, in their order; a stream is read by this process alone."""
+    """The outcomes of all rows in order. A stream is read by this process only."""
     import datasets
 
     if isinstance(rows, datasets.IterableDataset):

@@ -59,7 +59,7 @@ class TrainingData(torch.utils.data.Dataset):
 
 
 class EpochSampler(Sampler[list[Draw]]):
-    """The batches of one epoch, of a permutation that follows from the seed and the epoch alone.
+    """The batches of one epoch, of a permutation that depends only on the seed and the epoch.
 
     A process gets its share of each batch, so that the batches are the same for any number of processes.
     ``start``: the first sample of the epoch that a resumed run has not trained on yet.
@@ -98,7 +98,7 @@ def training_loader(
 ) -> tuple[Loader, EpochSampler]:
     """Batches of all the given splits together, in another order each epoch (``sampler.epoch``).
 
-    Raises ``UserError`` where the last batch of an epoch has fewer samples than there are processes.
+    Raises ``UserError`` if the last batch of an epoch has fewer samples than there are processes.
     """
     data, size = TrainingData(splits, config.train.seed), config.train.batch_size
     sampler = EpochSampler(len(data), size, config.train.seed, processes)

@@ -55,7 +55,7 @@ class Part:
         return self.path.with_suffix(".end")
 
     def outcome(self) -> Outcome | None:
-        """The recorded outcome; none where the part is missing or damaged and has to be computed."""
+        """The recorded outcome; ``None`` if the part is missing or damaged and has to be computed."""
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
             outcome = Outcome(
@@ -71,7 +71,7 @@ class Part:
         return outcome
 
     def position(self) -> Any:
-        """The stream's position behind a complete part; none where the stream could not tell it."""
+        """The stream's position behind a complete part; ``None`` if the stream did not report it."""
         return json.loads(self.record.read_text(encoding="utf-8"))["position"]
 
     def write(self, batch: Transformed, position: Any = None) -> Outcome:

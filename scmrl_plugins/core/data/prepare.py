@@ -48,7 +48,7 @@ class Prepared:
 def load_splits(
     dataset: Dataset, config: ExperimentConfig, names: Sequence[str] = SPLITS
 ) -> dict[str, FeatureSplit]:
-    """The splits alone, see ``prepare``; with progress on standard error."""
+    """Only the splits of ``prepare``, with progress on standard error."""
     with Progress() as progress:
         return prepare(dataset, config, names, progress=progress).splits
 
@@ -111,7 +111,7 @@ def prepare(
 
 
 def feature_store(dataset: Dataset, config: ExperimentConfig, split: str, rows: Mapping[str, Any]) -> FeatureStore:
-    """The store of one of a data set's splits; ``UserError`` where that has no samples."""
+    """The store of one of a data set's splits; ``UserError`` if that has no samples."""
     import datasets
 
     table = rows.get(split)

@@ -60,7 +60,7 @@ class FeatureStore(ABC):
 
     @abstractmethod
     def status(self) -> Status:
-        """What is stored by now, from the records alone."""
+        """What is currently stored, according to the records."""
 
     @abstractmethod
     def fill(self, workers: int, progress: Progress) -> Generator[Outcome, None, None]:
@@ -70,7 +70,7 @@ class FeatureStore(ABC):
         """
 
     def read(self) -> FeatureSplit | None:
-        """The split as a model gets it, from the parts that ``fill`` has yielded; none where all rows are bad."""
+        """The split as a model gets it, from the parts that ``fill`` has yielded; ``None`` if all rows are bad."""
         parts = [part for part, outcome in self._complete.items() if outcome.rows]
         parts.sort(key=lambda part: part.start)
         return FeatureSplit(self.dataset, [part.path for part in parts]) if parts else None
@@ -196,7 +196,7 @@ def digest(*parts: Any) -> str:
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """``UserError`` where nothing can be written into the folder."""
+    """``UserError`` if nothing can be written into the folder."""
     try:
         yield
     except OSError as error:

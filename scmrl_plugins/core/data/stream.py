@@ -91,7 +91,7 @@ class StreamStore(FeatureStore):
             ) from error
 
     def _position(self) -> Any:
-        """The stream's position, to resume from; none where it cannot be written as JSON."""
+        """The stream's position, to resume from; ``None`` if it cannot be written as JSON."""
         position = self.rows.state_dict()
         try:
             json.dumps(position)

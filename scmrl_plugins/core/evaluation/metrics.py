@@ -53,7 +53,7 @@ class Metric:
     by_class: bool
 
     def text(self, value: Any) -> str:
-        """A value for people; empty where there is none."""
+        """The formatted value; empty for ``None``."""
         return "" if value is None else format(value, self.format)
 
 

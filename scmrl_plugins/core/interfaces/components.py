@@ -170,7 +170,7 @@ class Foldable(Protocol):
 class CountsRepeats(Protocol):
     """A batch norm whose ``forward(x, repeats)`` takes x as one of so many copies of the batch.
 
-    Copies change the unbiased running variance alone. Layers that process a static input once use it.
+    Copies change only the unbiased running variance. Layers that process a static input once use it.
     """
 
     counts_repeats: bool

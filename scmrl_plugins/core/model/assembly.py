@@ -78,7 +78,7 @@ def assemble(config: ExperimentConfig) -> Assembly:
 
 
 def build_dataset(config: ExperimentConfig) -> tuple[Dataset, ExperimentConfig]:
-    """The data set alone, and the configuration with its defaults filled in; raises like ``assemble``."""
+    """Only the data set, and the configuration with all defaults. Raises like ``assemble``."""
     cls: Any
     cls, checked, _ = _load("dataset", config.dataset, config)
     checked = cls.settle(checked)
@@ -89,7 +89,7 @@ def build_dataset(config: ExperimentConfig) -> tuple[Dataset, ExperimentConfig]:
 def assemble_model(
     config: ExperimentConfig, classes: Sequence[str], channels: Mapping[str, int]
 ) -> tuple[AudioVisualModel, Objective]:
-    """The model and the loss alone, for given classes and input channels ``{"audio": 1, "visual": 3}``."""
+    """Only the model and the loss, for given classes and input channels ``{"audio": 1, "visual": 3}``."""
     components = _Components(config)
     neuron_class, _ = components.load("neuron")
     fusion_class, fusion_config = components.load("fusion")

@@ -21,7 +21,7 @@ from scmrl_plugins.registry import UserError
 
 
 def divide(layers: list[Layer], sections: Collection[str]) -> tuple[list[Layer], list[Layer]]:
-    """The layers without these sections, which are the configuration, and the layers with these sections alone."""
+    """The layers without these sections (the configuration), and the layers with only these sections."""
 
     def part(layer: Layer, inside: bool) -> Layer:
         data = {key: value for key, value in layer.data.items() if (key in sections) == inside}
@@ -39,7 +39,7 @@ def checked(model: type[BaseModel], data: Any, source: str | Path, where: str) -
 
 
 def plain(config: ExperimentConfig) -> dict[str, Any]:
-    """A configuration as it is read back from JSON, to be written and compared."""
+    """A configuration in the form that JSON restores, for comparisons."""
     return dict(json.loads(files.to_json(config.model_dump())))
 
 

@@ -27,7 +27,7 @@ _SHARE = 0.9
 
 @dataclass(frozen=True)
 class Trial:
-    """A training step on ``batch`` samples: seconds, and bytes, none where the system does not report them."""
+    """A training step on ``batch`` samples: seconds, and bytes, ``None`` if the system does not report them."""
 
     batch: int
     seconds: float
@@ -38,7 +38,7 @@ class Trial:
 class Estimate:
     """What a step takes, by the samples of one process: trials, and the line through the first and the last.
 
-    ``free``: bytes of memory that are available; none where the system does not report them.
+    ``free``: bytes of memory that are available; ``None`` if the system does not report them.
     """
 
     trials: Sequence[Trial]
@@ -54,14 +54,14 @@ class Estimate:
         return self._at(batch, sizes) if len(sizes) == len(self.trials) else None
 
     def fits(self, batch: int) -> bool:
-        """Whether the memory suffices for ``batch`` samples; true where it is not known."""
+        """Whether the memory suffices for ``batch`` samples; true if it is unknown."""
         size = self.size(batch)
         return size is None or self.free is None or size <= _SHARE * self.free
 
     def largest(self, batch: int, processes: int, below: int | None = None) -> int:
         """The largest divisor of a batch, below a limit if there is one, whose share per process fits.
 
-        Raises ``UserError`` where not even one sample does.
+        Raises ``UserError`` if not even one sample does.
         """
         for size in range(max(1, (below or batch + 1) - 1), 0, -1):
             if batch % size == 0 and self.trials and self.fits(share(size, processes)):
@@ -108,7 +108,7 @@ def estimate(parts: Assembly, device: torch.device, processes: int, batch: int) 
 
 
 def _try(step: Callable[[int], object], batch: int, device: torch.device, before: int | None) -> Trial | None:
-    """A trial, or none where the memory does not suffice. ``before``: bytes in use without the model."""
+    """A trial, or ``None`` if the memory does not suffice. ``before``: bytes in use without the model."""
 
     def run() -> None:
         step(batch)
@@ -120,7 +120,7 @@ def _try(step: Callable[[int], object], batch: int, device: torch.device, before
         start = time.perf_counter()
         run()
         seconds = time.perf_counter() - start
-        most = memory.peak(run, device)  # in a run of its own, as its page faults take time
+        most = memory.peak(run, device)  # in a separate run, because its page faults take time
     except Exception as error:
         if not memory.out_of_memory(error):
             raise

@@ -85,7 +85,7 @@ class Training:
 
         Prepares the data unless ``prepare`` did. Returns the test result of the best epoch, the last line of the
         run's metrics. Ctrl-C or SIGTERM finishes the step, saves, and raises ``KeyboardInterrupt``. Raises
-        ``UserError`` where another process trains the run, or one of its files is damaged or cannot be written.
+        ``UserError`` if another process trains the run, or one of its files is damaged or cannot be written.
         """
         if not self.prepared:
             self.prepare()
@@ -199,7 +199,7 @@ class Training:
         return result
 
     def _within_memory(self, batches: list[Batch], draw: tuple[int, ...]) -> StepResult:
-        """One step; ``UserError`` where it takes more memory than is available, with the batch size that fits."""
+        """One step; ``UserError`` if it takes more memory than is available, with the batch size that fits."""
         try:
             return self.learner.step(batches, self.steps.sizes(self.state), draw)
         except Exception as error:

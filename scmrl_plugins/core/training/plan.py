@@ -22,7 +22,7 @@ Rows = list[tuple[str, str]]
 def fit_memory(parts: Assembly, device: torch.device, processes: int, progress: Progress) -> Assembly:
     """The experiment with batches that fit into memory, accumulated so that a step keeps its samples.
 
-    Raises ``UserError`` where a single sample does not fit.
+    Raises ``UserError`` if a single sample does not fit.
     """
     train = parts.config.train
     estimated = estimate(parts, device, processes, train.batch_size)

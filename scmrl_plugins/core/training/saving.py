@@ -59,7 +59,7 @@ class Saving:
     def resume(self, progress: Progress, epochs: int) -> TrainingState:
         """Restore the newest checkpoint that is not damaged, and drop the metrics that were written after it.
 
-        Raises ``UserError`` where there are checkpoints but all are damaged.
+        Raises ``UserError`` if there are checkpoints but all are damaged.
         """
         saved = self.run.checkpoints()
         state = self._newest(saved, progress)

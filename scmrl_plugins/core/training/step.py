@@ -138,7 +138,7 @@ class Step:
         return result
 
     def _gradient_norm(self) -> float | None:
-        """The norm of the gradient, clipped if so configured; none where a scaler checks the gradient itself."""
+        """The norm of the gradient, clipped if so configured; ``None`` if a scaler checks the gradient itself."""
         if self.clip_grad:
             norm = self.accelerator.clip_grad_norm_(self.parameters, self.clip_grad)
             return None if norm is None else float(norm)

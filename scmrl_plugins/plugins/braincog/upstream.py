@@ -1,7 +1,7 @@
 """BrainCog's node and surrogate modules, without the rest of ``braincog.base``.
 
 Importing ``braincog.base`` imports every subpackage, which takes ten seconds and overwrites timm's resnet entries.
-The two modules depend on torch alone.
+The two modules depend only on torch.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class FusedNeuron(Neuron, node.BaseNode):
     def pooled(self, x: Tensor, pool: nn.Module) -> Tensor | None:
         """``pool`` of each step's spikes in one loop with them: ``[T, B, C, H, W] -> [T, B, C, H / s, W / s]``.
 
-        For inference, where nothing else reads the spikes. None where it is not faster.
+        For inference, where nothing else reads the spikes. ``None`` if it is not faster.
         """
         if not self.mem_detach or torch.is_grad_enabled():
             return None

@@ -80,13 +80,13 @@ class Surrogate:
     tie: bool
 
     def step(self, u: Tensor, out: Tensor | None = None) -> Tensor:
-        """H(u) in the type of u, straight into ``out`` where it is given: booleans in between cost a CPU much."""
+        """H(u) in the type of u, directly into ``out`` if given: intermediate booleans are slow on a CPU."""
         fires = torch.ge if self.tie else torch.gt
         return fires(u, 0).to(u.dtype) if out is None else fires(u, 0, out=out)
 
     @property
     def act_fun(self) -> Callable[..., Any]:
-        """What a node of BrainCog's takes as ``act_fun``: the class there, else a module of ours in its place."""
+        """The ``act_fun`` of a BrainCog node: BrainCog's class, or a replacement."""
         if self.braincog is not None:
             return getattr(braincogs, self.braincog)
         return functools.partial(Firing, self)

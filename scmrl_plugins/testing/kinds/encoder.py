@@ -55,7 +55,7 @@ def check_views_equal_copies(subject: Subject) -> None:
 
 @check("encoder")
 def check_events_pass_through(subject: Subject) -> None:
-    """Events ``[B, T, C, H, W]``, which have time steps of their own, are returned as ``[T, B, C, H, W]``."""
+    """Events ``[B, T, C, H, W]``, which already have time steps, are returned as ``[T, B, C, H, W]``."""
     size, steps = subject.model.image_size, subject.model.steps
     events = torch.randint(0, 2, (BATCH, steps, 2, size, size), generator=torch.Generator().manual_seed(0)).float()
     output = call(subject.build(), (events,))["output"]

@@ -61,14 +61,14 @@ def check_surrogate_gradient(subject: Subject) -> None:
 
 @check("neuron", unless="stochastic")
 def check_halves(subject: Subject) -> None:
-    """The first half of a sequence gives the first half of the output. The second half alone gives another output,
-    as the state is lost, unless the neuron is tagged ``memoryless``.
+    """The first half of a sequence gives the first half of the output. The second half by itself gives another
+    output, because the state is missing, unless the neuron is tagged ``memoryless``.
     """
     component = subject.build().double().eval()
     x = _exciting(subject, steps=8).double()
     spikes = component(x)
     if not agree(component(x[:4]), spikes[:4]):
-        fail("the first half of a sequence depends on the second: a step must see its past alone")
+        fail("the first half of a sequence depends on the second: a step may only depend on its past")
     same = agree(component(x[4:]), spikes[4:])
     if "memoryless" in subject.tags:
         require(same, "tagged memoryless, but the second half depends on the first")

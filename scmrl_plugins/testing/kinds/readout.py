@@ -35,7 +35,7 @@ def check_logits(subject: Subject) -> None:
 
 @check("readout")
 def check_one_stream_alone(subject: Subject) -> None:
-    """It works for one modality alone, and without residuals."""
+    """It works for a single modality, and without residuals."""
     for name in MODALITIES:
         component = subject.build(modalities=(name,))
         stream = torch.randn(subject.model.steps, BATCH, subject.model.embed_dims, TOKENS)

@@ -204,7 +204,7 @@ class InfiniteSurrogate(Neuron):
 
 
 @fails(
-    halves="depends on the second: a step must see its past alone",
+    halves="depends on the second: a step may only depend on its past",
     step_equation="by single_step differs",
 )
 class SeesTheFuture(Neuron):
