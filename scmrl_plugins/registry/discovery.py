@@ -72,12 +72,12 @@ def _one_of(plugin: Plugin, other: str) -> str:
 
 
 def _installed(broken: list[Broken]) -> list[EntryPoint]:
-    """The group's entry points; distributions whose list of them cannot be read are recorded."""
+    """The entry points of the group; distributions with unreadable entry points are recorded as broken."""
     from importlib.metadata import distributions, entry_points  # here, as scmrl --help does without
 
     with contextlib.suppress(Exception):
         return list(entry_points(group=GROUP))
-    # One damaged file fails that call for all, so each distribution is asked by itself.
+    # One damaged file makes that call fail for all, so each distribution is read separately.
     points: list[EntryPoint] = []
     for distribution in distributions():
         try:

@@ -168,7 +168,7 @@ class Foldable(Protocol):
 
 @runtime_checkable
 class CountsRepeats(Protocol):
-    """A batch norm whose ``forward(x, repeats)`` takes x as one of so many copies of the batch.
+    """A batch norm with ``forward(x, repeats)``, where x stands for ``repeats`` copies of the batch.
 
     Copies change only the unbiased running variance. Layers that process a static input once use it.
     """

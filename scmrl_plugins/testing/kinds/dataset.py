@@ -55,7 +55,10 @@ def check_rows_are_as_declared(subject: Subject) -> None:
         require(set(rows.column_names) >= COLUMNS, f"the {name} rows have the columns {rows.column_names}")
         labels, ids = rows["label"], rows["id"]
         require(all(isinstance(label, int) for label in labels), f"a label of the {name} split is not an integer")
-        require(set(labels) <= set(range(len(dataset.classes))), f"a label of the {name} split is no class")
+        require(
+            set(labels) <= set(range(len(dataset.classes))),
+            f"a label of the {name} split is not the index of a class",
+        )
         require(len(set(ids)) == len(ids), f"an id comes twice in the {name} split")
 
 

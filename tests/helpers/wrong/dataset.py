@@ -109,7 +109,10 @@ class OpensItsFiles(Dataset):
         (Path(config.folder) / "mark").read_text()
 
 
-@fails(building_touches_no_file="has 1 classes", rows_are_as_declared="a label of the train split is no class")
+@fails(
+    building_touches_no_file="has 1 classes",
+    rows_are_as_declared="a label of the train split is not the index of a class",
+)
 class OneClass(Dataset):
     classes = ("one",)
 
@@ -152,7 +155,7 @@ class FloatingLabels(Dataset):
         return {**columns, "label": [float(label) for label in columns["label"]]}
 
 
-@fails(rows_are_as_declared="a label of the train split is no class")
+@fails(rows_are_as_declared="a label of the train split is not the index of a class")
 class LabelsFromOne(Dataset):
     def columns(self, split: str) -> dict[str, Any]:
         columns = super().columns(split)
