@@ -223,13 +223,13 @@ def show(out: Path, split: str, count: int, **chosen: Any) -> None:
     Shows spectrograms and frames or events, as in evaluation and with the augmentation of one training epoch.
     --set train.seed=N selects other samples.
     """
-    from scmrl_plugins.core.data import picture
+    from scmrl_plugins.core.data import show as samples
     from scmrl_plugins.core.system.progress import Progress
 
-    picture.check_name(out)
+    samples.check_name(out)
     dataset, config = _build(chosen)
     with Progress() as progress:
-        skipped = picture.show(dataset, config, split, count, out, progress)
+        skipped = samples.show(dataset, config, split, count, out, progress)
     for path, reason in skipped:
         click.echo(f"left out: {path}: {reason}", err=True)
     click.echo(f"picture: {out}")

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from scmrl_plugins.core.config.sections import ExperimentConfig
-from scmrl_plugins.core.data.transform import transform_rows
-from scmrl_plugins.core.interfaces import MODALITIES, SPLITS, Dataset
-from scmrl_plugins.core.system import files
-from scmrl_plugins.core.system.progress import Progress
-from scmrl_plugins.registry import UserError
+from scmrl_plugins.core.interfaces import MODALITIES
 
 if TYPE_CHECKING:
-    import datasets
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = (".png", ".pdf", ".svg")
 STEPS = 4
 """Maximum number of time steps to draw, spread over the sequence."""
 NAMED = 40
@@ -45,85 +36,6 @@ class Example:
     training: Mapping[str, np.ndarray]
 
 
-def check_name(path: Path) -> None:
-    """Raises ``UserError`` for a file name without a supported image format."""
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f"{path}: the file name must end with {', '.join(FORMATS)}; for example -o samples.png")
-
-
-def show(
-    dataset: Dataset, config: ExperimentConfig, split: str, count: int, path: Path, progress: Progress
-) -> list[tuple[str, str]]:
-    """Draw ``count`` samples of a split, alternating classes, and return the bad files found among them.
-
-    ``train.seed`` determines the samples and their augmentation. Only these samples are decoded.
-    """
-    import datasets
-
-    raw = dataset.splits()
-    if split not in raw:
-        raise UserError(f"data set {config.dataset.name!r} has no {split} samples")
-    rows: Any = raw[split]
-    if isinstance(rows, datasets.IterableDataset):
-        rows = _Table(rows.take(count))
-    bad: list[tuple[str, str]] = []
-    progress.stage(f"decoding {split} samples", count)
-    examples = []
-    for example in itertools.islice(_examples(dataset, rows, config.train.seed, bad), count):
-        examples.append(example)
-        progress.advance()
-    if not examples:
-        reason = f"; the first of {len(bad)} bad files is {': '.join(bad[0])}" if bad else ""
-        raise UserError(f"data set {config.dataset.name!r} has no {split} sample to show{reason}")
-    counts = {
-        name: np.bincount(raw[name]["label"], minlength=len(dataset.classes))
-        for name in SPLITS
-        if name in raw and not isinstance(raw[name], datasets.IterableDataset)
-    }
-    picture = figure(f"{config.dataset.name}, {split} split", dataset.classes, examples, counts)
-    with files.replacing(path) as temporary:
-        picture.savefig(temporary, format=path.suffix[1:].lower(), dpi=120)
-    return bad
-
-
-class _Table:
-    """Rows of a stream, indexed like a table."""
-
-    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self.rows = list(rows)
-
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, str):
-            return [row[key] for row in self.rows]
-        rows = self.rows[key]
-        return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def _examples(
-    dataset: Dataset, rows: datasets.Dataset | _Table, seed: int, bad: list[tuple[str, str]]
-) -> Iterator[Example]:
-    """Good samples in random order, alternating classes."""
-    for index in alternating(np.asarray(rows["label"]), np.random.default_rng(seed)):
-        result = transform_rows(dataset, rows[index : index + 1])
-        bad += result.bad
-        if not result.arrays:
-            continue
-        stored = result.arrays[0]
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed + index)
-            drawn = dataset.inputs(stored, True)
-        yield Example(result.labels[0], result.ids[0], dataset.inputs(stored, False), drawn)
-
-
-def alternating(labels: np.ndarray, rng: np.random.Generator) -> list[int]:
-    """All indices: the first of each class, then the second of each, and so on; shuffled within a class."""
-    order = rng.permutation(len(labels))
-    turns = np.zeros(len(labels), dtype=int)
-    for label in np.unique(labels):
-        turns[labels[order] == label] = np.arange(np.sum(labels == label))
-    return [int(order[index]) for index in np.lexsort((labels[order], turns))]
-
-
 def figure(
     title: str, classes: Sequence[str], examples: Sequence[Example], counts: Mapping[str, np.ndarray]
 ) -> Figure:
@@ -132,8 +44,8 @@ def figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    fonts, absent = _fonts("".join([title, *map(str, classes), *(example.id for example in examples)]))
-    names = [_written(str(name), absent) for name in classes]
+    fonts, absent = fonts_for("".join([title, *map(str, classes), *(example.id for example in examples)]))
+    names = [printable(str(name), absent) for name in classes]
     modalities = [name for name in MODALITIES if name in examples[0].evaluation]
     columns = [(name, training) for name in modalities for training in (False, True)]
     widths = [_steps(examples[0].evaluation[name]) for name, _ in columns]
@@ -143,7 +55,7 @@ def figure(
     height = max(rows, bars + 0.8) + 0.4
     with rc_context({"font.family": fonts, "font.size": 9}):
         fig = Figure(figsize=(5.2 + side * sum(widths), height), layout="constrained")
-        fig.suptitle(_written(title, absent, 80), fontsize=12)
+        fig.suptitle(printable(title, absent, 80), fontsize=12)
         panels: Any = fig.subfigures(1, 2, width_ratios=[3.4, 1.8 + side * sum(widths)])
         left, right = panels
         upper, below = left.subfigures(2, 1, height_ratios=[bars, height - bars])
@@ -155,10 +67,9 @@ def figure(
         for row, example in zip(grid, examples, strict=True):
             for axes, (name, training) in zip(row, columns, strict=True):
                 both = (example.evaluation[name], example.training[name])
-                _draw(
-                    axes, both[training], min(x.min() for x in both), max(x.max() for x in both), name == "audio"
-                )
-            label = f"{names[example.label]}\n{_written(example.id, absent)}"
+                low, high = min(x.min() for x in both), max(x.max() for x in both)
+                _draw(axes, both[training], low, high, name == "audio")
+            label = f"{names[example.label]}\n{printable(example.id, absent)}"
             row[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6, fontsize=8)
         for axes, (name, training) in zip(grid[0], columns, strict=True):
             axes.set_title(f"{name}\n{'training' if training else 'evaluation'}", fontsize=9)
@@ -204,7 +115,7 @@ def _legend(inputs: Mapping[str, np.ndarray]) -> str:
 
 
 def _draw(axes: Axes, array: np.ndarray, low: float, high: float, sound: bool) -> None:
-    pictures = [_picture(step, low, high) for step in _chosen(array)]
+    pictures = [colours_of(step, low, high) for step in spread_steps(array)]
     gap = np.full((pictures[0].shape[0], max(1, pictures[0].shape[1] // 16), 3), 0.8)
     strip = list(itertools.chain.from_iterable((gap, picture) for picture in pictures))[1:]
     spectrogram = sound and array.ndim == 3
@@ -213,7 +124,7 @@ def _draw(axes: Axes, array: np.ndarray, low: float, high: float, sound: bool) -
     axes.spines[:].set_color("0.8")
 
 
-def _chosen(array: np.ndarray) -> list[np.ndarray]:
+def spread_steps(array: np.ndarray) -> list[np.ndarray]:
     """A static input, or up to ``STEPS`` time steps of ``[T, C, H, W]``, evenly spaced."""
     if array.ndim == 3:
         return [array]
@@ -224,7 +135,7 @@ def _steps(array: np.ndarray) -> int:
     return 1 if array.ndim == 3 else min(STEPS, len(array))
 
 
-def _picture(array: np.ndarray, low: float, high: float) -> np.ndarray:
+def colours_of(array: np.ndarray, low: float, high: float) -> np.ndarray:
     """``[C, H, W]`` as RGB ``[H, W, 3]`` in [0, 1]; two polarities of events are red and blue."""
     from matplotlib import colormaps
 
@@ -239,7 +150,7 @@ def _picture(array: np.ndarray, low: float, high: float) -> np.ndarray:
     return colormaps["viridis"](scaled.mean(axis=0))[..., :3]
 
 
-def _written(text: str, absent: frozenset[int], length: int = 28) -> str:
+def printable(text: str, absent: frozenset[int], length: int = 28) -> str:
     """A name for drawing: shortened, without formulas, and with escapes for characters without a font."""
     if len(text) > length:
         text = f"{text[: length // 2 - 1]}…{text[-length // 2 :]}"
@@ -247,7 +158,7 @@ def _written(text: str, absent: frozenset[int], length: int = 28) -> str:
     return "".join(drawn).replace("$", r"\$")
 
 
-def _fonts(text: str) -> tuple[list[str], frozenset[int]]:
+def fonts_for(text: str) -> tuple[list[str], frozenset[int]]:
     """Installed fonts that together cover a text, and the characters that no font has."""
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font

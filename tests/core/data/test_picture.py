@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.backend_bases import RendererBase
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -14,20 +12,11 @@ from scmrl_plugins.core.data import picture
 from scmrl_plugins.core.data.picture import Example, figure
 
 
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(0, 99))
-def test_classes_take_turns(labels: list[int], seed: int) -> None:
-    order = picture.alternating(np.array(labels), np.random.default_rng(seed))
-    assert sorted(order) == list(range(len(labels)))
-    kinds = len(set(labels))
-    assert {labels[place] for place in order[:kinds]} == set(labels)
-    assert order == picture.alternating(np.array(labels), np.random.default_rng(seed))
-
-
 def test_events_of_two_kinds_are_red_and_blue_on_white() -> None:
     events = np.zeros((2, 1, 4), np.float32)
     events[0, 0, 0] = events[1, 0, 1] = 3
     events[0, 0, 2] = 1
-    first, second, fewer, none = picture._picture(events, 0.0, 3.0)[0]
+    first, second, fewer, none = picture.colours_of(events, 0.0, 3.0)[0]
     assert first == pytest.approx(picture.RED)
     assert second == pytest.approx(picture.BLUE)
     assert (fewer > first).all()
@@ -36,16 +25,16 @@ def test_events_of_two_kinds_are_red_and_blue_on_white() -> None:
 
 @pytest.mark.parametrize(("channels", "value"), [(1, 0.5), (3, 0.5), (5, 2.0)])
 def test_constant_and_odd_inputs_are_pictures_too(channels: int, value: float) -> None:
-    shown = picture._picture(np.full((channels, 3, 4), value, np.float32), value, value)
+    shown = picture.colours_of(np.full((channels, 3, 4), value, np.float32), value, value)
     assert shown.shape == (3, 4, 3)
     assert ((shown >= 0) & (shown <= 1)).all()
 
 
 def test_steps_are_spread_over_the_sequence() -> None:
-    steps = picture._chosen(np.arange(16.0).reshape(16, 1, 1, 1))
+    steps = picture.spread_steps(np.arange(16.0).reshape(16, 1, 1, 1))
     assert [float(step[0, 0, 0]) for step in steps] == [2, 6, 10, 14]
-    assert len(picture._chosen(np.zeros((3, 1, 1, 1)))) == 3
-    assert len(picture._chosen(np.zeros((1, 8, 8)))) == 1
+    assert len(picture.spread_steps(np.zeros((3, 1, 1, 1)))) == 3
+    assert len(picture.spread_steps(np.zeros((1, 8, 8)))) == 1
 
 
 @pytest.mark.parametrize("kinds", [2, picture.NAMED + 160])
@@ -77,7 +66,7 @@ def test_no_text_of_the_picture_lies_over_other_text(kinds: int, monkeypatch: py
 
 def test_what_no_font_has_is_written_by_its_number() -> None:
     private = chr(0x10FFFD)
-    _, absent = picture._fonts(f"a{private}")
+    _, absent = picture.fonts_for(f"a{private}")
     assert absent == {0x10FFFD}
-    assert picture._written(f"a{private}$", absent) == "a\\U0010fffd\\$"
-    assert len(picture._written("x" * 99, absent)) < 30
+    assert picture.printable(f"a{private}$", absent) == "a\\U0010fffd\\$"
+    assert len(picture.printable("x" * 99, absent)) < 30
