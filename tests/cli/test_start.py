@@ -76,6 +76,13 @@ def test_a_model_is_built_without_what_data_training_and_reports_need() -> None:
     assert {*unused, "torchvision", "pandas", "pyarrow"} & set(modules) == set()
 
 
+def test_training_is_imported_without_libraries_for_models_plots_and_data() -> None:
+    program = "import sys, scmrl_plugins.core.training.loop; print(*sys.modules)"
+    modules = set(run_python("-c", program).out.split())
+    assert "torch" in modules
+    assert {"datasets", "matplotlib", "pandas", "sklearn", "timm", "torchvision"} & modules == set()
+
+
 def test_the_list_of_plugins_starts_about_as_fast_as_click_and_pluggy() -> None:
     def seconds(*args: str) -> float:
         start = time.perf_counter()

@@ -91,15 +91,15 @@ class NodeAdapter(Neuron):
         return _step(state, x), state
 
 
-def _step(made: Any, x: Tensor) -> Tensor:
+def _step(cell: Any, x: Tensor) -> Tensor:
     # BrainCog's atan and gates always return float32, and OnlineLIFNode appends a trace of its rate to the batch.
-    return made(x)[: x.shape[0]].to(x.dtype)
+    return cell(x)[: x.shape[0]].to(x.dtype)
 
 
-def _reset(made: Any) -> None:
-    made.n_reset()
-    if isinstance(made, node.OnlineLIFNode):  # BrainCog's reset leaves its state behind
-        made.rate_tracking, made.init = None, True
+def _reset(cell: Any) -> None:
+    cell.n_reset()
+    if isinstance(cell, node.OnlineLIFNode):  # BrainCog's reset keeps its state
+        cell.rate_tracking, cell.init = None, True
 
 
 # Keywords that the adapter sets: settings of its Config, and how BrainCog steps a node.

@@ -40,7 +40,7 @@ def spikes(
 def pooled_spikes(x: Tensor, rate: Rate, threshold: Tensor, dynamics: Dynamics, pool: nn.Module) -> Tensor | None:
     """``pool`` of each step's spikes, without a gradient: ``[T, B, C, H, W] -> [T, B, C, H / s, W / s]``.
 
-    ``None`` if a separate loop is not faster. It is for few steps of large images in channels-last layout.
+    ``None`` unless a joint loop is faster, as for a few time steps of large images in channels-last layout.
     """
     # With channels first the loop would run along rows, which pooling takes apart.
     if len(x) > UNROLLED or not worth(x) or not x[0].is_contiguous(memory_format=torch.channels_last):

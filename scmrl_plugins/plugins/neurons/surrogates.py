@@ -73,11 +73,14 @@ def _gaussian(grad: Tensor, u: Tensor, alpha: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """``backward(grad, u, alpha)`` is grad h'(u); ``tie``: whether H(0) = 1; ``braincog``: its class, or none."""
+    """A step function H(u) and its surrogate derivative h'(u)."""
 
     braincog: str | None
+    """BrainCog's class of the same surrogate, if any."""
     backward: Callable[[Tensor, Tensor, float], Tensor]
+    """``(grad, u, alpha)`` to grad h'(u)."""
     tie: bool
+    """Whether H(0) = 1."""
 
     def step(self, u: Tensor, out: Tensor | None = None) -> Tensor:
         """H(u) in the type of u, directly into ``out`` if given: intermediate booleans are slow on a CPU."""
@@ -86,7 +89,7 @@ class Surrogate:
 
     @property
     def act_fun(self) -> Callable[..., Any]:
-        """The ``act_fun`` of a BrainCog node: BrainCog's class, or a replacement."""
+        """The ``act_fun`` of BrainCog's nodes: BrainCog's class, or a ``Firing`` where BrainCog has none."""
         if self.braincog is not None:
             return getattr(braincogs, self.braincog)
         return functools.partial(Firing, self)
@@ -108,26 +111,26 @@ class Fire(torch.autograd.Function):
     """H(u) with the surrogate's derivative: ``Fire.apply(u, alpha, surrogate)``, ``u`` of any shape."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, alpha: float, chosen: Surrogate) -> Tensor:
+    def forward(ctx: Any, u: Tensor, alpha: float, surrogate: Surrogate) -> Tensor:
         ctx.save_for_backward(u)
-        ctx.alpha, ctx.chosen = alpha, chosen
-        return chosen.step(u, torch.empty_like(u))
+        ctx.alpha, ctx.surrogate = alpha, surrogate
+        return surrogate.step(u, torch.empty_like(u))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (u,) = ctx.saved_tensors
-        return ctx.chosen.backward(grads[0], u, ctx.alpha), None, None
+        return ctx.surrogate.backward(grads[0], u, ctx.alpha), None, None
 
 
 class Firing(braincogs.SurrogateFunctionBase):
-    """H(u) with a derivative that BrainCog lacks, in the form of BrainCog's surrogates, which its nodes call.
+    """H(u) with a surrogate derivative that BrainCog lacks, as a surrogate module for BrainCog's nodes.
 
-    The slope ``alpha`` is a parameter there, which BrainCog's tools read and set; it is never learned.
+    The slope ``alpha`` is a parameter, as BrainCog's tools read and set it there, but it is never learned.
     """
 
-    def __init__(self, chosen: Surrogate, alpha: float = 2.0, requires_grad: bool = False) -> None:
+    def __init__(self, surrogate: Surrogate, alpha: float = 2.0, requires_grad: bool = False) -> None:
         super().__init__(alpha, requires_grad=False)
-        self.chosen = chosen
+        self.surrogate = surrogate
 
     def forward(self, u: Tensor) -> Tensor:
-        return Fire.apply(u, self.alpha, self.chosen)
+        return Fire.apply(u, self.alpha, self.surrogate)

@@ -1,4 +1,4 @@
-"""The fused neurons against their step, plain autograd and BrainCog's nodes; the table of surrogates.
+"""The fused neurons against their step, plain autograd and BrainCog's nodes.
 
 Spikes and membranes are compared to the bit: a neuron multiplies, adds and compares in a fixed order, and each of
 these operations rounds alike on every processor and at every position in its vectors.
@@ -14,73 +14,31 @@ from typing import Any
 
 import pytest
 import torch
+from fused_neurons import (
+    DTYPES,
+    NAMES,
+    NEURONS,
+    OF_BRAINCOG,
+    configurations,
+    gradients,
+    make,
+    noise,
+    sequences,
+    stepped,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from scmrl_plugins.plugins.braincog import nodes
-from scmrl_plugins.plugins.braincog.upstream import node
 from scmrl_plugins.plugins.neurons.alif import ALIF
 from scmrl_plugins.plugins.neurons.integrate_and_fire import IF
 from scmrl_plugins.plugins.neurons.lif import LIF
 from scmrl_plugins.plugins.neurons.plif import PLIF
-from scmrl_plugins.plugins.neurons.surrogates import SURROGATES, Firing
+from scmrl_plugins.plugins.neurons.surrogates import SURROGATES
 from scmrl_plugins.plugins.neurons.ternary import Ternary
-from scmrl_plugins.registry import UserError
 
 pytestmark = pytest.mark.numerical
-
-NEURONS = [IF, LIF, PLIF, ALIF, Ternary]
-NAMES = sorted(SURROGATES)
-OURS = [name for name in NAMES if SURROGATES[name].braincog is None]
-OF_BRAINCOG = {IF: node.IFNode, LIF: node.LIFNode, PLIF: node.PLIFNode}
-TIES = [-2.0, -1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0]
-DTYPES = [torch.float32, torch.float64]
-
-
-def make(cls: Any, **config: Any) -> Any:
-    return cls(cls.Config(**config))
-
-
-def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype) * 2 + 0.4
-
-
-def stepped(neuron: Any, x: Tensor, detach: bool = False) -> tuple[Tensor, list[Tensor]]:
-    """The neuron's own step equation over time under plain autograd; ``detach`` cuts the state between steps."""
-    state, spikes, potential = None, [], []
-    for current in x:
-        if detach and state is not None:
-            state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
-        s, state = neuron.single_step(current, state)
-        spikes.append(s)
-        potential.append(state[0] if isinstance(state, tuple) else state)
-    return torch.stack(spikes), potential
-
-
-@st.composite
-def sequences(draw: st.DrawFn, dtype: torch.dtype = torch.float64) -> Tensor:
-    """``[T, B, *]`` with ties at the thresholds and zeros in it."""
-    shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 3)) | st.tuples(*[st.integers(1, 3)] * 4))
-    values = st.sampled_from(TIES) | st.floats(-4, 4)
-    count = math.prod(shape)
-    return torch.tensor(draw(st.lists(values, min_size=count, max_size=count)), dtype=dtype).view(shape)
-
-
-@st.composite
-def configurations(draw: st.DrawFn, cls: Any) -> dict[str, Any]:
-    config: dict[str, Any] = {
-        "threshold": draw(st.sampled_from([0.25, 0.5, 0.7, 1.0])),
-        "surrogate": draw(st.sampled_from(NAMES)),
-        "alpha": draw(st.sampled_from([0.5, 1.3, 4.0])),
-    }
-    if "tau" in cls.Config.model_fields:
-        config["tau"] = draw(st.sampled_from([1.25, 2.0, 3.7]))
-    if cls is ALIF:
-        config["beta"] = draw(st.sampled_from([0.0, 0.25, 1.1]))
-        config["tau_adaptation"] = draw(st.sampled_from([0.3, 2.0, 50.0]))
-    return config
 
 
 # The equations by hand, number by number.
@@ -153,15 +111,6 @@ def neuron_config(neuron: Any) -> dict[str, Any]:
     pairs = dict(part.split("=") for part in neuron.extra_repr().split(", "))
     del pairs["detach_membrane"]
     return {key: value if key == "surrogate" else float(value) for key, value in pairs.items()}
-
-
-def gradients(neuron: Any, x: Tensor, call: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    neuron.zero_grad()
-    leaf = x.clone().requires_grad_()
-    weight = torch.randn(x.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64).to(x.dtype)
-    (call(leaf) * weight).sum().backward()
-    learned = {name: p.grad.clone() for name, p in neuron.named_parameters() if p.grad is not None}
-    return {"x": leaf.grad, **learned}
 
 
 @pytest.mark.parametrize("detach", [True, False])
@@ -459,243 +408,3 @@ def test_copies_pickles_and_says_its_settings(cls: Any, name: str) -> None:
 def test_settings_out_of_range_are_refused(cls: Any, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         cls.Config(**wrong)
-
-
-# What is particular to one.
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("detach", [True, False])
-def test_alif_without_adaptation_is_lif_to_the_bit(detach: bool, dtype: torch.dtype) -> None:
-    x = noise(6, 3, 41).to(dtype)
-    shared: dict[str, Any] = {"detach_membrane": detach, "threshold": 0.7, "tau": 1.7}
-    alif, lif = make(ALIF, beta=0.0, **shared), make(LIF, **shared)
-    ours, plain = gradients(alif, x, alif), gradients(lif, x, lif)
-    assert torch.equal(alif(x), lif(x))
-    assert torch.equal(ours["x"], plain["x"])
-
-
-def test_alifs_threshold_rises_by_beta_and_falls_back() -> None:
-    """Driven at tau = 1 the membrane is the input, so an input just above or below the threshold shows it."""
-    decay = math.exp(-1 / 5)
-    after_two = (0.5 * decay + 0.5) * decay**2  # spikes at t = 0 and 1, two steps without
-    start = [2.0, 2.0, 0.0, 0.0]
-    neuron = make(ALIF, tau=1.0, threshold=1.0, beta=0.5, tau_adaptation=5.0).double()
-    for off, last in ((1e-6, 1.0), (-1e-6, 0.0)):
-        row = torch.tensor([*start, 1 + after_two + off], dtype=torch.float64)
-        out = neuron(row.view(5, 1, 1)).flatten()
-        assert out.tolist() == [1.0, 1.0, 0.0, 0.0, last]
-
-
-def test_alif_fires_less_the_stronger_it_adapts() -> None:
-    x = noise(40, 2, 50).abs()
-    rates = [make(ALIF, beta=beta)(x).mean().item() for beta in (0.0, 0.2, 1.0)]
-    assert rates[0] > rates[1] > rates[2] > 0
-
-
-def test_alifs_adaptation_carries_gradients_unless_detached() -> None:
-    """With tau = 1 the membrane forgets at once: what crosses time then is the adaptation alone."""
-    x = torch.full((3, 1, 1), 0.9, dtype=torch.float64, requires_grad=True)
-    for detach in (True, False):
-        spikes = make(ALIF, tau=1.0, beta=0.5, detach_membrane=detach).double()(x)
-        (grad,) = torch.autograd.grad(spikes[2].sum(), x)
-        assert grad[2] > 0
-        assert (grad[0] == 0) == detach
-    assert grad[0] < 0  # a spike then makes one now less likely
-
-
-@pytest.mark.parametrize("detach", [True, False])
-@settings(max_examples=30, deadline=None)
-@given(data=st.data())
-def test_ternary_is_odd(detach: bool, data: st.DataObject) -> None:
-    x = data.draw(sequences())
-    neuron = make(Ternary, detach_membrane=detach, **data.draw(configurations(Ternary))).double()
-    out = neuron(x)
-    assert torch.equal(neuron(-x), -out)
-    assert set(out.unique().tolist()) <= {-1.0, 0.0, 1.0}
-
-
-@pytest.mark.parametrize("detach", [True, False])
-def test_ternary_is_lif_for_inputs_of_one_sign(detach: bool) -> None:
-    x = noise(6, 3, 40).abs()
-    assert torch.equal(make(Ternary, detach_membrane=detach)(x), make(LIF, detach_membrane=detach)(x))
-
-
-def test_ternary_resets_after_a_spike_of_either_sign() -> None:
-    neuron = make(Ternary)
-    neuron.requires_mem = True
-    out = neuron(noise(6, 3, 40))
-    membrane = torch.stack(neuron.mem_collect)
-    assert (membrane[out != 0] == 0).all()
-    assert (membrane[out == 0].abs() < 1).all()
-    assert set(out.unique().tolist()) == {-1.0, 0.0, 1.0}
-
-
-def test_ternary_with_the_papers_surrogate() -> None:
-    """``gate`` with slope 2 about thresholds of 1/2: the derivative is 1 for 0 < |v| < 1, else 0."""
-    v = torch.tensor([-1.5, -1.01, -0.99, -0.5, -0.01, 0.01, 0.5, 0.99, 1.01, 1.5], dtype=torch.float64)
-    leaf = v.view(1, 1, -1).clone().requires_grad_()
-    make(Ternary, tau=1.0, threshold=0.5, surrogate="gate", alpha=2.0).double()(leaf).sum().backward()
-    assert leaf.grad.flatten().tolist() == [float(abs(value) < 1) for value in v.tolist()]
-
-
-@pytest.mark.parametrize("tau", [1.01, 1.5, 2.0, 8.0])
-def test_plif_starts_from_its_tau(tau: float) -> None:
-    neuron = make(PLIF, tau=tau)
-    assert 1 / neuron.w.sigmoid().item() == pytest.approx(tau, rel=1e-5)
-
-
-@pytest.mark.parametrize("tau", [2.0, 4.0])
-def test_plif_before_it_learns_spikes_as_lif_does(tau: float) -> None:
-    x = noise(6, 3, 40, dtype=torch.float64)
-    plif, lif = make(PLIF, tau=tau).double(), make(LIF, tau=tau).double()
-    # w is a float32 at the start, so that 1 / k is tau to its precision; at tau = 2 exactly.
-    assert (plif(x) != lif(x)).float().mean() < 0.01
-    if tau == 2.0:
-        assert torch.equal(plif(x), lif(x))
-
-
-@pytest.mark.parametrize("detach", [True, False])
-def test_plifs_tau_learns(detach: bool) -> None:
-    """The rate of firing of a neuron with a short time constant, reached from a long one."""
-    x = noise(8, 4, 200)
-    wanted = make(PLIF, tau=1.3)(x).mean().detach()
-    neuron = make(PLIF, tau=6.0, detach_membrane=detach)
-    optimizer = torch.optim.Adam([neuron.w], lr=0.1)
-    losses = []
-    for _ in range(80):
-        loss = (neuron(x).mean() - wanted).square()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.05 * losses[0]
-    assert 1 / neuron.w.sigmoid().item() < 3
-
-
-def test_plif_learns_its_tau_for_inputs_that_ask_for_no_gradient() -> None:
-    """As the first layer of a model: the input has no gradient, the parameter has."""
-    neuron, x = make(PLIF), noise(4, 2, 30)
-    neuron(x).sum().backward()
-    alone = neuron.w.grad.clone()
-    neuron.zero_grad()
-    neuron(x.clone().requires_grad_()).sum().backward()
-    assert torch.equal(alone, neuron.w.grad)
-    assert alone != 0
-    with torch.no_grad():
-        assert not neuron(x).requires_grad
-
-
-# The table of surrogates.
-
-FORMULAS: dict[str, Callable[[float, float], float]] = {
-    "sigmoid": lambda u, a: a * math.exp(-abs(a * u)) / (1 + math.exp(-abs(a * u))) ** 2,
-    "atan": lambda u, a: a / (2 + 2 * (math.pi * a * u / 2) ** 2),
-    "gate": lambda u, a: float(abs(u) < 1 / a),
-    "quadratic-gate": lambda u, a: a * max(0.0, 1 - abs(a * u)),
-    "relu": lambda u, a: a * (u > 0),
-    "triangle": lambda u, a: max(0.0, 1 - abs(a * u)),
-    "fast-sigmoid": lambda u, a: 1 / (1 + a * abs(u)) ** 2,
-    "gaussian": lambda u, a: a * math.exp(-((a * u) ** 2) / 2) / math.sqrt(2 * math.pi),
-}
-# The area under h' between -1000/alpha and 1000/alpha, and its height at u = 0, both from the formula by hand.
-AREAS = {
-    "sigmoid": lambda a: 1.0,
-    "atan": lambda a: 2 / math.pi * math.atan(500 * math.pi),
-    "gate": lambda a: 2 / a,
-    "quadratic-gate": lambda a: 1.0,
-    "triangle": lambda a: 1 / a,
-    "fast-sigmoid": lambda a: 2 / a * (1 - 1 / 1001),
-    "gaussian": lambda a: 1.0,
-}
-HEIGHTS = {
-    "sigmoid": lambda a: a / 4,
-    "atan": lambda a: a / 2,
-    "gate": lambda a: 1.0,
-    "quadratic-gate": lambda a: a,
-    "triangle": lambda a: 1.0,
-    "fast-sigmoid": lambda a: 1.0,
-    "gaussian": lambda a: a / math.sqrt(2 * math.pi),
-}
-
-
-def derivative(name: str, u: Tensor, alpha: float) -> Tensor:
-    return SURROGATES[name].backward(torch.ones_like(u), u.clone(), alpha)
-
-
-def test_every_surrogate_is_in_the_tests_and_in_the_documentation() -> None:
-    assert FORMULAS.keys() == SURROGATES.keys()
-    assert AREAS.keys() == HEIGHTS.keys() == SURROGATES.keys() - {"relu"}  # whose area has no bound
-    from scmrl_plugins.plugins.neurons import surrogates
-
-    documented = {line.split("  ")[0]: line for line in surrogates.__doc__.splitlines() if "  " in line}
-    for name, chosen in SURROGATES.items():
-        assert f"  {int(chosen.tie)}  " in documented[name], name
-    assert set(surrogates.SurrogateName.__args__) == SURROGATES.keys()
-
-
-@pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=40, deadline=None)
-@given(u=st.floats(-5, 5), alpha=st.floats(0.1, 10), grad=st.floats(-3, 3))
-def test_a_surrogate_is_its_formula(name: str, u: float, alpha: float, grad: float) -> None:
-    given_u = torch.tensor([u], dtype=torch.float64)
-    out = SURROGATES[name].backward(torch.tensor([grad], dtype=torch.float64), given_u, alpha)
-    assert out.item() == pytest.approx(grad * FORMULAS[name](u, alpha), rel=1e-9, abs=1e-12)
-    assert given_u.item() == u
-
-
-@pytest.mark.parametrize("alpha", [0.5, 2.0, 4.0])
-@pytest.mark.parametrize("name", sorted(AREAS))
-def test_area_height_and_symmetry(name: str, alpha: float) -> None:
-    # Substituting u = tan(phi) / alpha puts the points where the mass is: du = (1 + tan^2) dphi / alpha.
-    phi = torch.linspace(-math.atan(1000), math.atan(1000), 2_000_001, dtype=torch.float64)
-    u = phi.tan() / alpha
-    weights = (1 + phi.tan().square()) / alpha
-    h = derivative(name, u, alpha)
-    assert torch.trapezoid(h * weights, phi).item() == pytest.approx(AREAS[name](alpha), rel=1e-5)
-    peak = derivative(name, torch.zeros(1, dtype=torch.float64), alpha).item()
-    assert peak == pytest.approx(HEIGHTS[name](alpha), rel=1e-12)
-    assert h.max().item() <= peak
-    assert (h >= 0).all()
-    torch.testing.assert_close(h, derivative(name, -u, alpha), atol=1e-15, rtol=1e-12)
-    right = derivative(name, torch.linspace(0, 5, 501, dtype=torch.float64), alpha)
-    assert (right.diff() <= 1e-15).all()
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_a_surrogate_that_braincog_lacks_serves_its_nodes(name: str) -> None:
-    module = SURROGATES[name].act_fun(alpha=3.0, requires_grad=True)
-    assert isinstance(module, Firing)
-    assert not module.alpha.requires_grad
-    u = torch.linspace(-1, 1, 21, dtype=torch.float64, requires_grad=True)
-    out = module(u)
-    assert torch.equal(out, (u >= 0 if SURROGATES[name].tie else u > 0).double())
-    out.sum().backward()
-    torch.testing.assert_close(u.grad, derivative(name, u.detach(), 3.0))
-
-
-@pytest.mark.parametrize("name", OURS)
-@pytest.mark.parametrize("their_node", sorted(nodes.NODES))
-def test_the_adapter_takes_every_surrogate_or_refuses_it(their_node: str, name: str) -> None:
-    cls = getattr(nodes, their_node)
-    try:
-        layer = cls(cls.Config(surrogate=name))
-    except UserError as error:
-        assert "neuron.surrogate" in str(error)  # noqa: PT017  a node without one
-        assert "act_fun" not in nodes._parameters(getattr(node, their_node)) or their_node == "LIAFNode"
-        return
-    assert isinstance(layer.node.act_fun, Firing)
-    leaf = (noise(4, 2, 20) * 3).requires_grad_()
-    layer(leaf).sum().backward()
-    assert leaf.grad.isfinite().all()
-
-
-def test_the_adapter_with_our_surrogate_is_the_fused_neuron() -> None:
-    for cls, their_class in OF_BRAINCOG.items():
-        adapter = getattr(nodes, their_class.__name__)
-        shared: dict[str, Any] = {"surrogate": "gaussian", "alpha": 2.5, "threshold": 0.8}
-        layer, neuron = make(adapter, **shared), make(cls, **shared)
-        x = noise(5, 2, 30)
-        ours, their = gradients(neuron, x, neuron), gradients(layer, x, layer)
-        assert torch.equal(neuron(x), layer(x))
-        torch.testing.assert_close(ours["x"], their["x"], atol=1e-6, rtol=1e-5)
