@@ -77,9 +77,12 @@ def test_a_killed_grid_resumes(tmp_path: Path, small_cache: Path) -> None:
     )
     assert done.code == 0, done.err
     assert first.stat().st_mtime_ns == before
-    said = json.loads(done.out)
-    assert {name: method["seeds"] for name, method in said["methods"].items()} == {"late": [0, 1], "audio": [0, 1]}
-    assert said["command"].startswith("scmrl bench accuracy ")
+    results = json.loads(done.out)
+    assert {name: method["seeds"] for name, method in results["methods"].items()} == {
+        "late": [0, 1],
+        "audio": [0, 1],
+    }
+    assert results["command"].startswith("scmrl bench accuracy ")
     assert sorted(file.name for file in out.iterdir()) == [
         "cells",
         "results.json",
@@ -89,7 +92,7 @@ def test_a_killed_grid_resumes(tmp_path: Path, small_cache: Path) -> None:
     ]
     assert all((path / "report.html").exists() for path in (out / "runs").iterdir())
     # The ear alone does not mind what happens to the picture.
-    audio = said["methods"]["audio"]["conditions"]
+    audio = results["methods"]["audio"]["conditions"]
     assert audio["noisy"]["values"] == audio["clean"]["values"]
 
 

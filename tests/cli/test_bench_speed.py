@@ -20,23 +20,25 @@ def test_it_compares_ours_with_the_baseline(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = run_scmrl("bench", "speed", *TINY, "--json", "-o", out, cwd=tmp_path)
     assert done.code == 0, done.err
-    said = json.loads(done.out)
-    assert all(said[name] > 0 for name in RATIOS)
-    assert said["train_ratio"] == min(said["train"]["baseline"]["seconds"]) / min(said["train"]["ours"]["seconds"])
-    assert len(said["train"]["ours"]["seconds"]) == 2
-    assert said["inference_folded"]["baseline"] == said["inference"]["baseline"]
-    assert said["inference_folded"]["ours"] != said["inference"]["ours"]
-    assert said["inference_folded_ratio"] == said["inference_folded"]["ratio"]
-    assert said["same_first_loss"], said["first_losses"]
-    assert said["kernel"]["shape"] == [2, 2, 4, 8, 8]
-    assert said["settings"]["threads"] == 1
-    assert said["environment"]["packages"]["torch"]
-    assert said["hardware"]["device"] == "cpu"
+    results = json.loads(done.out)
+    assert all(results[name] > 0 for name in RATIOS)
+    assert results["train_ratio"] == min(results["train"]["baseline"]["seconds"]) / min(
+        results["train"]["ours"]["seconds"]
+    )
+    assert len(results["train"]["ours"]["seconds"]) == 2
+    assert results["inference_folded"]["baseline"] == results["inference"]["baseline"]
+    assert results["inference_folded"]["ours"] != results["inference"]["ours"]
+    assert results["inference_folded_ratio"] == results["inference_folded"]["ratio"]
+    assert results["same_first_loss"], results["first_losses"]
+    assert results["kernel"]["shape"] == [2, 2, 4, 8, 8]
+    assert results["settings"]["threads"] == 1
+    assert results["environment"]["packages"]["torch"]
+    assert results["hardware"]["device"] == "cpu"
     if sys.platform == "linux":
-        assert said["memory_ratio"] == said["memory"]["baseline"] / said["memory"]["ours"]
-    assert "--kernel-shape 2,2,4,8,8" in said["command"]
+        assert results["memory_ratio"] == results["memory"]["baseline"] / results["memory"]["ours"]
+    assert "--kernel-shape 2,2,4,8,8" in results["command"]
     assert sorted(file.name for file in out.iterdir()) == ["speed.json", "speed.md"]
-    assert json.loads((out / "speed.json").read_text()) == said
+    assert json.loads((out / "speed.json").read_text()) == results
     assert "| training step |" in (out / "speed.md").read_text()
 
 

@@ -82,10 +82,10 @@ def test_a_stopped_sweep_resumes(here: None, monkeypatch: pytest.MonkeyPatch) ->
     done = sweep("--json")
     assert done.code == 1, done.err
     assert done.err.splitlines()[-1] == "1 of 3 trials failed; the same command retries them"
-    told = json.loads(done.out)
-    assert told == json.loads((out / "results.json").read_text())
-    assert told["count"] == {"done": 2, "failed": 1, "stopped": 0, "waiting": 0}
-    assert "nan in epoch 1, step" in told["trials"][2]["reason"]
+    results = json.loads(done.out)
+    assert results == json.loads((out / "results.json").read_text())
+    assert results["count"] == {"done": 2, "failed": 1, "stopped": 0, "waiting": 0}
+    assert "nan in epoch 1, step" in results["trials"][2]["reason"]
     assert (out / "trials" / "trial-001.json").read_bytes() == result
     table = (out / "results.md").read_text()
     assert "| trial-002 | 1e+20 |  |  |  | failed: " in table
@@ -135,7 +135,7 @@ def test_a_directory_of_something_else_is_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "message"),
     [
         ("nowhere", "write HOST:PORT"),
         ("ray://a:10001", "write HOST:PORT"),
@@ -143,8 +143,8 @@ def test_a_directory_of_something_else_is_one_line() -> None:
         ("127.0.0.1:9", "no Ray cluster answers there"),
     ],
 )
-def test_a_cluster_that_is_not_there_is_one_line(address: str, said: str) -> None:
-    refuse(FILE, f"Error: --address {address}: ", said, args=("--address", address))
+def test_a_cluster_that_is_not_there_is_one_line(address: str, message: str) -> None:
+    refuse(FILE, f"Error: --address {address}: ", message, args=("--address", address))
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,13 +14,13 @@ def test_another_space_or_configuration_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     claim(read(tmp_path), out)
     claim(read(tmp_path, FILE, "sweep.metric=validation_loss", "sweep.parallel=3", "sweep.seed=0"), out)
-    for change, said in (
+    for change, message in (
         ("space.train.lr=[0.01, 0.03]", r"space.train.lr was \[0.01, 0.02\], is \[0.01, 0.03\]"),
         ("space.train.weight_decay=[0.1]", "space.train.weight_decay was not there"),
         ("sweep.seed=1", "seed was 0, is 1"),
         ("train.epochs=3", "train.epochs was 2, is 3"),
     ):
-        with pytest.raises(UserError, match=rf"out: has the sweep of another .*{said}.* -o"):
+        with pytest.raises(UserError, match=rf"out: has the sweep of another .*{message}.* -o"):
             claim(read(tmp_path, FILE, change), out)
     (out / "sweep.json").write_text("{")
     with pytest.raises(UserError, match=r"sweep.json: damaged"):

@@ -41,9 +41,9 @@ def test_complete_sections_and_single_losses_can_vary(tmp_path: Path) -> None:
 def test_the_command_line_and_a_base_change_the_sweep_and_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "base.toml").write_text(RANDOM)
     text = 'extends = ["base.toml"]\n[sweep]\ntrials = 3\n[space]\ntrain.lr = [0.1]\n'
-    wanted = read(tmp_path, text, "train.epochs=7", "sweep.seed=5", "space.train.batch_size=[4]")
-    assert (wanted.section.search, wanted.section.trials, wanted.section.seed) == ("random", 3, 5)
-    assert {(t.config.train.lr, t.config.train.epochs, t.config.train.batch_size) for t in wanted.trials()} == {
+    parsed = read(tmp_path, text, "train.epochs=7", "sweep.seed=5", "space.train.batch_size=[4]")
+    assert (parsed.section.search, parsed.section.trials, parsed.section.seed) == ("random", 3, 5)
+    assert {(t.config.train.lr, t.config.train.epochs, t.config.train.batch_size) for t in parsed.trials()} == {
         (0.1, 7, 4)
     }
 
@@ -64,7 +64,7 @@ def test_draws_follow_from_the_seed_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", r"sweep.toml: \[space\] is empty: write what to try"),
         ("space = 3", "sweep.toml: space must be a section"),
@@ -120,8 +120,8 @@ def test_draws_follow_from_the_seed_alone(tmp_path: Path) -> None:
         ("[space]\ntrain.lr = [-1.0]", r"train.lr: input should be greater than 0, got -1.0 \(in .*\[space\]\)"),
     ],
 )
-def test_a_bad_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(UserError, match=said) as caught:
+def test_a_bad_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
         read(tmp_path, text).trials()
     assert str(tmp_path) in str(caught.value)
 
@@ -138,8 +138,8 @@ DOCUMENT = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
 def test_the_documented_sweep_can_be_assembled(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (text,) = re.findall(r"^```toml\n(.*?)^```", DOCUMENT, flags=re.DOTALL | re.MULTILINE)
-    wanted = read(tmp_path, text)
-    assert len(prepare.check(wanted.trials(), quiet())) == 20
+    parsed = read(tmp_path, text)
+    assert len(prepare.check(parsed.trials(), quiet())) == 20
 
 
 def test_all_that_a_file_may_say_is_documented() -> None:

@@ -188,20 +188,20 @@ def test_kills_of_a_trial_and_of_the_driver_lose_nothing(
     out = tmp_path / "out"
     command = [sys.executable, "-m", "scmrl_plugins", "sweep", str(write(tmp_path, KILLED)), "-o", str(out)]
     command += ["--device", "cpu", "--plugin", str(plugin)]
-    with (tmp_path / "said").open("w") as said:
-        driver = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
+    with (tmp_path / "output").open("w") as output:
+        driver = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
 
         def reached() -> bool:
-            assert driver.poll() is None, (tmp_path / "said").read_text()
+            assert driver.poll() is None, (tmp_path / "output").read_text()
             return (marks / "waiting").exists()
 
-        wait(reached, 200, lambda: f"a trial that waits: {(tmp_path / 'said').read_text()}")
+        wait(reached, 200, lambda: f"a trial that waits: {(tmp_path / 'output').read_text()}")
         driver.kill()
         driver.wait()
     none_left(marks)
     directory = SweepDirectory(out)
     assert (marks / "killed").exists()
-    assert "its process was killed; it resumes from its last checkpoint" in (tmp_path / "said").read_text()
+    assert "its process was killed; it resumes from its last checkpoint" in (tmp_path / "output").read_text()
 
     # What nothing disturbs is trained in this process.
     monkeypatch.setattr(catalogue(), "entries", [e for e in catalogue().entries if e.name != "blobs"])

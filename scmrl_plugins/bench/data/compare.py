@@ -56,7 +56,7 @@ def run(config: ExperimentConfig, samples: int, repeats: int, progress: Progress
     good = [index for index, name in enumerate(rows["id"]) if str(name) in ids]
     sides = {DECODED: Loading(Decoded(dataset, rows.select(good)), config), STORED: Loading(stored, config)}
     progress.line(f"{len(stored)} training samples: an epoch of each to compare them, then {repeats} in turns")
-    same = all(map(_equal, *(side.epoch(0) for side in sides.values())))
+    same = all(map(same_batch, *(side.epoch(0) for side in sides.values())))
     epochs = {name: spread(seconds) for name, seconds in _in_turns(sides, repeats, progress).items()}
     progress.line("memory of a process that loads as many batches of an eighth of the samples, and of all")
     store(dataset, config, rows.select(range(few)), progress)  # not to be computed where memory is measured
@@ -104,5 +104,5 @@ def _in_turns(sides: Mapping[str, Loading], repeats: int, progress: Progress) ->
     return seconds
 
 
-def _equal(one: Batch, other: Batch) -> bool:
+def same_batch(one: Batch, other: Batch) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -57,7 +57,7 @@ def markdown(results: Mapping[str, Any], command: str) -> str:
     if "scaling" in results:
         lines += _scaling(results["scaling"])
     if "profile" in results:
-        lines += _profile(results["profile"])
+        lines += profile_lines(results["profile"])
     return "\n".join(lines) + "\n"
 
 
@@ -87,7 +87,7 @@ def _scaling(scaling: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _profile(profile: Mapping[str, Any]) -> list[str]:
+def profile_lines(profile: Mapping[str, Any]) -> list[str]:
     rows, kernels = profile["operators"], profile["kernels"]
     lines = [
         "",

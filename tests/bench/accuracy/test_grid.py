@@ -30,7 +30,7 @@ def test_a_base_can_be_extended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", r"no \[\[method\]\] to compare"),
         ("[method]\nname = 'a'", r"method must be a list of tables"),
@@ -45,8 +45,8 @@ def test_a_base_can_be_extended(tmp_path: Path) -> None:
         ("[grid]\nseeds = []\n[[method]]\nname = 'a'", "grid.seeds"),
     ],
 )
-def test_a_bad_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(UserError, match=said) as caught:
+def test_a_bad_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
         grid.read_grid(write(tmp_path, text))
     assert str(tmp_path) in str(caught.value)
 

@@ -39,35 +39,35 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def said(out: Path) -> dict[str, Any]:
+def results(out: Path) -> dict[str, Any]:
     return json.loads((out.parent / "stdout").read_text())
 
 
-def test_the_ratio_is_that_of_the_least_times(said: dict[str, Any]) -> None:
-    epochs = said["epochs"]
-    assert said["ratio"] == min(epochs["decoded"]["seconds"]) / min(epochs["stored"]["seconds"])
-    for side, rate in said["samples_per_second"].items():
+def test_the_ratio_is_that_of_the_least_times(results: dict[str, Any]) -> None:
+    epochs = results["epochs"]
+    assert results["ratio"] == min(epochs["decoded"]["seconds"]) / min(epochs["stored"]["seconds"])
+    for side, rate in results["samples_per_second"].items():
         assert rate["best"] == pytest.approx(SAMPLES / min(epochs[side]["seconds"]))
-        assert len(epochs[side]["seconds"]) == said["settings"]["repeats"] == 2
+        assert len(epochs[side]["seconds"]) == results["settings"]["repeats"] == 2
     # Ten times is what a quiet machine shows; a busy one still shows that nothing is decoded.
-    assert said["ratio"] > 3
-    assert said["same_batches"]
-    assert said["samples"] == SAMPLES
+    assert results["ratio"] > 3
+    assert results["same_batches"]
+    assert results["samples"] == SAMPLES
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell it")
-def test_memory_does_not_follow_the_data_set(said: dict[str, Any]) -> None:
-    small, large = said["memory"]["small"], said["memory"]["large"]
+def test_memory_does_not_follow_the_data_set(results: dict[str, Any]) -> None:
+    small, large = results["memory"]["small"], results["memory"]["large"]
     assert (small["samples"], large["samples"]) == (SAMPLES // 8, SAMPLES)
     assert large["stored"] == pytest.approx(8 * small["stored"], rel=0.02)
-    assert said["memory"]["grows"] == large["private"] - small["private"]
-    assert said["memory"]["grows"] < (large["stored"] - small["stored"]) / 3
+    assert results["memory"]["grows"] == large["private"] - small["private"]
+    assert results["memory"]["grows"] < (large["stored"] - small["stored"]) / 3
     assert small["before"] < small["private"]
 
 
-def test_the_results_are_written_without_paths_of_this_machine(out: Path, said: dict[str, Any]) -> None:
+def test_the_results_are_written_without_paths_of_this_machine(out: Path, results: dict[str, Any]) -> None:
     assert sorted(file.name for file in out.iterdir()) == ["data.json", "data.md"]
-    assert json.loads((out / "data.json").read_text()) == said
+    assert json.loads((out / "data.json").read_text()) == results
     page = (out / "data.md").read_text()
     assert "| ratio |" in page
     assert f"`scmrl bench data --samples {SAMPLES} --repeats 2`" in page
@@ -88,18 +88,20 @@ def test_bad_files_are_measured_on_neither_side(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(compare.memory, "measure", lambda _, cases: [{"private": None}] * len(cases))
     from scmrl_plugins.core.system.progress import Progress
 
-    found = compare.run(config, 100, 1, Progress())
+    results = compare.run(config, 100, 1, Progress())
     dataset, config = build_dataset(config)
-    assert found["samples"] == len(prepare(dataset, config).splits["train"]) == len(dataset.splits()["train"]) - 1
-    assert found["same_batches"]
-    assert found["memory"]["grows"] is None
+    assert (
+        results["samples"] == len(prepare(dataset, config).splits["train"]) == len(dataset.splits()["train"]) - 1
+    )
+    assert results["same_batches"]
+    assert results["memory"]["grows"] is None
 
 
 def test_other_batches_are_noticed() -> None:
     one = {"audio": torch.ones(2), "label": torch.zeros(2)}
-    assert compare._equal(one, {name: column.clone() for name, column in one.items()})
-    assert not compare._equal(one, {**one, "audio": torch.zeros(2)})
-    assert not compare._equal(one, {"audio": one["audio"]})
+    assert compare.same_batch(one, {name: column.clone() for name, column in one.items()})
+    assert not compare.same_batch(one, {**one, "audio": torch.zeros(2)})
+    assert not compare.same_batch(one, {"audio": one["audio"]})
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def test_kernels_are_counted_and_their_share_on_tensor_cores() -> None:
     result = kernels([*ran, *beside])
     assert result == {"count": 4, "ms": 1.0, "tensor_cores": 0.5}
     assert kernels([]) == {"count": 0, "ms": 0.0, "tensor_cores": 0.0}
-    lines = report._profile({"operators": [], "kernels": result})
+    lines = report.profile_lines({"operators": [], "kernels": result})
     assert lines[-1] == (
         "Kernels of the GPU in a training step: 4, 1 ms of work, "
         "50% of it on tensor cores, judging by their names."

@@ -189,10 +189,10 @@ def plugin(folder: Path, text: str) -> list[str]:
 
 def test_processes_that_succeed(capfd: pytest.CaptureFixture[str]) -> None:
     assert launch.Team(2, ["--version"]).wait() == 0
-    said = capfd.readouterr()
-    assert said.out.startswith("scmrl, version ")
-    assert len(said.out.splitlines()) == 1
-    assert not said.err
+    printed = capfd.readouterr()
+    assert printed.out.startswith("scmrl, version ")
+    assert len(printed.out.splitlines()) == 1
+    assert not printed.err
 
 
 def test_an_error_of_all_processes_is_printed_once(capfd: pytest.CaptureFixture[str]) -> None:
@@ -205,10 +205,10 @@ def test_an_error_of_a_process_without_the_terminal_is_printed(
 ) -> None:
     dies = "print('noise', file=sys.stderr)\nraise OSError(28, 'No space left')"
     code = launch.Team(2, plugin(tmp_path, f"if not rank: os._exit({launch.PEER_FAILED})\n{dies}")).wait()
-    said = capfd.readouterr().err.splitlines()
+    printed = capfd.readouterr().err.splitlines()
     assert code == 2
-    assert len(said) == 1
-    assert "No space left" in said[0]
+    assert len(printed) == 1
+    assert "No space left" in printed[0]
 
 
 def test_a_killed_process_is_reported_and_the_others_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
