@@ -1,4 +1,4 @@
-"""The main job on a tiny scale: train, eval, predict, report, and going on with a run."""
+"""The main commands on a tiny scale: train, eval, predict, report, and resuming a run."""
 
 from __future__ import annotations
 
@@ -66,35 +66,35 @@ def test_training_leaves_a_complete_run(trained: Path) -> None:
     assert (test["split"], test["protocol"], test["best_epoch"]) == ("test", "honest", 1)
 
 
-def test_training_says_the_result_and_where_it_is(trained: Path) -> None:
-    said = (trained.parent / "stdout").read_text().splitlines()
+def test_training_prints_the_result_and_the_path(trained: Path) -> None:
+    lines = (trained.parent / "stdout").read_text().splitlines()
     test = metrics(trained)[-1]
-    assert said[0] == f"test accuracy {test['accuracy']:.2%} of {test['n']} samples (honest protocol)"
-    assert said[-1] == f"run: {trained}"
+    assert lines[0] == f"test accuracy {test['accuracy']:.2%} of {test['n']} samples (honest protocol)"
+    assert lines[-1] == f"run: {trained}"
 
 
 def test_eval_agrees_exactly_with_the_result_of_the_training(trained: Path, small_cache: Path) -> None:
     done = run_scmrl("eval", trained, "--device", "cpu", "--json", SCMRL_CACHE=str(small_cache))
     assert done.code == 0, done.err
-    said = json.loads(done.out)
-    assert {"accuracy", "n", "loss", "per_class"} <= said.keys()
+    result = json.loads(done.out)
+    assert {"accuracy", "n", "loss", "per_class"} <= result.keys()
     expected = metrics(trained)[-1]
-    assert {key: said[key] for key in said if key in expected} == {
+    assert {key: result[key] for key in result if key in expected} == {
         key: expected[key] for key in expected if key not in ("protocol", "best_epoch")
     }
-    confusion = said["confusion"]
-    assert sum(map(sum, confusion)) == said["n"]
-    assert said["accuracy"] == sum(confusion[i][i] for i in range(10)) / said["n"]
+    confusion = result["confusion"]
+    assert sum(map(sum, confusion)) == result["n"]
+    assert result["accuracy"] == sum(confusion[i][i] for i in range(10)) / result["n"]
 
 
 def test_eval_for_people_and_of_another_split(trained: Path) -> None:
     done = invoke("eval", trained, "--split", "validation", "--device", "cpu")
     assert done.code == 0
     assert "validation split" in done.out
-    said = json.loads(invoke("eval", trained, "--split", "validation", "--device", "cpu", "--json").out)
-    assert f"{said['accuracy']:.2%}" in done.out
-    assert said["split"] == "validation"
-    assert said["accuracy"] == metrics(trained)[0]["validation_accuracy"]
+    result = json.loads(invoke("eval", trained, "--split", "validation", "--device", "cpu", "--json").out)
+    assert f"{result['accuracy']:.2%}" in done.out
+    assert result["split"] == "validation"
+    assert result["accuracy"] == metrics(trained)[0]["validation_accuracy"]
 
 
 def test_eval_with_noise_is_reproducible_and_not_the_clean_result(trained: Path) -> None:
@@ -184,7 +184,7 @@ def test_without_output_runs_are_numbered(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_training_prints_how_to_resume(small_cache: Path, tmp_path: Path) -> None:
-    """Ctrl-C after the first epoch ends with one line, and the run goes on where it was."""
+    """Ctrl-C after the first epoch ends with one line, and the run resumes where it stopped."""
     run = tmp_path / "run"
     command = [sys.executable, "-m", "scmrl_plugins", "train", *TINY, "-o", str(run), "--device", "cpu"]
     process = subprocess.Popen(
@@ -198,8 +198,8 @@ def test_an_interrupted_training_prints_how_to_resume(small_cache: Path, tmp_pat
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert out == ""
-    said = [line for line in err.splitlines() if line]  # click ends the terminal's ^C with an empty line
-    assert said[-2:] == [f"resume with scmrl train {run}", "Error: interrupted"]
+    lines = [line for line in err.splitlines() if line]  # click ends the terminal's ^C with an empty line
+    assert lines[-2:] == [f"resume with scmrl train {run}", "Error: interrupted"]
     done = metrics(run)[-1]["epoch"]
     config = run / "config.toml"
     config.write_text(config.read_text().replace("epochs = 500", f"epochs = {done}"))

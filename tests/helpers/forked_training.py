@@ -121,8 +121,8 @@ def children(wanted: dict[str, Any]) -> dict[str, Any]:
             after = None
         time.sleep(0.002)
     code = min(codes.values()) if min(codes.values()) < 0 else max(codes.values())
-    said = "".join(out.read_text() for out in outs)
-    return {"code": code, "seconds": time.monotonic() - started, "error": said}
+    errors = "".join(out.read_text() for out in outs)
+    return {"code": code, "seconds": time.monotonic() - started, "error": errors}
 
 
 if __name__ == "__main__":

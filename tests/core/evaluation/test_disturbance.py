@@ -74,9 +74,9 @@ def test_occlusion_follows_from_the_generator_and_differs_by_sample() -> None:
     assert len({tuple((row != plain).flatten().tolist()) for row, plain in zip(first, x, strict=True)}) > 4
 
 
-def test_a_disturbance_says_what_it_is() -> None:
-    told = Disturbance(noise={"audio": -5.0}, occlusion={"visual": 0.25}, dropped=("audio",))
-    assert str(told) == "audio at -5 dB, 25% of visual hidden, no audio"
+def test_a_disturbance_describes_itself() -> None:
+    disturbance = Disturbance(noise={"audio": -5.0}, occlusion={"visual": 0.25}, dropped=("audio",))
+    assert str(disturbance) == "audio at -5 dB, 25% of visual hidden, no audio"
     assert str(Disturbance()) == ""
 
 

@@ -24,8 +24,8 @@ from scmrl_plugins.core.model.assembly import Assembly, Objective
 Small = Callable[..., Assembly]
 
 
-class Told(nn.Module):
-    """Its logits are its audio: what it says is told by the test."""
+class Echo(nn.Module):
+    """Its logits are its audio input."""
 
     classes = ("a", "b", "c", "d")
     neuron_type = nn.Identity
@@ -41,14 +41,14 @@ class Told(nn.Module):
 
 
 class Mean(nn.Module):
-    """A loss that tells its mode: smoothing counts a thousand."""
+    """A loss that shows its mode: smoothing counts a thousand."""
 
     def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
         return nn.functional.cross_entropy(output.logits, target) + 1000.0 * self.training
 
 
-def told(logits: Tensor, labels: Tensor, **options: Any) -> Any:
-    model, objective = Told(), Objective(["mean"], [Mean()], [1.0])
+def evaluate_logits(logits: Tensor, labels: Tensor, **options: Any) -> Any:
+    model, objective = Echo(), Objective(["mean"], [Mean()], [1.0])
     loader = [
         {"audio": x.view(-1, 4, 1, 1), "label": y} for x, y in zip(logits.split(5), labels.split(5), strict=True)
     ]
@@ -67,7 +67,7 @@ def test_figures_agree_with_scikit_learn(n: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(n, 4, generator=generator)
     labels = torch.randint(0, 4, (n,), generator=generator)
-    result, predicted = told(logits, labels), logits.argmax(1)
+    result, predicted = evaluate_logits(logits, labels), logits.argmax(1)
     assert result.n == n
     assert result.metrics["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
     assert result.confusion == confusion_matrix(labels, predicted, labels=range(4)).tolist()
@@ -75,7 +75,7 @@ def test_figures_agree_with_scikit_learn(n: int, seed: int) -> None:
     present = sorted(set(labels.tolist()))
     recalls = recall_score(labels, predicted, labels=present, average=None)
     assert result.metrics["per_class"] == pytest.approx(
-        {Told.classes[i]: recall for i, recall in zip(present, recalls, strict=True)}
+        {Echo.classes[i]: recall for i, recall in zip(present, recalls, strict=True)}
     )
     # The mean over samples, whatever the batches, and in evaluation mode.
     assert result.metrics["loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
@@ -83,9 +83,10 @@ def test_figures_agree_with_scikit_learn(n: int, seed: int) -> None:
 
 def test_noise_of_an_evaluation_follows_from_its_seed() -> None:
     logits, labels = torch.randn(40, 4), torch.randint(0, 4, (40,))
-    clean = told(logits, labels)
+    clean = evaluate_logits(logits, labels)
     noisy, same, other = (
-        told(logits, labels, disturbance=Disturbance(noise={"audio": -5.0}), seed=seed) for seed in (0, 0, 1)
+        evaluate_logits(logits, labels, disturbance=Disturbance(noise={"audio": -5.0}), seed=seed)
+        for seed in (0, 0, 1)
     )
     assert noisy.as_dict() == same.as_dict()
     assert noisy.metrics["loss"] != other.metrics["loss"]
@@ -94,14 +95,14 @@ def test_noise_of_an_evaluation_follows_from_its_seed() -> None:
 
 
 def test_modes_come_back_after_an_error() -> None:
-    model, objective = Told().train(), Objective(["mean"], [Mean()], [1.0]).train()
+    model, objective = Echo().train(), Objective(["mean"], [Mean()], [1.0]).train()
     with pytest.raises(KeyError):
         evaluate(model, objective, [{"audio": torch.zeros(1, 4, 1, 1)}], torch.device("cpu"))
     assert model.training
     assert objective.training
 
 
-def test_evaluation_leaves_the_model_as_it_was_and_tells_its_firing(small: Small) -> None:
+def test_evaluation_leaves_the_model_as_it_was_and_measures_its_firing(small: Small) -> None:
     parts = small()
     loader = evaluation_loader(load_splits(parts.dataset, parts.config)["test"], parts.config)
     before = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}

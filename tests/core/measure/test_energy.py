@@ -30,7 +30,7 @@ def test_energy_counts_spikes_and_products_by_hand(small) -> None:
     spent = energy.estimate(model, images)
     size, steps = model.config.model.image_size, model.config.model.steps
     analogue = sum(conv.weight.numel() * size * size for conv in first)  # of the image, once for all steps
-    head = model.readout.head.weight.numel() * steps  # sees means, which are no whole numbers
+    head = model.readout.head.weight.numel() * steps  # its inputs are means, not integers
     assert spent.multiply_accumulates == pytest.approx(analogue + head)
     assert spent.accumulates == pytest.approx(sum(spikes), rel=1e-6)
     assert sum(spikes) > 0

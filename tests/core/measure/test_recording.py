@@ -50,8 +50,8 @@ def test_folding_is_measured(small: Small, monkeypatch: pytest.MonkeyPatch) -> N
     optimized = optimize_measured(wrong, batch())
     layers = moved_spikes(before, record_spikes(wrong, batch())).values()
     assert optimized.moved_spikes == sum(layer.moved for layer in layers) > 0
-    said = f"{optimized.moved_spikes:,} of {total:,} spikes of the first batch moved"
-    assert str(optimized).startswith(f"batch norm folded into {norms(model)} convolutions; {said} (")
+    moved = f"{optimized.moved_spikes:,} of {total:,} spikes of the first batch moved"
+    assert str(optimized).startswith(f"batch norm folded into {norms(model)} convolutions; {moved} (")
 
 
 @torch.no_grad()

@@ -167,10 +167,10 @@ def test_damaged_files_are_refused_and_change_nothing(tmp_path: Path) -> None:
     path = tmp_path / "e.safetensors"
     module, optimizer = trained()
     weights.save_training(path, module, optimizer, TrainingState(1))
-    whole = path.read_bytes()
+    content = path.read_bytes()
     broken = {
-        "truncated": whole[: len(whole) // 2],
-        "header only": whole[:20],
+        "truncated": content[: len(content) // 2],
+        "header only": content[:20],
         "empty": b"",
         "text": b"not a checkpoint at all, but long enough to have a header",
         "overlong header": b"\xff" * 64,
@@ -226,7 +226,7 @@ def test_foreign_metadata_is_refused(tmp_path: Path, metadata: dict[str, str]) -
 
 
 def test_state_of_another_optimiser_is_refused(tmp_path: Path) -> None:
-    """A run whose ``train.optimizer`` was changed must not go on with the moments of the old one."""
+    """A run whose ``train.optimizer`` was changed must not continue with the moments of the old one."""
     module = network(0)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
     work(module, optimizer, 2)

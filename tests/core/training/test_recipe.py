@@ -1,4 +1,4 @@
-"""What a recipe may ask for: accumulated batches, scaled rates, frozen modalities, averages, patience."""
+"""Options of a recipe: accumulated batches, scaled rates, frozen modalities, averages, patience."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def test_rates_are_scaled_by_part_whatever_the_schedule(small: Small, tmp_path: 
     names = {id(parameter): name for name, parameter in parts.model.named_parameters()}
     seen = 0
     for group in fitted.learner.optimizer.param_groups:
-        whole = {group["lr"] / group["lr_scale"]} if group["lr_scale"] else set()
-        assert all(rate == pytest.approx(0.01 + 1e-5 / 2, rel=1e-3) for rate in whole)  # half the cosine is over
+        rates = {group["lr"] / group["lr_scale"]} if group["lr_scale"] else set()
+        assert all(rate == pytest.approx(0.01 + 1e-5 / 2, rel=1e-3) for rate in rates)  # half the cosine is over
         for parameter in group["params"]:
             seen += 1
             name = names[id(parameter)]
@@ -103,7 +103,7 @@ def test_a_part_that_is_not_there_is_named(small: Small) -> None:
         trainer(small(train={"lr_scale": {"backbone.audio": 0.1}}))
 
 
-def test_the_average_is_what_is_judged_and_kept(small: Small, tmp_path: Path) -> None:
+def test_the_average_is_evaluated_and_kept(small: Small, tmp_path: Path) -> None:
     parts = small(sets=["train.epochs=1", "train.ema=0.5"], fusion=LATE)
     start = weights(parts)
     averages: list[dict[str, Tensor]] = []

@@ -64,9 +64,11 @@ def assert_same_run(one: Run, other: Run) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(forked: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, float]:
+def uninterrupted(
+    forked: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Run, float]:
     """The run that nothing stopped, and how long it took."""
-    path = tmp_path_factory.mktemp("whole") / "run"
+    path = tmp_path_factory.mktemp("uninterrupted") / "run"
     forked(run=path.with_name("warm"), sets=SETS)  # stores the features
     done = forked(run=path, sets=SETS)
     assert done["code"] == 0, done
@@ -75,9 +77,9 @@ def whole(forked: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPa
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 def test_kills_lose_nothing(
-    forked: Callable[..., dict[str, Any]], whole: tuple[Run, float], tmp_path: Path
+    forked: Callable[..., dict[str, Any]], uninterrupted: tuple[Run, float], tmp_path: Path
 ) -> None:
-    undisturbed, seconds = whole
+    undisturbed, seconds = uninterrupted
     rng = random.Random(0)
     path, kills, done = tmp_path / "run", 0, {"code": -1}
     while kills < KILLS:
@@ -90,7 +92,7 @@ def test_kills_lose_nothing(
         else:
             kills += 1
             if path.exists() and not (path / "config.toml").exists():
-                path = tmp_path / f"run{kills}"  # killed before it was a run: there is nothing to go on with
+                path = tmp_path / f"run{kills}"  # killed before it was a run: there is nothing to resume
     if not (path / "config.toml").exists():
         path = tmp_path / "last"
     assert forked(run=path, sets=SETS)["code"] == 0
@@ -101,9 +103,9 @@ def test_kills_lose_nothing(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_a_signal_finishes_the_step_and_saves(
-    forked: Callable[..., dict[str, Any]], whole: tuple[Run, float], tmp_path: Path, number: str
+    forked: Callable[..., dict[str, Any]], uninterrupted: tuple[Run, float], tmp_path: Path, number: str
 ) -> None:
-    undisturbed, seconds = whole
+    undisturbed, seconds = uninterrupted
     path = tmp_path / "run"
     sets = [*SETS, "train.checkpoint_steps=1000"]
     after = 0.5 * seconds
@@ -133,7 +135,7 @@ def test_a_run_stopped_after_any_step_is_the_same_run(
     small: Small, tmp_path: Path, stop: int, recipe: list[str]
 ) -> None:
     sets = [*SETS, *recipe]
-    undisturbed = create_run(tmp_path / "whole", small(sets=sets))
+    undisturbed = create_run(tmp_path / "uninterrupted", small(sets=sets))
     fit(undisturbed)
     run = create_run(tmp_path / "run", small(sets=sets))
     steps: list[int] = []
@@ -150,8 +152,8 @@ def test_a_run_stopped_after_any_step_is_the_same_run(
     epoch, step = (stop - 1) // 12, (stop - 1) % 12 + 1
     assert run.checkpoints()[-1] == run.checkpoint_file(epoch, step)
     assert len(steps) == stop
-    said = fit_printed(run)
-    assert f"resuming after epoch {epoch}, step {step} of 3 epochs" in said
+    text = fit_printed(run)
+    assert f"resuming after epoch {epoch}, step {step} of 3 epochs" in text
     assert_same_run(run, undisturbed)
 
 
@@ -162,19 +164,19 @@ def trained(small: Small, tmp_path: Path) -> Run:
     return run
 
 
-def flip(path: Path, place: float = 0.5) -> None:
+def flip(path: Path, position: float = 0.5) -> None:
     data = bytearray(path.read_bytes())
-    data[int(place * (len(data) - 1))] ^= 0x80  # no text any more, where it was one
+    data[int(position * (len(data) - 1))] ^= 0x80  # no text any more, where it was one
     path.write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize("place", [0.0, 0.01, 0.2, 0.5, 0.99, 1.0])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained: Run, tmp_path: Path, place: float) -> None:
+@pytest.mark.parametrize("position", [0.0, 0.01, 0.2, 0.5, 0.99, 1.0])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained: Run, tmp_path: Path, position: float) -> None:
     content, before = trained.weights_file.read_bytes(), timeless(epochs(trained))
-    flip(trained.checkpoint_file(2), place)
-    said = fit_printed(trained)
-    assert f"warning: {trained.checkpoint_file(2)}: damaged" in said
-    assert "resuming after epoch 1 of 2 epochs" in said
+    flip(trained.checkpoint_file(2), position)
+    text = fit_printed(trained)
+    assert f"warning: {trained.checkpoint_file(2)}: damaged" in text
+    assert "resuming after epoch 1 of 2 epochs" in text
     assert trained.weights_file.read_bytes() == content
     assert timeless(epochs(trained)) == before
 
@@ -203,7 +205,7 @@ def test_a_damaged_byte_is_one_line_that_names_the_file(trained: Run, name: str)
     assert not kept
 
 
-def test_half_a_line_of_metrics_is_no_line(trained: Run) -> None:
+def test_half_a_line_of_metrics_is_dropped(trained: Run) -> None:
     before = trained.metrics()
     with trained.metrics_file.open("a") as file:
         file.write('{"epoch": 3, "train_l')
@@ -251,20 +253,20 @@ def truncated(run: Run, path: Path, after: int) -> Run:
 @pytest.mark.parametrize("after", [1, 2])
 def test_a_resumed_run_is_the_same_run(small: Small, tmp_path: Path, after: int) -> None:
     parts = small(sets=["train.epochs=4", "train.keep_checkpoints=9", "encoder.name=rate"])
-    whole = create_run(tmp_path / "whole", parts)
-    result = fit(whole, parts)
+    complete = create_run(tmp_path / "uninterrupted", parts)
+    result = fit(complete, parts)
 
     torch.manual_seed(99)
-    resumed = truncated(whole, tmp_path / "resumed", after)
+    resumed = truncated(complete, tmp_path / "resumed", after)
     again = fit(resumed)
 
-    assert resumed.weights_file.read_bytes() == whole.weights_file.read_bytes()
-    ends = [load_file(run.checkpoint_file(4)) for run in (whole, resumed)]
+    assert resumed.weights_file.read_bytes() == complete.weights_file.read_bytes()
+    ends = [load_file(run.checkpoint_file(4)) for run in (complete, resumed)]
     assert ends[0].keys() == ends[1].keys()
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
     assert [line["epoch"] for line in epochs(resumed)] == [1, 2, 3, 4]
-    assert timeless(resumed.metrics()) == timeless(whole.metrics())
+    assert timeless(resumed.metrics()) == timeless(complete.metrics())
     assert again.as_dict() == result.as_dict()
 
 
@@ -272,7 +274,7 @@ def test_a_resumed_run_is_the_same_run(small: Small, tmp_path: Path, after: int)
 def two_epochs(small: Small, tmp_path: Path) -> Run:
     """A run of two epochs that nothing stopped."""
     parts = small(sets=["train.epochs=2"])
-    run = create_run(tmp_path / "whole", parts)
+    run = create_run(tmp_path / "uninterrupted", parts)
     fit(run, parts)
     return run
 

@@ -1,4 +1,4 @@
-"""What follows a run beside its metrics: TensorBoard's files, read back, and trackers that are not here."""
+"""Trackers: TensorBoard's files, read back, and trackers that are not installed."""
 
 from __future__ import annotations
 
@@ -81,37 +81,37 @@ def test_unknown_and_missing_trackers_are_reported(small: Small, monkeypatch: py
 def test_other_trackers_get_the_configuration(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[Any] = []
+    calls: list[Any] = []
 
     class Service:
         requires_logging_directory = False
         name = "mlflow"
 
         def __init__(self, title: str) -> None:
-            told.append(title)
+            calls.append(title)
 
         def start(self) -> None: ...
 
         def store_init_configuration(self, values: dict[str, Any]) -> None:
-            told.append(values)
+            calls.append(values)
 
         def log(self, values: dict[str, float], step: int | None) -> None:
-            told.append((step, values))
+            calls.append((step, values))
 
         def finish(self) -> None:
-            told.append("finished")
+            calls.append("finished")
 
     monkeypatch.setitem(trackers.LOGGER_TYPE_TO_CLASS, "mlflow", Service)
     monkeypatch.setattr(trackers, "get_available_trackers", lambda: ["mlflow"])
     parts = small(sets=['train.trackers=["mlflow"]', "train.epochs=1"])
     run = create_run(tmp_path / "mine", parts)
     fit(run, parts)
-    assert told[0] == "mine"
-    assert told[1]["fusion/alpha"] == 1.5
-    json.dumps(told[1])
-    assert told[2][0] == 3
-    assert all(isinstance(value, int | float) for value in told[2][1].values())
-    assert told[-1] == "finished"
+    assert calls[0] == "mine"
+    assert calls[1]["fusion/alpha"] == 1.5
+    json.dumps(calls[1])
+    assert calls[2][0] == 3
+    assert all(isinstance(value, int | float) for value in calls[2][1].values())
+    assert calls[-1] == "finished"
 
     def broken(_self: Any) -> None:
         raise ConnectionError("no server\nanywhere")
