@@ -65,7 +65,7 @@ def test_a_changed_run_is_refused(small: Small, tmp_path: Path) -> None:
         fit(run)
 
 
-def test_missing_plugins_are_told_by_distribution(small: Small, tmp_path: Path) -> None:
+def test_missing_plugins_are_named_by_distribution(small: Small, tmp_path: Path) -> None:
     """A plugin that its package renamed is not missing; a package or a file that is not there is, once."""
     parts = small()
     run = create_run(tmp_path / "run", parts)
