@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from scmrl_plugins.core.interfaces import ComponentConfig
 from scmrl_plugins.core.run import series
 from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry.kinds import TABLE
 
 Point = dict[str, Any]
 """Dotted settings and their values, ``{"train.lr": 0.003}``."""
@@ -106,7 +107,8 @@ def _flat(space: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     """Dotted settings: in TOML ``train.lr = [...]`` is a nested table, ``"train.lr" = [...]`` is not."""
     for name, value in space.items():
         key = f"{prefix}{name}"
-        section = key.count(".") < (2 if key.split(".")[0] == "loss" else 1)
+        kind = TABLE.get(key.partition(".")[0])
+        section = key.count(".") < (2 if kind and kind.repeats else 1)
         if section and isinstance(value, Mapping) and not value.keys() & Range.model_fields.keys():
             yield from _flat(value, f"{key}.")
         else:
