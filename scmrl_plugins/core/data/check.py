@@ -38,7 +38,7 @@ class Findings:
 
 @dataclass
 class _Batch:
-    """What is found in a few rows."""
+    """Counts and files of a few rows."""
 
     samples: int
     good: int

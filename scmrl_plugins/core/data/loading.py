@@ -123,7 +123,7 @@ def evaluation_loader(
 class Loader:
     """Batches of samples, read by ``train.workers`` processes, or by this one for 0.
 
-    A worker's ``UserError`` is raised here, in its own words.
+    A worker's ``UserError`` is raised here with its message.
     """
 
     def __init__(self, data: Any, config: ExperimentConfig, batches: Any) -> None:

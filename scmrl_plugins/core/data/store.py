@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Status:
-    """How many of a split's rows are stored or known to be bad, and of how many; none for a stream."""
+    """How many rows of a split are through, stored or bad, and its number of rows, none for a stream."""
 
     stored: int
     total: int | None
@@ -111,7 +111,7 @@ class FeatureStore(ABC):
 
 
 class TableStore(FeatureStore):
-    """The features of a table, whose rows are known beforehand and computed by several processes."""
+    """The features of a table. Several processes compute its parts."""
 
     def __init__(self, dataset: Dataset, config: ExperimentConfig, split: str, rows: datasets.Dataset) -> None:
         super().__init__(dataset, config, split)
@@ -134,7 +134,7 @@ class TableStore(FeatureStore):
                 continue
             holds_content |= cells.field("bytes").null_count < len(cells)
             described.append([file_state(path) for path in cells.field("path").to_pylist()])
-        # Rows that hold content themselves are told apart by their data set's fingerprint, without reading it all.
+        # The fingerprint of the rows identifies content that they hold themselves, without reading it all.
         content = (fingerprint(self.rows), start) if holds_content else ()
         return Part(start, self.folder / f"{digest(self.key, content, described)[:32]}.arrow")
 

@@ -1,4 +1,4 @@
-"""The feature store of a stream, whose rows are known only as they come and are numbered in its order."""
+"""The feature store of a stream, whose rows are numbered as they arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data set's rows to arrays, with bad rows told apart from good ones; stored arrays to a model's inputs."""
+"""Transform a data set's rows to arrays, and separate bad rows from good ones."""
 
 from __future__ import annotations
 

@@ -151,10 +151,10 @@ def _quiet() -> Iterator[None]:
     """Hide datasets' progress bars, as the write is fast."""
     from datasets.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
-    shown = is_progress_bar_enabled()
+    enabled = is_progress_bar_enabled()
     disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if enabled:
             enable_progress_bar()

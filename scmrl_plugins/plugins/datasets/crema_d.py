@@ -44,7 +44,7 @@ class CremaD(FileRecordings):
     Official folders ``AudioWAV/1001_DFA_ANG_XX.wav`` and ``VideoFlash/1001_DFA_ANG_XX.flv``, named after actor,
     sentence, emotion and level; or prepared ones, ``{train,test}/{audio,visual}/<CLASS>/<clip>``, with one frame a
     clip. The published protocol tests 744 clips drawn at random, of actors whose other clips it trains on, so that
-    the faces and voices of the test are known. By default no actor is in two splits.
+    the model knows the faces and voices of the test. By default no actor is in two splits.
     """
 
     class Config(FileRecordingsConfig):
@@ -55,14 +55,17 @@ class CremaD(FileRecordings):
         )
         split: Literal["by-actor", "random", "lists", "folders"] = Field(
             "by-actor",
-            description="by-actor: no actor in two splits; random (published): 744 of 7,442 clips by chance; "
+            description="by-actor: no actor in two splits; random (published): 744 of 7,442 clips at random; "
             "lists (published): those of train_list and test_list; folders: as prepared",
         )
         test: float = Field(
-            0.2, gt=0, lt=1, description="share of the clips to test on, as near as whole actors allow (by-actor)"
+            0.2,
+            gt=0,
+            lt=1,
+            description="share of the clips for the test; actors are not divided (by-actor)",
         )
         train_list: str | None = Field(
-            None, description="text file that names a clip a line, in any column of a CSV file (lists)"
+            None, description="text or CSV file with the name of a clip in each line (lists)"
         )
         test_list: str | None = Field(None, description="the same for the test (lists)")
 

@@ -54,10 +54,10 @@ class MNISTDVSNTIDIGITS(FileDataset):
             0.1, gt=0, lt=1, description="share of the training recordings and speakers kept for validation"
         )
         train_per_class: int = Field(
-            500, ge=2, le=10_000, description="pairs of each digit to train on, those of validation among them"
+            500, ge=2, le=10_000, description="pairs of each digit for training and validation"
         )
-        test_per_class: int = Field(500, ge=1, le=10_000, description="pairs of each digit to test on")
-        scale: Literal[4, 8, 16] = Field(4, description="how large MNIST-DVS shows the digits")
+        test_per_class: int = Field(500, ge=1, le=10_000, description="pairs of each digit for the test")
+        scale: Literal[4, 8, 16] = Field(4, description="scale of the digits in MNIST-DVS")
         window: int | None = Field(
             None, ge=4, le=aedat.SIDE, description="pixels cut out of the sensor; none: 40, 72 or 128, by scale"
         )
@@ -68,7 +68,7 @@ class MNISTDVSNTIDIGITS(FileDataset):
             "count", description="count: events at each point and step; binary: 1 where there are any"
         )
         shift: int = Field(
-            0, ge=0, le=64, description="pixels that a training picture is moved by, at most; S-CMRL's code has 4"
+            0, ge=0, le=64, description="largest shift of a training picture in pixels; S-CMRL's code has 4"
         )
 
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"model": {"steps": 16, "image_size": 28}}

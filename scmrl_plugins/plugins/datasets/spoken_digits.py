@@ -124,7 +124,7 @@ class SpokenDigits(Digits):
             if not partners:
                 raise UserError(
                     f"{self.config.root}: MNIST here has no digit {recording.digit} for the {name} split; "
-                    f"use its whole test file"
+                    f"use its complete test file"
                 )
             for index in partners:
                 picture = pictures.encode_png(images[index] / 255.0)

@@ -64,13 +64,13 @@ class UrbanSound8KAV(FileRecordings):
         root: str | None = Field(None, description="folder with Dataset_v3_sound and Dataset_v3_vision")
         split: Literal["by-recording", "sorted", "random", "folds"] = Field(
             "by-recording",
-            description="by-recording: near 30 % of each class to test, no recording in two splits; sorted "
-            "(published): the last 30 % by name; random (published): 30 % by chance; folds: UrbanSound8K's own",
+            description="by-recording: about 30 % of each class for the test, no recording in two splits; sorted "
+            "(published): the last 30 % by name; random (published): 30 % at random; folds: UrbanSound8K's own",
         )
-        test_fold: int = Field(10, ge=1, le=10, description="tested on (folds)")
-        validation_fold: int = Field(9, ge=1, le=10, description="kept for validation (folds)")
+        test_fold: int = Field(10, ge=1, le=10, description="fold of the test split (folds)")
+        validation_fold: int = Field(9, ge=1, le=10, description="fold of the validation split (folds)")
         metadata: str | None = Field(
-            None, description="UrbanSound8K.csv (folds); none: looked for in root and root/metadata"
+            None, description="UrbanSound8K.csv (folds); none: the one in root or root/metadata"
         )
 
         @model_validator(mode="after")
@@ -191,13 +191,13 @@ def _recording(sample: Sample) -> str | None:
 
 
 def _named_as_slices(samples: list[Sample], bad: list[BadFileError]) -> list[Sample]:
-    """The samples whose recording is known; the others are bad, and ``UserError`` where all are."""
-    known = [sample for sample in samples if _recording(sample)]
+    """The samples whose names tell the recording; others are bad. ``UserError`` where all are bad."""
+    named = [sample for sample in samples if _recording(sample)]
     reason = "not named <fsID>-<classID>-<occurrence>-<slice>, which tells the recording it was cut from"
-    if samples and not known:
+    if samples and not named:
         raise UserError(
             f"{samples[0].audio}: {reason}, nor is any other file; give them UrbanSound8K's names, or set "
             f"dataset.split to 'sorted' or 'random', where parts of one recording may be trained and tested on"
         )
     bad += [BadFileError(sample.audio, f"{reason}; rename it") for sample in samples if _recording(sample) is None]
-    return known
+    return named

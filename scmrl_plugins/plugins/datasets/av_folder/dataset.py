@@ -41,16 +41,18 @@ class AVFolder(FileRecordings):
     class Config(FileRecordingsConfig):
         """Settings of ``av-folder``."""
 
-        root: str | None = Field(None, description="folder with train/, test/ and, if need be, validation/")
+        root: str | None = Field(None, description="folder with train/, test/ and optionally validation/")
         manifest: str | None = Field(
-            None, description="instead of root: table of the samples, .csv, .jsonl or .parquet"
+            None, description="table of the samples instead of root: .csv, .jsonl or .parquet"
         )
-        classes: tuple[str, ...] = Field((), strict=False, description="names of the classes; empty: those found")
+        classes: tuple[str, ...] = Field(
+            (), strict=False, description="names of the classes; empty: as in the files"
+        )
         validation: float = Field(
-            0.1, gt=0, lt=1, description="share of the training samples for validation where no split is for it"
+            0.1, gt=0, lt=1, description="share of the training samples for a missing validation split"
         )
         test: float | None = Field(
-            None, gt=0, lt=1, description="share of the training samples for a test where no split is for it"
+            None, gt=0, lt=1, description="share of the training samples for a missing test split"
         )
 
         @field_validator("classes")

@@ -149,7 +149,7 @@ class Digits(Dataset):
 def to_dataset(rows: Iterable[Row], split: str) -> datasets.Dataset:
     """Rows as a Hugging Face data set in memory with ``audio``, ``visual``, ``label`` and ``id``."""
     kept = list(rows)
-    # datasets would pickle the whole table to find a fingerprint, three times its size in memory.
+    # datasets would pickle the complete table for a fingerprint, which takes three times its size in memory.
     digest = hashlib.sha256(split.encode())
     for row in kept:
         audio = row.audio if isinstance(row.audio, bytes) else str(row.audio).encode()

@@ -34,7 +34,7 @@ class RecordingsConfig(ComponentConfig):
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits")
     validation: float = Field(0.1, gt=0, lt=1, description="share of the training samples kept for validation")
     sample_rate: int = Field(
-        22_050, ge=sound.RATES[0], le=192_000, description="sample rate in Hz that recordings are brought to"
+        22_050, ge=sound.RATES[0], le=192_000, description="sample rate in Hz to which recordings are resampled"
     )
     n_fft: int = Field(512, ge=16, le=8192, description="samples in a window of the spectrogram")
     hop: int = Field(353, ge=1, le=8192, description="samples from one window to the next")
@@ -43,7 +43,7 @@ class RecordingsConfig(ComponentConfig):
         None, ge=4, le=4096, description="shorter side of a stored picture; none: twice model.image_size"
     )
     crop_scale: tuple[float, float] = Field(
-        (0.08, 1.0), strict=False, description="share of the picture that a training crop has, from and to"
+        (0.08, 1.0), strict=False, description="smallest and largest share of the picture in a training crop"
     )
     flip: float = Field(0.5, ge=0, le=1, description="probability that a training picture is mirrored")
     freq_mask: float = Field(0.0, ge=0, lt=1, description="largest share of the frequencies hidden in training")

@@ -122,7 +122,7 @@ def table(
             "id": datasets.Value("string"),
         }
     )
-    # Written as Arrow at once: datasets' own encoder of Audio wants torchcodec even where nothing is decoded.
+    # Built as an Arrow table, because datasets' encoder of Audio needs torchcodec even where nothing is decoded.
     columns = {"audio": list(audio), "visual": list(visual), "label": list(labels), "id": list(ids)}
     return datasets.Dataset(
         pyarrow.table(columns, schema=features.arrow_schema),

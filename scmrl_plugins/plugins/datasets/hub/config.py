@@ -17,28 +17,26 @@ class HubConfig(RecordingsConfig):
     )
     subset: str | None = Field(None, description="configuration of the data set, where it has several")
     revision: str | None = Field(None, description="branch, tag or commit on the hub; none: the main branch")
-    streaming: bool = Field(False, description="read rows as they come and keep no copy but the features")
+    streaming: bool = Field(False, description="read rows from a stream and store nothing but the features")
     limit: int | None = Field(
-        None, ge=1, description="rows of each split, spread over it; of a stream its first; none: all"
+        None, ge=1, description="rows of each split, evenly spread; of a stream the first ones; none: all"
     )
-    audio_column: str | None = Field(None, description="column of sounds; none: found by type, then by name")
+    audio_column: str | None = Field(None, description="column of sounds; none: identified by type, then by name")
     visual_column: str | None = Field(
-        None, description="column of pictures or videos; none: found by type, then by name"
+        None, description="column of pictures or videos; none: identified by type, then by name"
     )
-    label_column: str | None = Field(None, description="column of labels; none: found by type, then by name")
+    label_column: str | None = Field(None, description="column of labels; none: identified by type, then by name")
     group_column: str | None = Field(
-        None, description="column whose equal values stay together where a split is made, such as the speaker"
+        None, description="column of groups, such as speakers, that are not divided between splits"
     )
     train_split: str | None = Field(None, description="name of the training split; none: train or training")
     validation_split: str | None = Field(None, description="its name; none: validation, valid, val or dev")
     test_split: str | None = Field(None, description="its name; none: test or testing")
     validation: float = Field(
-        0.1, gt=0, lt=1, description="share of the training rows for validation where no split is for it"
+        0.1, gt=0, lt=1, description="share of the training rows for a missing validation split"
     )
-    test: float | None = Field(
-        None, gt=0, lt=1, description="share of the training rows for a test where no split is for it"
-    )
-    classes: tuple[str, ...] = Field((), strict=False, description="names of the classes; empty: those found")
+    test: float | None = Field(None, gt=0, lt=1, description="share of the training rows for a missing test split")
+    classes: tuple[str, ...] = Field((), strict=False, description="names of the classes; empty: as in the data")
 
     @field_validator("path")
     @classmethod

@@ -152,7 +152,7 @@ def _split_at(position: float, opened: Opened, config: HubConfig) -> str:
 
 
 def _position(number: int, group: Any) -> float:
-    """A position in [0, 1): evenly spread whatever the order of the classes; the same for a whole group."""
+    """A position in [0, 1): evenly spread whatever the order of the classes; the same for all rows of a group."""
     if group is None:
         return (number + 1) * GOLDEN % 1.0
     return int.from_bytes(hashlib.sha256(str(group).encode()).digest()[:8], "big") / 2.0**64

@@ -171,7 +171,7 @@ class Source:
         return readers[0]
 
     def _by_split(self) -> dict[str, list[str]]:
-        """The tables by split, as their own or their folders' names tell; ``train`` where they tell none."""
+        """The tables by split, by their own or their folders' names; ``train`` where these name none."""
         by_split: dict[str, list[str]] = {}
         for file in self._files:
             words = set(re.split(r"[^a-z]+", os.path.relpath(file, self.base).lower()))

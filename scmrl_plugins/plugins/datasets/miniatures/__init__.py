@@ -1,1 +1,1 @@
-"""Miniatures of the public data sets in their own formats on disk: what ``fixture`` writes for tests."""
+"""Miniatures of the public data sets, in the same formats on disk: ``fixture`` writes them for tests."""

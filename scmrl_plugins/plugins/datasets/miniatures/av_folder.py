@@ -12,15 +12,15 @@ CLASSES = ("bell", "drum", "flöte")
 
 
 def write_video(path: Path, number: int, frames: int = 3, size: int = 32) -> Path:
-    """A video of a gray that grows from frame to frame, in the container that its ending says."""
+    """A video of a gray that grows from frame to frame, in the container of its ending."""
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = size, size, "yuv420p"
-        for place in range(frames):
-            gray = np.full((size, size, 3), (20 * number + 60 * place) % 256, dtype=np.uint8)
+        for index in range(frames):
+            gray = np.full((size, size, 3), (20 * number + 60 * index) % 256, dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(gray, format="rgb24")))
         container.mux(stream.encode())
     return path
@@ -32,9 +32,9 @@ def write_av_folder(root: Path, train: int = 4, test: int = 2) -> None:
     number = 0
     for split, count in (("train", train), ("test", test)):
         for name, ending in endings.items():
-            for place in range(count):
+            for index in range(count):
                 number += 1
-                stem = root / split / name / f"{name} {place}"
+                stem = root / split / name / f"{name} {index}"
                 write_sound(stem.with_suffix(".wav"), number)
                 write = write_video if ending == ".mp4" else write_picture
                 write(stem.with_suffix(ending), number)

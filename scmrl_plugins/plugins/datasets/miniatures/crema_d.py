@@ -27,10 +27,10 @@ def write_sound(path: Path, number: int) -> Path:
 def write_video(
     path: Path, number: int, *, frames: int = 16, rate: int = 8, size: tuple[int, int] = (32, 24)
 ) -> Path:
-    """A video of ``size`` (width, height) in its ending's own codecs, with a tone of a tenth of a second.
+    """A video of ``size`` (width, height) in the codecs of its ending, with a tone of a tenth of a second.
 
     An flv is Sorenson Spark with MP3, as CREMA-D's. A bright bar wanders down over a colour of the number's; its
-    top is row ``place * height // frames`` of frame ``place``.
+    top is row ``index * height // frames`` of frame ``index``.
     """
     import av
 
@@ -41,9 +41,9 @@ def write_video(
         seen: Any = container.add_stream(container.default_video_codec, rate=rate)
         seen.width, seen.height, seen.pix_fmt = width, height, "yuv420p"
         heard: Any = container.add_stream(container.default_audio_codec, rate=44_100)
-        for place in range(frames):
+        for index in range(frames):
             picture = np.tile(colour, (height, width, 1))
-            top = place * height // frames
+            top = index * height // frames
             picture[top : top + height // 4] = 255
             container.mux(seen.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(seen.encode(None))

@@ -12,7 +12,7 @@ import soundfile
 from scmrl_plugins.plugins.datasets.media.idx import idx_bytes
 
 SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")
-"""Some of FSDD's own, of whom the splits by speaker hold two out."""
+"""Some of FSDD's speakers, two of whom are held out by default."""
 
 
 def tone(frequency: float = 440.0, rate: int = 8000, seconds: float = 0.1) -> np.ndarray:
@@ -33,7 +33,7 @@ def write_recordings(folder: Path, speakers: Sequence[str] = SPEAKERS, count: in
 
 
 def write_mnist(folder: Path, part: str = "t10k", count: int = 200, *, gz: bool = True, joint: str = "-") -> None:
-    """MNIST's two idx files of one part: ``count`` noise images, each its own, of the digits in turn."""
+    """MNIST's two idx files of one part: ``count`` different noise images of the digits in turn."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([count, len(part)])
     images = rng.integers(0, 256, size=(count, 28, 28))

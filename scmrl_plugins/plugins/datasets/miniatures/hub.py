@@ -16,14 +16,14 @@ RATE = 22_050
 
 
 def wav(number: int, rate: int = RATE) -> bytes:
-    """A tone of its own, as the bytes of a wav file; rate in samples a second."""
+    """A tone, different for each number, as the bytes of a wav file; rate in samples a second."""
     buffer = io.BytesIO()
     soundfile.write(buffer, tone(200 + 7 * number, rate, 0.05), rate, format="WAV", subtype="PCM_16")
     return buffer.getvalue()
 
 
 def png(number: int) -> bytes:
-    """A picture of its own, 24 x 20 pixels, as the bytes of a PNG file."""
+    """A picture of 24 x 20 pixels, different for each number, as the bytes of a PNG file."""
     from PIL import Image
 
     pixels = np.random.default_rng(number).integers(0, 256, size=(20, 24, 3), dtype=np.uint8)

@@ -38,8 +38,8 @@ def heard(spoken: str, number: int, count: int = 100) -> tuple[np.ndarray, np.nd
     """Times in seconds and cochlea channels, six a spoken digit, of events in their order."""
     rng = np.random.default_rng([len(spoken), number, *spoken.encode()])
     time = np.sort(rng.uniform(0, 0.3 * len(spoken), count))
-    place = np.minimum((time / 0.3).astype(int), len(spoken) - 1)
-    first = 5 * np.array([SPOKEN.index(digit) for digit in spoken])[place]
+    position = np.minimum((time / 0.3).astype(int), len(spoken) - 1)
+    first = 5 * np.array([SPOKEN.index(digit) for digit in spoken])[position]
     return time, first + rng.integers(0, 6, count)
 
 

@@ -23,7 +23,7 @@ def write_sound(path: Path, number: int, rate: int = 22_050) -> Path:
 
 
 def write_picture(path: Path, number: int, size: int = 24) -> Path:
-    """A picture of noise over a colour of its own, in the format that its ending says."""
+    """A picture of noise over a colour, different for each number, in the format of its ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(number)
     pixels = rng.integers(0, 192, 3) + rng.integers(0, 64, (size, size + 8, 3))
@@ -35,8 +35,8 @@ def write_urbansound8k_av(root: Path, classes: Sequence[str], recordings: int = 
     """Both folders and ``metadata/UrbanSound8K.csv``; a recording's slices are all in one fold."""
     rows: list[tuple[object, ...]] = []
     for label, name in enumerate(classes):
-        for place in range(recordings):
-            recording = 1000 + recordings * label + place
+        for index in range(recordings):
+            recording = 1000 + recordings * label + index
             for cut in range(slices):
                 stem = f"{recording}-{label}-0-{cut}"
                 write_sound(root / "Dataset_v3_sound" / name / f"{stem}.wav", recording - 1000)

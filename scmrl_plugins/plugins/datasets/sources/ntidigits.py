@@ -94,8 +94,8 @@ def decode(source: bytes | Path, name: str | Path) -> Events:
     if len(seconds) == 0:
         raise BadFileError(name, "holds no events; leave it out")
     _refuse(~((seconds >= 0) & (seconds <= LONGEST)), seconds, "times that are no seconds of a recording", name)
-    known = (channel >= 0) & (channel < CHANNELS) & (channel == np.floor(channel))
-    _refuse(~known, channel, f"addresses of no cochlea channel, which are 0 to {CHANNELS - 1}", name)
+    valid = (channel >= 0) & (channel < CHANNELS) & (channel == np.floor(channel))
+    _refuse(~valid, channel, f"addresses of no cochlea channel, which are 0 to {CHANNELS - 1}", name)
     time, channel = np.rint(seconds.astype(np.float64) * 1e6).astype(np.int64), channel.astype(np.int64)
     refuse_disorder(time, name)
     return Events(time, np.zeros_like(channel), channel // SIDE, channel % SIDE)

@@ -1,4 +1,4 @@
-"""Utterances spoken by eSpeak NG in a process of its own, the same bits every time."""
+"""Utterances spoken by eSpeak NG in a separate process, bit-identical every time."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Utterance:
 def speak(utterances: Sequence[Utterance]) -> Iterator[tuple[np.ndarray, int]]:
     """For each utterance its samples, float32 ``[n]`` in [-1, 1], and their rate in Hz, as they are made.
 
-    One fresh process speaks the whole list in its order, so the result depends on the list alone. Raises
+    One new process speaks the list in its order, so the result depends on the list alone. Raises
     ``UserError`` where eSpeak NG is not installed or fails.
     """
     if importlib.util.find_spec("espeakng_loader") is None:
         raise espeak.missing()
-    wanted = json.dumps([[each.text, each.voice, each.rate, each.pitch] for each in utterances])
+    encoded = json.dumps([[each.text, each.voice, each.rate, each.pitch] for each in utterances])
     with tempfile.TemporaryFile() as request, tempfile.TemporaryFile() as complaints:
-        request.write(wanted.encode())
+        request.write(encoded.encode())
         request.seek(0)
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", espeak.__name__],
