@@ -67,9 +67,7 @@ class Team:
         """Wait for all processes; if one fails, stop the others. ``UserError`` if one was killed."""
         try:
             deadline = float("inf")
-            while (
-                None in (codes := [process.poll() for process in self.processes]) and time.monotonic() < deadline
-            ):
+            while None in (codes := [p.poll() for p in self.processes]) and time.monotonic() < deadline:
                 if any(codes):
                     deadline = min(deadline, time.monotonic() + _GRACE)
                 time.sleep(0.05)
