@@ -15,6 +15,7 @@ from scmrl_plugins.core.data.store import FeatureStore, TableStore
 from scmrl_plugins.core.data.stream import StreamStore
 from scmrl_plugins.core.data.transform import FileNotes, bad_files
 from scmrl_plugins.core.interfaces import SPLITS, BadFileError, Dataset
+from scmrl_plugins.core.system import collector
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.registry import UserError
 
@@ -69,7 +70,8 @@ def prepare(
     ``dataset.splits()``) are the rows by split. Raises ``UserError`` for a data set whose files are missing, or
     where one of these splits is empty.
     """
-    import datasets
+    with collector.paused():
+        import datasets
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
