@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_runs import TINY, run_scmrl
+from cli_runs import TINY, fork_scmrl
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def surroundings(small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def trained(small_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that ``scmrl train`` left."""
     run = tmp_path_factory.mktemp("trained") / "run"
-    done = run_scmrl("train", *TINY, "--device", "cpu", "-o", run, cwd=run.parent, SCMRL_CACHE=str(small_cache))
+    done = fork_scmrl("train", *TINY, "--device", "cpu", "-o", run, cwd=run.parent, SCMRL_CACHE=str(small_cache))
     assert done.code == 0, done.err
     (run.parent / "stdout").write_text(done.out)
     return run

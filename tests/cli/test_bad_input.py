@@ -355,6 +355,7 @@ def test_without_espeak_the_missing_extra_is_named(
     assert_refused(done, "av-digits", "pip install 'scmrl-plugins[demo]'")
 
 
+@pytest.mark.slow
 def test_in_a_process_of_its_own_too(trained: Path, copy: Path, small_cache: Path) -> None:
     (copy / "model.safetensors").write_bytes(b"nonsense")
     for args, words in (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from bad_plugins import BAD, install
-from cli_runs import SMALL, TINY, assert_refused, invoke, run_python, run_scmrl
+from cli_runs import SMALL, TINY, assert_refused, fork_scmrl, invoke, run_python, run_scmrl
 from plugin_site import PluginSite
 
 from scmrl_plugins.cli import COMMANDS
@@ -97,6 +97,7 @@ def test_building_it_ends_in_one_line_or_works(name: str, all_bad: Path) -> None
         assert word in lines[-1]
 
 
+@pytest.mark.slow
 def test_every_command_works_beside_them(folder: Path, all_bad: Path, tmp_path: Path, small_cache: Path) -> None:
     shown: set[str] = set()
 
@@ -107,7 +108,7 @@ def test_every_command_works_beside_them(folder: Path, all_bad: Path, tmp_path: 
         return done.out
 
     run = tmp_path / "run"
-    done = run_scmrl(
+    done = fork_scmrl(
         "train",
         *TINY,
         *("--fusion", "good:good", "--device", "cpu", "-o", run),

@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from cli_runs import SMALL_DATA, SMALL_MODEL, assert_refused, invoke, run_scmrl
+import pytest
+from cli_runs import SMALL_DATA, SMALL_MODEL, assert_refused, fork_scmrl, invoke
 
 METHODS = """
 [grid]
@@ -37,6 +38,7 @@ def write_grid(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_killed_grid_resumes(tmp_path: Path, small_cache: Path) -> None:
     path, out = write_grid(tmp_path), tmp_path / "out"
     command = [
@@ -63,7 +65,7 @@ def test_a_killed_grid_resumes(tmp_path: Path, small_cache: Path) -> None:
         process.send_signal(signal.SIGKILL)
     assert first.exists()
     before = first.stat().st_mtime_ns
-    done = run_scmrl(
+    done = fork_scmrl(
         "bench",
         "accuracy",
         path,

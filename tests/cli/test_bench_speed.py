@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_runs import assert_refused, invoke, run_scmrl
+from cli_runs import assert_refused, fork_scmrl, invoke, run_scmrl
 
 TINY = [
     *("--image-size", "32", "--dims", "32", "--heads", "4", "--batch", "2", "--steps", "2"),
@@ -16,6 +16,7 @@ TINY = [
 RATIOS = ("train_ratio", "inference_ratio", "kernel_ratio", "times_bare")
 
 
+@pytest.mark.slow
 def test_it_compares_ours_with_the_baseline(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = run_scmrl("bench", "speed", *TINY, "--json", "-o", out, cwd=tmp_path)
@@ -42,9 +43,10 @@ def test_it_compares_ours_with_the_baseline(tmp_path: Path) -> None:
     assert "| training step |" in (out / "speed.md").read_text()
 
 
+@pytest.mark.slow
 def test_sizes_that_do_not_fit_are_one_line_and_make_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = run_scmrl("bench", "speed", *TINY, "--heads", "5", "--json", "-o", out, cwd=tmp_path)
+    done = fork_scmrl("bench", "speed", *TINY, "--heads", "5", "--json", "-o", out, cwd=tmp_path)
     assert_refused(done, "Error: model.num_heads = 5 does not divide model.embed_dims = 32")
     assert not out.exists()
 

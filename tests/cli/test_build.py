@@ -34,6 +34,7 @@ def build(*args: str | Path) -> dict[str, object]:
     return json.loads(done.out)
 
 
+@pytest.mark.slow
 def test_with_nothing_else_given_it_says_what_it_built_and_leaves_a_run(tmp_path: Path) -> None:
     run = tmp_path / "deep" / "run"
     done = run_scmrl("build", "--fusion", "cmrl", "--neuron", "lif", "--device", "cpu", "--json", "-o", run)
@@ -159,6 +160,7 @@ def test_a_qualified_name_builds_the_same() -> None:
     assert build("--fusion", "fusions:late")["parameters"] == build("--fusion", "late")["parameters"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["timm", "scmrl_plugins"])
 def test_timms_models_stay_timms(first: str) -> None:
     program = f"""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from cli_runs import assert_refused, contents, invoke, run_python, run_scmrl
+from cli_runs import assert_refused, contents, fork_scmrl, invoke, run_python
 from PIL import Image
 
 from scmrl_plugins.core.config.layers import compose
@@ -429,7 +429,7 @@ def test_a_picture_that_cannot_be_written_is_one_line(root: Path, tmp_path: Path
 
 def test_json_is_the_whole_of_standard_output_in_a_process_of_its_own(root: Path) -> None:
     pointer(files(root, ".jpg")[0])
-    done = run_scmrl("data", "check", "av-folder", "--root", root, *SMALL, "--json")
+    done = fork_scmrl("data", "check", "av-folder", "--root", root, *SMALL, "--json")
     assert done.code == 1
     assert len(json.loads(done.out)["bad"]) == 1
 

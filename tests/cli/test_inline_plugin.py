@@ -6,18 +6,20 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
 from bad_plugins import FUSION, hook
-from cli_runs import SMALL, TINY, assert_refused, invoke, run_scmrl
+from cli_runs import SMALL, TINY, assert_refused, fork_scmrl, invoke
 
 from scmrl_plugins.registry import catalogue
 
 
+@pytest.mark.slow
 def test_from_training_to_prediction(tmp_path: Path, small_cache: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(FUSION + hook(name="handmade", target="{__name__}:Fusion").replace('"{', 'f"{'))
     surroundings = {"SCMRL_CACHE": str(small_cache)}
     run = tmp_path / "run"
-    done = run_scmrl(
+    done = fork_scmrl(
         "train", *TINY, "--plugin", file, "--fusion", "handmade", "--device", "cpu", "-o", run, **surroundings
     )
     assert done.code == 0, done.err
@@ -25,11 +27,11 @@ def test_from_training_to_prediction(tmp_path: Path, small_cache: Path) -> None:
     assert (said["name"], said["distribution"], said["file"]) == ("mine", "inline", str(file))
     assert said["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
 
-    evaluated = run_scmrl("eval", run, "--plugin", file, "--device", "cpu", "--json", **surroundings)
+    evaluated = fork_scmrl("eval", run, "--plugin", file, "--device", "cpu", "--json", **surroundings)
     assert json.loads(evaluated.out)["n"] > 0
     # Nothing is imported that the user does not name; the message says what to name.
     assert_refused(
-        run_scmrl("eval", run, "--device", "cpu", **surroundings), "unknown fusion 'handmade'", f"--plugin {file}"
+        fork_scmrl("eval", run, "--device", "cpu", **surroundings), "unknown fusion 'handmade'", f"--plugin {file}"
     )
 
 

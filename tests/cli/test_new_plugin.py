@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runs import SMALL_MODEL, Outcome, assert_refused, contents, invoke, run_python, run_scmrl, sets
+from cli_runs import SMALL_MODEL, Outcome, assert_refused, contents, fork_scmrl, invoke, run_python, sets
 from plugin_site import PluginSite
 
 from scmrl_plugins.registry import INTERFACE_VERSION, KINDS
@@ -57,7 +57,7 @@ def test_there_is_one_of_every_kind() -> None:
 
 
 def test_they_are_listed_at_once(installed: Path, tmp_path: Path) -> None:
-    done = run_scmrl("plugins", "--json", cwd=tmp_path, PYTHONPATH=str(installed))
+    done = fork_scmrl("plugins", "--json", cwd=tmp_path, PYTHONPATH=str(installed))
     listed = json.loads(done.out)
     components = {(entry["kind"], entry["name"], entry["plugin"]) for entry in listed["components"]}
     assert {(kind, name, name) for kind, name in NAMES.items()} <= components
@@ -66,6 +66,7 @@ def test_they_are_listed_at_once(installed: Path, tmp_path: Path) -> None:
     assert listed["broken"] == []
 
 
+@pytest.mark.slow
 def test_their_own_tests_pass(installed: Path) -> None:
     sources = installed.parent / "sources"
     folders = [f"scmrl-{name}/tests" for name in NAMES.values()]
@@ -78,11 +79,12 @@ def test_their_own_tests_pass(installed: Path) -> None:
 
 def test_the_fusion_builds(installed: Path, tmp_path: Path) -> None:
     build = ["build", *sets(SMALL_MODEL), "--device", "cpu", "--json", "--fusion", "cross-gated"]
-    done = run_scmrl(*build, "--set", "fusion.floor=0.1", cwd=tmp_path, PYTHONPATH=str(installed))
+    done = fork_scmrl(*build, "--set", "fusion.floor=0.1", cwd=tmp_path, PYTHONPATH=str(installed))
     assert done.code == 0, done.err
     assert json.loads(done.out)["kinds"]["fusion"] == "cross-gated"
 
 
+@pytest.mark.slow
 def test_all_others_train_together(
     installed: Path, tmp_path: Path, small_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,7 +95,7 @@ def test_all_others_train_together(
     chosen = {kind: name for kind, name in NAMES.items() if kind not in ("fusion", "loss")}
     options = [text for kind, name in chosen.items() for text in (f"--{kind}", name)]
     settings = {**SMALL_MODEL, "dataset.root": tmp_path / "data", "neuron.threshold": 0.3, "train.epochs": 1}
-    done = run_scmrl(
+    done = fork_scmrl(
         *(
             "train",
             *options,

@@ -50,6 +50,7 @@ def test_huge_pages_are_requested_before_torch_is_imported() -> None:
     assert run_python("-c", program).err.split() == ["1", "False"]
 
 
+@pytest.mark.slow
 def test_a_model_is_built_without_what_data_training_and_reports_need() -> None:
     program = (
         "import sys\n"

@@ -62,6 +62,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_run, "run", run)
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_resumes(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C after the first of three trials; the same command trains the others, of which one fails."""
     out = Path("out")

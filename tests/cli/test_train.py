@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_runs import TINY, assert_refused, contents, invoke, run_scmrl
+from cli_runs import TINY, assert_refused, contents, fork_scmrl, invoke, run_scmrl
 
 from scmrl_plugins.core.run.directory import open_run
 
@@ -74,7 +74,7 @@ def test_training_prints_the_result_and_the_path(trained: Path) -> None:
 
 
 def test_eval_agrees_exactly_with_the_result_of_the_training(trained: Path, small_cache: Path) -> None:
-    done = run_scmrl("eval", trained, "--device", "cpu", "--json", SCMRL_CACHE=str(small_cache))
+    done = fork_scmrl("eval", trained, "--device", "cpu", "--json", SCMRL_CACHE=str(small_cache))
     assert done.code == 0, done.err
     result = json.loads(done.out)
     assert {"accuracy", "n", "loss", "per_class"} <= result.keys()
@@ -183,6 +183,7 @@ def test_without_output_runs_are_numbered(tmp_path: Path) -> None:
     assert first == second  # the same seed is the same training
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_prints_how_to_resume(small_cache: Path, tmp_path: Path) -> None:
     """Ctrl-C after the first epoch ends with one line, and the run resumes where it stopped."""
     run = tmp_path / "run"
@@ -203,10 +204,11 @@ def test_an_interrupted_training_prints_how_to_resume(small_cache: Path, tmp_pat
     done = metrics(run)[-1]["epoch"]
     config = run / "config.toml"
     config.write_text(config.read_text().replace("epochs = 500", f"epochs = {done}"))
-    assert run_scmrl("train", run).code == 0
+    assert fork_scmrl("train", run).code == 0
     assert [line.get("epoch") for line in metrics(run)][:-1] == list(range(1, int(str(done)) + 1))
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(trained: Path, small_cache: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = run_scmrl(
@@ -230,6 +232,7 @@ def test_a_dry_run_leaves_nothing(small_cache: Path, tmp_path: Path) -> None:
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_batches_that_fit_stay(small_cache: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = invoke("train", *TINY, "--fusion", "late", "--device", "cpu", "--auto-batch", "-o", run)
