@@ -37,7 +37,8 @@ def forward(files: list[Path]) -> float:
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=name)
-def test_builds_alone(path: Path) -> None:
+def test_builds_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCMRL_COMPILE", "never")  # for one step of a large model the compiler takes a minute
     assert torch.isfinite(torch.tensor(forward([path])))
 
 
@@ -78,6 +79,7 @@ def test_the_sweep_can_be_assembled() -> None:
     assert len([assemble(trial.config) for trial in trials]) == 12
 
 
+@pytest.mark.slow
 def test_the_script_trains_its_own_fusion(small_cache: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "fusion_in_a_script.py"), "--images", "100", "--epochs", "1", "-o", "run"],

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from temporary_environment import TemporaryEnvironment
+
+pytestmark = pytest.mark.slow
 
 TEXT = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")
 TUTORIAL = TEXT.partition("## A fusion block in ten minutes\n")[2].partition("\n## The hook\n")[0]

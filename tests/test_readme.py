@@ -46,6 +46,7 @@ def test_there_are_two_commands_to_start() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_commands_work_in_their_order(small_cache: Path, tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     shown = [line for line in commands() if line.startswith("scmrl ")]
@@ -123,6 +124,7 @@ def test_the_plugin_is_twenty_lines(third_party: Path) -> None:
     assert len([line for line in text.splitlines() if line.strip()]) <= 20
 
 
+@pytest.mark.slow
 def test_the_plugin_installs_and_builds(third_party: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     run(

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from temporary_environment import TemporaryEnvironment
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "third_party_fusion"
 SMALL = (
     "--dataset av-digits --set dataset.images=100 --set model.embed_dims=16 --set model.num_heads=2"

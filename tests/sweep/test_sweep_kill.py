@@ -24,6 +24,8 @@ from scmrl_plugins.registry import catalogue, register_file
 from scmrl_plugins.sweep.directory import SweepDirectory
 from scmrl_plugins.sweep.sweep import Trial, read_sweep
 
+pytestmark = pytest.mark.slow
+
 PLUGIN = '''
 """The data set of the tests, and a loss that kills its process once, and waits once for a kill of the driver."""
 import os, signal, time

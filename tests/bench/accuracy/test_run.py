@@ -24,6 +24,7 @@ def run(path: Path, out: Path) -> list[dict[str, Any]]:
     return run_grid(read_grid(path), out, torch.device("cpu"), Progress())
 
 
+@pytest.mark.slow
 def test_results_are_those_of_the_runs(tmp_path: Path) -> None:
     results = run(write(tmp_path), tmp_path / "out")
     assert [(r["method"], r["seed"]) for r in results] == [
@@ -73,6 +74,7 @@ def test_a_finished_cell_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert run(path, out) == first
 
 
+@pytest.mark.slow
 def test_a_stopped_grid_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after the first epoch of the second cell, and while the third was made: the same results."""
     path = write(tmp_path)

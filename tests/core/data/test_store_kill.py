@@ -18,6 +18,8 @@ import pytest
 
 from scmrl_plugins.registry import catalogue
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("SCMRL_KILLS", "9"))
 
 PROGRAM = """

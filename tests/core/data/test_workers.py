@@ -72,6 +72,7 @@ except RuntimeError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_one_line() -> None:
     # In a process of its own, as torch raises the error wherever the main thread happens to be.
     done = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True, timeout=120)

@@ -59,6 +59,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     assert not compiled._broken
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize(
     ("case", "mix"),
@@ -74,6 +75,7 @@ def test_golden_numbers_with_every_fast_path(
     assert all(fast[name] > 0 for name in ("scmrl::neuron", "scmrl::neuron_backward", "chunks", "lookup")), fast
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_static_input_with_every_fast_path_is_the_published_form(
     fast: Counter[str], monkeypatch: pytest.MonkeyPatch
@@ -114,6 +116,7 @@ def losses(variant: str, layout: str, steps: int) -> list[float]:
     return [step.train() for _ in range(steps)]
 
 
+@pytest.mark.slow
 def test_fifty_losses_are_those_of_the_published_form() -> None:
     """BrainCog's node stepped, every layer on every step, op by op; float32, channels first.
 

@@ -51,6 +51,7 @@ def alone(forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @needs_fork
 def test_two_processes_have_the_loss_curve_of_one(forked: Forked, alone: Path, tmp_path: Path) -> None:
     done = forked(run=tmp_path / "run", sets=SETS, processes=2)
@@ -66,6 +67,7 @@ def test_two_processes_have_the_loss_curve_of_one(forked: Forked, alone: Path, t
     assert sum(map(sum, two["confusion"])) == 18
 
 
+@pytest.mark.slow
 @needs_fork
 def test_two_processes_test_a_finished_run_as_one(forked: Forked, alone: Path, tmp_path: Path) -> None:
     """Predictions are gathered in the order of one process, so that all metrics agree to the last digit."""
@@ -98,6 +100,7 @@ def test_losses_see_the_full_batch(forked: Forked, tmp_path: Path, method: str) 
         assert own == pytest.approx(theirs, rel=1e-5)
 
 
+@pytest.mark.slow
 @needs_fork
 def test_batch_norm_of_each_process_alone_is_another_training(forked: Forked, alone: Path, tmp_path: Path) -> None:
     done = forked(run=tmp_path / "run", sets=[*SETS, "train.sync_batch_norm=false"], processes=2)
@@ -107,6 +110,7 @@ def test_batch_norm_of_each_process_alone_is_another_training(forked: Forked, al
     assert all(tensor.isfinite().all() for tensor in state.values())
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize(("first", "second", "number"), [(2, 1, "SIGTERM"), (1, 2, "SIGTERM"), (2, 2, "SIGKILL")])
 def test_a_run_resumes_with_another_number_of_processes(

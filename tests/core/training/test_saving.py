@@ -75,6 +75,7 @@ def uninterrupted(
     return Run(path), done["seconds"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 def test_kills_lose_nothing(
     forked: Callable[..., dict[str, Any]], uninterrupted: tuple[Run, float], tmp_path: Path
@@ -100,6 +101,7 @@ def test_kills_lose_nothing(
     assert [line["epoch"] for line in epochs(Run(path))] == [1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_a_signal_finishes_the_step_and_saves(

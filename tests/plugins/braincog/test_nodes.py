@@ -186,6 +186,7 @@ def python(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_nothing_of_ours_stands_in_for_braincogs_package() -> None:
     out = python(
         "import sys\n"
@@ -201,6 +202,7 @@ def test_nothing_of_ours_stands_in_for_braincogs_package() -> None:
     assert out.split() == ["False", "False", "False", "True", "True", "True", "False"]
 
 
+@pytest.mark.slow
 def test_timms_registry_is_left_alone() -> None:
     out = python(
         "import timm\n"

@@ -201,6 +201,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_two_processes_build_the_same_bits(built: datasets.DatasetDict, tmp_path: Path) -> None:
     told = []
     for name in ("one", "two"):

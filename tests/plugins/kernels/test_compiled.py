@@ -48,6 +48,7 @@ def run(neuron: Any, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     return spikes, list(torch.autograd.grad((spikes * weight).sum(), [leaf, *learned]))
 
 
+@pytest.mark.slow
 # Each takes seconds to compile: one for each path through the kernel.
 @needs_compiler
 @pytest.mark.parametrize(
@@ -84,6 +85,7 @@ def op_by_op_and_compiled(neuron: Any, x: Tensor, monkeypatch: pytest.MonkeyPatc
         yield run(neuron, x)
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("steps", [64, 37])
 @pytest.mark.parametrize("cls", [LIF, PLIF, ALIF])
@@ -98,6 +100,7 @@ def test_many_steps_in_pieces_are_the_loop_over_all(cls: Any, steps: int, monkey
     assert not compiled._broken
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_the_membrane_is_carried_through_the_kernels_of_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     eager, pieces = op_by_op_and_compiled(LIF(LIF.Config(tau=20.0)), many_steps(64), monkeypatch)
@@ -106,6 +109,7 @@ def test_the_membrane_is_carried_through_the_kernels_of_many_steps(monkeypatch: 
     assert not compiled._broken
 
 
+@pytest.mark.slow
 def test_no_graph_grows_with_the_number_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor, therefore, does the time that compiling takes."""
     graphs = keep_operations(monkeypatch)
@@ -146,6 +150,7 @@ class Torch:
         return torch.compile(function, **options, backend=self.backend)
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("repeated", [True, False])
 def test_spikes_pooled_in_one_kernel_are_the_same(repeated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,6 +171,7 @@ def test_spikes_pooled_in_one_kernel_are_the_same(repeated: bool, monkeypatch: p
     assert not compiled._broken
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton")
 def test_the_kernel_of_a_gpu_has_the_same_spikes_to_the_bit(tmp_path: Path) -> None:
     """What the compiler writes for a GPU, in Triton's interpreter: its arithmetic is NumPy's, not a GPU's."""

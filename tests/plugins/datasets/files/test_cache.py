@@ -104,6 +104,7 @@ def test_an_interrupted_build_leaves_nothing(cache: Path, stop: BaseException) -
     assert built_once("a", write, load) == "0123456789"
 
 
+@pytest.mark.slow
 def test_a_killed_build_is_not_taken_and_is_swept_later(cache: Path) -> None:
     script = (
         "import os, signal\n"

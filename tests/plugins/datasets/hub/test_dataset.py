@@ -102,6 +102,7 @@ def test_the_command_line(planted: Path, tmp_path: Path, streaming: bool) -> Non
     assert {told["label"] for told in json.loads(outcome.out)["predictions"]} == {*CLASSES}
 
 
+@pytest.mark.slow
 def test_another_process_computes_nothing_again(tmp_path: Path) -> None:
     write_tables(tmp_path / "data", TRAIN, TEST)
     both = [{"path": str(tmp_path / "data"), "streaming": streaming} for streaming in ("false", "true")]
