@@ -1,4 +1,4 @@
-"""The embedded data set: real handwritten digits, and the same digits spoken by eSpeak NG."""
+"""The built-in data set: handwritten digits, and the same digits spoken by eSpeak NG."""
 
 from __future__ import annotations
 
@@ -24,33 +24,29 @@ if TYPE_CHECKING:
     import datasets
 
 VERSION = 1
-"""Counts up with every change of what a configuration builds."""
+"""Incremented when the result for a configuration changes."""
 IMAGES = 1797
 SHARES = {"train": 0.66, "validation": 0.12, "test": 0.22}
 
 
 class AVDigits(Digits):
-    """Handwritten 8x8 digits (UCI "Optical Recognition of Handwritten Digits") with eSpeak NG's voices.
+    """Handwritten 8x8 digits (UCI "Optical Recognition of Handwritten Digits") with digits spoken by eSpeak NG.
 
     Images are divided among the splits within each class. Voices are divided as well: no variant (timbre) and no
     accent is in two splits. Each image is paired with several recordings of its digit, drawn by voice,
     rate and pitch. Built offline, once, into the cache; the result depends on the configuration and on the
-    version of eSpeak NG alone. Images are from scikit-learn's ``load_digits``.
+    version of eSpeak NG. Images are from scikit-learn's ``load_digits``.
     """
 
     class Config(DigitsConfig):
         """Settings of ``av-digits``."""
 
-        images: int = Field(
-            IMAGES, ge=100, le=IMAGES, description="how many of the 1,797 handwritten digits are used"
-        )
-        pairs: int = Field(
-            2, ge=1, le=50, description="recordings each image of training and validation is paired with"
-        )
-        test_pairs: int = Field(3, ge=1, le=30, description="recordings each test image is paired with")
+        images: int = Field(IMAGES, ge=100, le=IMAGES, description="number of handwritten digits to use")
+        pairs: int = Field(2, ge=1, le=50, description="recordings per training and validation image")
+        test_pairs: int = Field(3, ge=1, le=30, description="recordings per test image")
 
     native_size: ClassVar[int] = 8
-    # Eight-pixel digits lose nothing at 16 pixels, which are a third of the pixels of 28.
+    # Digits of 8 pixels lose nothing at 16, which has a third of the pixels of 28.
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "model": {**Digits.defaults["model"], "image_size": 16},
         "train": {**Digits.defaults["train"], "epochs": 4},
@@ -58,13 +54,13 @@ class AVDigits(Digits):
 
     @staticmethod
     def fixture(folder: Path) -> Mapping[str, Any]:
-        """Options for fewer digits; they are embedded, so no file is written."""
+        """Options for fewer digits. They are built in, so no file is written."""
         return {"images": 100, "pairs": 1, "test_pairs": 1}
 
     def splits(self) -> datasets.DatasetDict:
         """``train``, ``validation`` and ``test``; built into the cache on first use, about ten seconds.
 
-        Raises ``UserError`` where eSpeak NG is not installed (and the cache holds nothing), or the cache
+        Raises ``UserError`` if eSpeak NG is not installed (and the cache holds nothing), or the cache
         cannot be written.
         """
         import datasets
@@ -122,7 +118,7 @@ class AVDigits(Digits):
 
 
 def _utterances(word: str, voices: Sequence[str], count: int, rng: np.random.Generator) -> list[Utterance]:
-    """``count`` different ways to say the word, each by another voice as long as there are any."""
+    """``count`` different utterances of the word, with different voices as far as possible."""
     order = rng.permutation(len(voices))
     drawn: dict[Utterance, None] = {}
     while len(drawn) < count:
@@ -133,7 +129,7 @@ def _utterances(word: str, voices: Sequence[str], count: int, rng: np.random.Gen
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, and the function that moves it on by one."""
+    """A progress bar on standard error, and the function that advances it."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -142,7 +138,7 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("Speaking digits (once, then cached)", total=total)
+        task = progress.add_task("Synthesising digits (once, then cached)", total=total)
         yield lambda: progress.advance(task)
 
 

@@ -39,26 +39,22 @@ class SpokenDigits(Digits):
         )
         split: Literal["fsdd", "by-speaker"] = Field(
             "fsdd",
-            description="fsdd: recordings 0 to 4 are the test; by-speaker: speakers are kept apart",
+            description="fsdd: recordings 0 to 4 are for the test; by-speaker: no speaker in two splits",
         )
         test_speakers: tuple[str, ...] = Field(
             ("theo", "yweweler"),
             strict=False,
             min_length=1,
-            description="heard in the test only",
+            description="speakers of the test split",
         )
         validation_speakers: tuple[str, ...] = Field(
-            ("nicolas",), strict=False, min_length=1, description="heard in validation only"
+            ("nicolas",), strict=False, min_length=1, description="speakers of the validation split"
         )
         validation_indices: int = Field(
-            5, ge=1, le=44, description="recordings of each digit and speaker kept for validation (fsdd)"
+            5, ge=1, le=44, description="recordings per digit and speaker for validation (fsdd)"
         )
-        train_pairs: int = Field(
-            2, ge=1, le=100, description="images each recording of the training is paired with"
-        )
-        test_pairs: int = Field(
-            5, ge=1, le=100, description="images each recording of validation and test is paired with"
-        )
+        train_pairs: int = Field(2, ge=1, le=100, description="images per training recording")
+        test_pairs: int = Field(5, ge=1, le=100, description="images per validation and test recording")
 
         @model_validator(mode="after")
         def _speakers_differ(self) -> SpokenDigits.Config:

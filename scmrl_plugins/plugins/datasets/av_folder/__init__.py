@@ -1,1 +1,1 @@
-"""Anybody's sounds and pictures: folders of classes, or a table that lists them."""
+"""Audio with images or videos from a user's folders of classes, or from a table."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CLASSES = tuple("0123456789")
 VERSION = 1
-"""Counts up with every change of what ``transform`` makes of a row."""
+"""Incremented when the result of ``transform`` changes."""
 
 
 class DigitsConfig(ComponentConfig):
@@ -33,13 +33,15 @@ class DigitsConfig(ComponentConfig):
     sample_rate: int = Field(
         8000, ge=sound.RATES[0], le=192_000, description="sample rate of the recordings in Hz"
     )
-    n_fft: int = Field(256, ge=16, le=8192, description="samples in a window of the spectrogram")
-    hop: int = Field(80, ge=1, le=8192, description="samples from one window to the next")
+    n_fft: int = Field(256, ge=16, le=8192, description="window length of the spectrogram in samples")
+    hop: int = Field(80, ge=1, le=8192, description="hop between windows in samples")
 
     @model_validator(mode="after")
     def _windows_cover_the_sound(self) -> DigitsConfig:
         if self.hop > self.n_fft:
-            raise ValueError(f"hop {self.hop} is larger than n_fft {self.n_fft}: sound between windows is lost")
+            raise ValueError(
+                f"hop {self.hop} is larger than n_fft {self.n_fft}: samples between windows would be ignored"
+            )
         return self
 
 
@@ -100,7 +102,7 @@ class Digits(Dataset):
         return result
 
     def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
-        """One row from the user's files, ``{"audio": {"bytes", "path"}, "visual": ...}``; none if not given.
+        """One row from the user's files, ``{"audio": {"bytes", "path"}, "visual": ...}``; ``None`` if not given.
 
         The recording must have ``config.sample_rate`` and the image the data set's own size; with ``convert``
         they are resampled and resized. The image is not inverted: strokes are light on a dark ground. Raises

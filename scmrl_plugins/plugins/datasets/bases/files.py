@@ -40,7 +40,7 @@ class FileDataset(Dataset):
 class FileRecordingsConfig(RecordingsConfig):
     """Settings of every data set of recordings in a folder."""
 
-    root: str | None = Field(None, description="folder that holds the data set")
+    root: str | None = Field(None, description="folder of the data set")
 
 
 class FileRecordings(FileDataset, Recordings):
@@ -49,7 +49,7 @@ class FileRecordings(FileDataset, Recordings):
     Config: ClassVar[type[FileRecordingsConfig]] = FileRecordingsConfig
 
     def root(self) -> Path:
-        """The data set's folder; ``UserError`` where it is not set or is not a folder."""
+        """The data set's folder; ``UserError`` if it is not set or is not a folder."""
         return root_folder(
             self.config.root,
             needs="dataset.root is not set: set it to the folder that holds a copy of the data set",

@@ -1,4 +1,4 @@
-"""A cached folder that is built once, completely or not at all, and rebuilt when it is damaged."""
+"""A cached folder that is built once, atomically, and rebuilt if it is damaged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def built_once(name: str, build: Callable[[Path], None], load: Callable[[Path], 
     The folder is filled under a temporary name beside its own and renamed when complete, so that a later call
     never uses an interrupted build, and one of several simultaneous builds wins. A manifest holds the size of
     every file; a folder that does not match it, or that ``load`` cannot read, is rebuilt with a line on standard
-    error. Raises ``UserError`` where the cache cannot be written.
+    error. Raises ``UserError`` if the cache cannot be written.
     """
     root = cache_dir()
     folder = root / name
@@ -87,7 +87,7 @@ def _partial(folder: Path) -> Iterator[Path]:
 
 
 def _sweep(root: Path) -> None:
-    """Remove what killed builds left behind."""
+    """Remove incomplete folders of killed builds."""
     for left in root.glob(".*.partial"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > _STALE:
@@ -95,7 +95,7 @@ def _sweep(root: Path) -> None:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """Inode and time, which change when the folder is replaced; none where there is no folder."""
+    """Inode and time, which change when the folder is replaced; ``None`` if there is no folder."""
     try:
         status = folder.stat()
     except OSError:
@@ -104,7 +104,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def _damage(folder: Path) -> str:
-    """What is wrong with a stored folder, or an empty string."""
+    """The problem of a stored folder, or an empty string."""
     try:
         sizes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         for name, size in sizes.items():

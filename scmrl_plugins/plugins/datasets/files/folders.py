@@ -1,4 +1,4 @@
-"""Folders as users have them: which files and folders they hold, and which of those cannot be used."""
+"""Listing of a user's folders: usable files, and files that cannot be used."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def is_folder(path: Path) -> bool:
 
 
 def files_in(folder: Path, endings: frozenset[str], bad: list[BadFileError]) -> list[Path]:
-    """The files of a folder with one of the endings (in lower case), sorted; hidden ones are passed over.
+    """The files of a folder with one of the endings (in lower case), sorted; hidden files are ignored.
 
     What has such an ending but is not a file, or has a name that is not UTF-8 and cannot be stored, goes to
     ``bad``. Raises ``BadFileError`` for a folder that cannot be listed.
@@ -79,7 +79,7 @@ def files_below(root: Path, endings: frozenset[str], bad: list[BadFileError]) ->
 
 
 def unreadable(path: Path) -> str | None:
-    """Why a path is not a regular file, with the remedy; none where it is one. Reading a pipe would never end."""
+    """Why a path is not a regular file, with the remedy; ``None`` if it is one. Reading a pipe would block."""
     try:
         if stat.S_ISREG(path.stat().st_mode):
             return None

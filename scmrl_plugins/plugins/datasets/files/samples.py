@@ -1,4 +1,4 @@
-"""From files to samples: which sound belongs to which picture, and the samples as Hugging Face splits."""
+"""From files to samples: pairs of audio and visual files, as Hugging Face splits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Sample:
 
 @dataclass
 class Listing:
-    """What a data set's folders hold: samples by split, and the files that are in none, with the reason."""
+    """The content of a data set's folders: samples by split, and files without a split, with the reason."""
 
     splits: dict[str, list[Sample]] = field(default_factory=dict)
     bad: list[BadFileError] = field(default_factory=list)
@@ -68,12 +68,12 @@ def pair_by_stem(
 
 
 def first_bad(bad: Sequence[BadFileError]) -> str:
-    """The end of a message for which bad files may be the reason."""
+    """The end of a message if bad files may be the reason."""
     return f"; {len(bad)} files are bad, the first is {bad[0]}" if bad else ""
 
 
 def checked_listing(root: Path, splits: dict[str, list[Sample]], bad: list[BadFileError], total: str) -> Listing:
-    """The listing of a folder; ``UserError`` where none of a ``total`` (``9 clips``) are left for a split."""
+    """The listing of a folder; ``UserError`` if none of a ``total`` (``9 clips``) are left for a split."""
     if empty := [name for name, part in splits.items() if not part]:
         raise UserError(
             f"{root}: none of {total} are left for the {empty[0]} split; change dataset.split or what belongs to "

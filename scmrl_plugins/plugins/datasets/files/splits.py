@@ -1,4 +1,4 @@
-"""Seeded ways to divide labelled items among splits, and to pair items of a class."""
+"""Seeded division of labelled items among splits, and pairing of items of a class."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def in_order(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 class ClassCycle:
-    """The items of each class in a random order, over and over: all of them come once before any comes again."""
+    """The items of each class in random order, repeatedly: each item comes once before any comes again."""
 
     def __init__(self, labels: np.ndarray, items: np.ndarray, rng: np.random.Generator) -> None:
         self._order = {int(label): rng.permutation(items[labels[items] == label]) for label in np.unique(labels)}
         self._next = dict.fromkeys(self._order, 0)
 
     def take(self, label: int, count: int) -> list[int]:
-        """The next ``count`` items of a class; none of a class without items."""
+        """The next ``count`` items of a class; none for a class without items."""
         order = self._order.get(label, np.empty(0, dtype=int))
         if len(order) == 0:
             return []

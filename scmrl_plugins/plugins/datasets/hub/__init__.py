@@ -1,1 +1,1 @@
-"""Any data set of the Hugging Face hub, or files with both modalities."""
+"""Data sets of the Hugging Face hub, or tables of files."""

@@ -1,4 +1,4 @@
-"""What the splits and columns of a Hugging Face data set are for, and which class a label is."""
+"""The purpose of the splits and columns of a Hugging Face data set, and the classes of its labels."""
 
 from __future__ import annotations
 
@@ -70,15 +70,15 @@ class Opened:
             return names
         if self.source.streaming:
             raise UserError(
-                f"{self.source}: a stream does not tell all labels of column {column!r}; set dataset.classes to "
+                f"{self.source}: the labels of column {column!r} of a stream are unknown; set dataset.classes to "
                 f"their names"
             )
         values = (value for rows in self.rows.values() for value in rows.unique(column))
         labels = {name for value in values if (name := label_name(value, feature)) is not None}
         if len(labels) < 2:
             raise UserError(
-                f"{self.source}: column {column!r} holds {len(labels)} classes, and two are the least; set "
-                f"dataset.label_column or dataset.classes"
+                f"{self.source}: column {column!r} holds {len(labels)} classes, but at least two are required; "
+                f"set dataset.label_column or dataset.classes"
             )
         return tuple(sorted(labels, key=int if all(label.isdecimal() for label in labels) else None))
 
@@ -152,9 +152,7 @@ def _split_names(source: Source, config: HubConfig, splits: Mapping[str, Rows]) 
             f"share of the training rows to keep for a test, such as 0.2"
         )
     if "test" in names and config.test is not None:
-        raise UserError(
-            f"{source}: {names['test']!r} is a test split, and dataset.test would make another; leave it out"
-        )
+        raise UserError(f"{source}: {names['test']!r} is the test split already; remove dataset.test")
     return names
 
 
@@ -195,7 +193,7 @@ def _guessed(source: Source, features: Mapping[str, Any], purpose: str, taken: M
 
 
 def _serves(feature: Any, purpose: str) -> bool:
-    """Whether a column of this type can hold files, or labels or groups."""
+    """Whether a column of this type can hold files, labels or groups."""
     import datasets
 
     dtype = feature.dtype if isinstance(feature, datasets.Value) else ""

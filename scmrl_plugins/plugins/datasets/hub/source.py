@@ -1,4 +1,4 @@
-"""Opening Hugging Face data sets on the hub, in a folder or in files, with every failure reported in one line."""
+"""Opening Hugging Face data sets on the hub, in a folder or in files, with one-line error messages."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Source:
 
     @functools.cached_property
     def _files(self) -> list[Path]:
-        """The tables, absolute; ``UserError`` where there are none."""
+        """The tables, absolute; ``UserError`` if there are none."""
         files: list[Path] = []
         for name in [self.path] if isinstance(self.path, str) else self.path:
             path = Path(name).expanduser().absolute()
@@ -110,7 +110,7 @@ class Source:
             return self._builder.config_id, str(self._builder.hash)
 
     def commit(self) -> str | None:
-        """The commit on the hub that the revision names; none where it is not known."""
+        """The commit on the hub that the revision names; ``None`` if it is unknown."""
         if not self.on_hub:
             return None
         _, commit = self.identity()
@@ -203,7 +203,7 @@ class Source:
         text = " ".join(str(cause).split())[:400].rstrip(".")
         if "scripts are no longer supported" in text:
             return (
-                "needs a script of its own to be read, which is never run; the hub may hold it as tables: set "
+                "requires a loading script, which is not executed; the hub may have it as tables: set "
                 "dataset.revision to refs/convert/parquet"
             )
         if isinstance(error, DatasetNotFoundError):
@@ -221,7 +221,7 @@ class Source:
 
 
 def _check_connection() -> None:
-    """``UserError`` where the hub does not answer, which datasets would notice after half a minute.
+    """``UserError`` if the hub does not answer, which datasets would notice after half a minute.
 
     Nothing is checked with ``HF_HUB_OFFLINE``.
     """

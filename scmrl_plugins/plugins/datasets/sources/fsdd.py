@@ -32,7 +32,7 @@ class Recording:
 def find_recordings(root: Path) -> tuple[list[Recording], list[BadFileError]]:
     """Every recording under ``root``, by digit, speaker and index, and the wav files whose names tell no digit.
 
-    Raises ``UserError`` where there are none.
+    Raises ``UserError`` if there are none.
     """
     candidates = [root / folder / "recordings" for folder in FOLDERS]
     folder = next((candidate for candidate in candidates if candidate.is_dir()), None)

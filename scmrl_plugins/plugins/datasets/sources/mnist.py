@@ -21,7 +21,7 @@ def load_mnist(root: Path, rng: np.random.Generator) -> tuple[np.ndarray, np.nda
     """Images uint8 ``[n, 28, 28]``, labels ``[n]``, and the indices of each split.
 
     With the training files at hand, a tenth of them is for validation and the test file is the test; with the
-    test file alone, its images are divided, within each class. Raises ``UserError`` where files are missing
+    test file alone, its images are divided, within each class. Raises ``UserError`` if files are missing
     or damaged.
     """
     test_images, test_labels = _pair(root, "t10k") or (None, None)

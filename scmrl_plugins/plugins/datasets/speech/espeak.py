@@ -33,7 +33,7 @@ class Speaker:
 
     One a process at a time. While it is open, the working directory is eSpeak's data folder: the library
     keeps that folder's path in 160 bytes and silently uses another installation's data where it does not fit.
-    Raises ``UserError`` where eSpeak NG is not installed or cannot be started.
+    Raises ``UserError`` if eSpeak NG is not installed or cannot be started.
     """
 
     def __init__(self) -> None:

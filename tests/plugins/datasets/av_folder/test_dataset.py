@@ -102,7 +102,7 @@ def test_without_a_test_split(root: Path) -> None:
 
 
 def test_a_share_for_the_test_beside_a_test_split_is_refused(written: Path) -> None:
-    with pytest.raises(UserError, match=r"there is a test split, and dataset\.test would make another; leave it"):
+    with pytest.raises(UserError, match=r"there is a test split already; remove dataset\.test"):
         folder(root=str(written), test=0.2).splits()
 
 

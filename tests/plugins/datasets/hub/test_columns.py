@@ -109,9 +109,9 @@ def test_labels_that_are_no_class(value: object) -> None:
 
 def test_classes_that_only_a_whole_stream_would_tell(tmp_path: Path) -> None:
     path = columns(tmp_path, audio=["a"], image=["b"], label=["c"])
-    with pytest.raises(UserError, match=r"a stream does not tell all labels .*; set dataset\.classes"):
+    with pytest.raises(UserError, match=r"the labels of column .* of a stream are unknown; set dataset\.classes"):
         build(path, streaming=True)
-    with pytest.raises(UserError, match=r"'label' holds 1 classes, and two are the least"):
+    with pytest.raises(UserError, match=r"'label' holds 1 classes, but at least two are required"):
         build(path)
 
 

@@ -52,7 +52,7 @@ def test_splits_by_their_usual_and_by_other_names(tmp_path: Path, streaming: boo
         build(path, test_split="evl", **settings).splits()
     with pytest.raises(UserError, match=r"set dataset\.subset to one of them"):
         build(path, subset="smal", classes=CLASSES).splits()
-    with pytest.raises(UserError, match=r"'dev' is a test split, and dataset\.test would"):
+    with pytest.raises(UserError, match=r"'dev' is the test split already; remove dataset\.test"):
         build(path, test_split="dev", test=0.2, **settings).splits()
 
 

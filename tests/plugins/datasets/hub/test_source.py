@@ -200,7 +200,7 @@ def test_an_id_of_the_hub(written: Path, tmp_path: Path) -> None:
     assert any("names/resolve" in asked and asked.endswith(".png") for asked in hub.asked)
     assert "is a gated dataset on the Hub" in told["gated"]
     assert "set HF_TOKEN" in told["gated"]
-    assert "needs a script of its own" in told["script"]
+    assert "requires a loading script" in told["script"]
     assert "doesn't exist on the Hub or cannot be accessed; check dataset.path" in told["absent"]
     assert "Revision 'v2' doesn't exist" in told["revision"]
     assert f"only revision {COMMIT} is here" in told["other"]

@@ -342,7 +342,7 @@ def spoil_file(kind: str, file: Path) -> None:
         ("empty", "is empty"),
         ("pointer", "git-lfs pointer"),
         ("absent", "cannot be read"),
-        ("folder", "is no file"),
+        ("folder", "not a file"),
         ("train_labels", "has no array train_labels"),
         ("test_timestamps", "has no group test_timestamps"),
         ("train_addresses", "has no group train_addresses"),
