@@ -1,4 +1,4 @@
-"""CREMA-D: actors who say twelve sentences in six emotions."""
+"""CREMA-D: actors who speak twelve sentences in six emotions."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class CremaD(FileRecordings):
         split: Literal["by-actor", "random", "lists", "folders"] = Field(
             "by-actor",
             description="by-actor: no actor in two splits; random (published): 744 of 7,442 clips at random; "
-            "lists (published): those of train_list and test_list; folders: as prepared",
+            "lists (published): the clips in train_list and test_list; folders: as prepared",
         )
         test: float = Field(
             0.2,
@@ -67,25 +67,27 @@ class CremaD(FileRecordings):
         train_list: str | None = Field(
             None, description="text or CSV file with the name of a clip in each line (lists)"
         )
-        test_list: str | None = Field(None, description="the same for the test (lists)")
+        test_list: str | None = Field(None, description="likewise for the test (lists)")
 
         @model_validator(mode="after")
         def _lists_are_given(self) -> CremaD.Config:
             given = [bool(self.train_list), bool(self.test_list)]
             if given != [self.split == "lists"] * 2:
-                raise ValueError("train_list, test_list and split 'lists' go together: set all three or none")
+                raise ValueError(
+                    "train_list, test_list and split 'lists' require each other: set all three or none"
+                )
             return self
 
     classes = CLASSES
 
     @staticmethod
     def fixture(folder: Path) -> Mapping[str, Any]:
-        """Five actors in the official folders, two clips of each emotion each."""
+        """Five actors in the official folders, with two clips per emotion."""
         write_official(folder, CLASSES)
         return {"root": str(folder), "validation": 0.25}
 
     def listing(self) -> Listing:
-        """The samples of each split; ``UserError`` where there are no such folders or a split would be empty."""
+        """The samples of each split; ``UserError`` if there are no such folders or a split would be empty."""
         root = self.root()
         bad: list[BadFileError] = []
         if self.config.split != "folders" and any(is_folder(root / name) for name in OFFICIAL):

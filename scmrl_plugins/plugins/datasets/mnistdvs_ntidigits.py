@@ -24,7 +24,7 @@ from scmrl_plugins.plugins.datasets.sources import mnist_dvs, ntidigits
 from scmrl_plugins.registry import UserError
 
 VERSION = 1
-"""Counts up with every change of what ``transform`` makes of a row."""
+"""Incremented when the result of ``transform`` changes."""
 NTIDIGITS = "n-tidigits.hdf5"
 
 
@@ -51,7 +51,7 @@ class MNISTDVSNTIDIGITS(FileDataset):
         )
         seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits and of the pairing")
         validation: float = Field(
-            0.1, gt=0, lt=1, description="share of the training recordings and speakers kept for validation"
+            0.1, gt=0, lt=1, description="share of training recordings and speakers for validation"
         )
         train_per_class: int = Field(
             500, ge=2, le=10_000, description="pairs of each digit for training and validation"
@@ -59,13 +59,16 @@ class MNISTDVSNTIDIGITS(FileDataset):
         test_per_class: int = Field(500, ge=1, le=10_000, description="pairs of each digit for the test")
         scale: Literal[4, 8, 16] = Field(4, description="scale of the digits in MNIST-DVS")
         window: int | None = Field(
-            None, ge=4, le=aedat.SIDE, description="pixels cut out of the sensor; none: 40, 72 or 128, by scale"
+            None,
+            ge=4,
+            le=aedat.SIDE,
+            description="side of the crop of the sensor in pixels; none: 40, 72 or 128, by scale",
         )
         bins: Bins = Field(
-            "time", description="frames of equal duration (time), or of equally many events (count)"
+            "time", description="frames of equal duration (time) or with equal numbers of events (count)"
         )
         values: Literal["count", "binary"] = Field(
-            "count", description="count: events at each point and step; binary: 1 where there are any"
+            "count", description="count: number of events per point and step; binary: 1 if there are any"
         )
         shift: int = Field(
             0, ge=0, le=64, description="largest shift of a training picture in pixels; S-CMRL's code has 4"

@@ -191,7 +191,7 @@ def _recording(sample: Sample) -> str | None:
 
 
 def _named_as_slices(samples: list[Sample], bad: list[BadFileError]) -> list[Sample]:
-    """The samples whose names tell the recording; others are bad. ``UserError`` where all are bad."""
+    """The samples whose names tell the recording; others are bad. ``UserError`` if all are bad."""
     named = [sample for sample in samples if _recording(sample)]
     reason = "not named <fsID>-<classID>-<occurrence>-<slice>, which tells the recording it was cut from"
     if samples and not named:

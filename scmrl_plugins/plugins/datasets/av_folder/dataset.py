@@ -28,7 +28,7 @@ from scmrl_plugins.registry.errors import near
 
 
 class AVFolder(FileRecordings):
-    """A folder, or a table, of sounds and their pictures or videos, in classes of any names.
+    """A folder or a table of audio files with images or videos, in arbitrary classes.
 
     Folders: ``<split>/<class>/`` with files of one stem, or ``<split>/audio/<class>/`` and
     ``<split>/visual/<class>/``. A table (``manifest``: CSV, JSON lines or Parquet): the columns ``audio``,
@@ -60,13 +60,13 @@ class AVFolder(FileRecordings):
         def _classes_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
             names = tuple(composed(name) for name in names)
             if names and (len({*names}) < len(names) or len(names) < 2 or "" in names):
-                raise ValueError("write two classes or more, none of them empty or twice")
+                raise ValueError("expected two or more different classes, none of them empty")
             return names
 
         @model_validator(mode="after")
         def _one_source(self) -> AVFolder.Config:
             if self.root and self.manifest:
-                raise ValueError("root and manifest are both set: samples come from one of them; leave one out")
+                raise ValueError("root and manifest are both set: use only one of them")
             return self
 
     def __init__(self, config: Any, model: ModelConfig) -> None:
@@ -82,8 +82,8 @@ class AVFolder(FileRecordings):
         classes = sorted({pair.label for pair in _pairs(config, bad)})
         if len(classes) < 2:
             raise UserError(
-                f"{config.root or config.manifest}: {len(classes)} classes of sounds with pictures, and two are "
-                f"the least; add some, or name the classes in dataset.classes{first_bad(bad)}"
+                f"{config.root or config.manifest}: {len(classes)} classes of audio with images, but at least "
+                f"two are required; add some, or name the classes in dataset.classes{first_bad(bad)}"
             )
         return config.model_copy(update={"classes": tuple(classes)})
 
@@ -94,7 +94,7 @@ class AVFolder(FileRecordings):
         return {"root": str(folder), "validation": 0.25}
 
     def listing(self) -> Listing:
-        """The samples of each split. Raises ``UserError`` where a split is missing and cannot be made."""
+        """The samples of each split. Raises ``UserError`` if a split is missing and cannot be made."""
         bad: list[BadFileError] = []
         splits: dict[str, list[Pair]] = {"train": [], "validation": [], "test": []}
         for pair in separated(self._of_known_class(_pairs(self.config, bad), bad), bad):
@@ -104,9 +104,7 @@ class AVFolder(FileRecordings):
             if not splits[name]:
                 splits["train"], splits[name] = self._carve(splits["train"], name, share, rng, bad)
             elif name == "test" and self.config.test:
-                raise UserError(
-                    f"{self._source}: there is a test split, and dataset.test would make another; leave it out"
-                )
+                raise UserError(f"{self._source}: there is a test split already; remove dataset.test")
         return Listing({name: list(map(self._sample, pairs)) for name, pairs in splits.items()}, bad)
 
     @property

@@ -1,4 +1,4 @@
-"""Real recordings: sounds beside pictures or videos, and S-CMRL's transforms of them."""
+"""Recordings of audio with images or videos, and the transforms of S-CMRL."""
 
 from __future__ import annotations
 
@@ -22,43 +22,47 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 VERSION = 2
-"""Counts up with every change of what ``transform`` makes of a row."""
+"""Incremented when the result of ``transform`` changes."""
 _ASPECT = [3.0 / 4.0, 4.0 / 3.0]
 _MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)[:, None, None]
 _DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)[:, None, None]
 
 
 class RecordingsConfig(ComponentConfig):
-    """Settings that every data set of recordings has; the defaults are S-CMRL's."""
+    """Settings of all data sets of recordings, with the defaults of S-CMRL."""
 
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits")
-    validation: float = Field(0.1, gt=0, lt=1, description="share of the training samples kept for validation")
+    validation: float = Field(0.1, gt=0, lt=1, description="share of training samples for validation")
     sample_rate: int = Field(
         22_050, ge=sound.RATES[0], le=192_000, description="sample rate in Hz to which recordings are resampled"
     )
-    n_fft: int = Field(512, ge=16, le=8192, description="samples in a window of the spectrogram")
-    hop: int = Field(353, ge=1, le=8192, description="samples from one window to the next")
-    frames: int = Field(1, ge=1, le=64, description="frames of a video, spread over the time steps")
+    n_fft: int = Field(512, ge=16, le=8192, description="window length of the spectrogram in samples")
+    hop: int = Field(353, ge=1, le=8192, description="hop between windows in samples")
+    frames: int = Field(1, ge=1, le=64, description="number of video frames, spread over the time steps")
     resize: int | None = Field(
-        None, ge=4, le=4096, description="shorter side of a stored picture; none: twice model.image_size"
+        None, ge=4, le=4096, description="shorter side of stored images; none: twice model.image_size"
     )
     crop_scale: tuple[float, float] = Field(
         (0.08, 1.0), strict=False, description="smallest and largest share of the picture in a training crop"
     )
-    flip: float = Field(0.5, ge=0, le=1, description="probability that a training picture is mirrored")
-    freq_mask: float = Field(0.0, ge=0, lt=1, description="largest share of the frequencies hidden in training")
-    time_mask: float = Field(0.0, ge=0, lt=1, description="largest share of the time hidden in training")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip in training")
+    freq_mask: float = Field(0.0, ge=0, lt=1, description="maximum share of masked frequencies in training")
+    time_mask: float = Field(0.0, ge=0, lt=1, description="maximum share of masked time in training")
     normalize: Literal["imagenet", "none"] = Field(
-        "imagenet", description="imagenet: less ImageNet's mean, over its deviation; none: values in [0, 1]"
+        "imagenet", description="imagenet: with ImageNet's mean and standard deviation; none: values in [0, 1]"
     )
 
     @model_validator(mode="after")
     def _settings_fit(self) -> RecordingsConfig:
         if self.hop > self.n_fft:
-            raise ValueError(f"hop {self.hop} is larger than n_fft {self.n_fft}: sound between windows is lost")
+            raise ValueError(
+                f"hop {self.hop} is larger than n_fft {self.n_fft}: samples between windows would be ignored"
+            )
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
-            raise ValueError(f"crop_scale {low} to {high}: write two shares of the picture, the smaller one first")
+            raise ValueError(
+                f"crop_scale {low} to {high}: expected two shares of the image, the smaller one first"
+            )
         return self
 
 
@@ -82,13 +86,13 @@ class Recordings(Dataset):
         self.image_size, self.steps = model.image_size, model.steps
         if config.frames > model.steps:
             raise UserError(
-                f"dataset.frames = {config.frames}: there are {model.steps} time steps to show them in; "
+                f"dataset.frames = {config.frames}: the model has only {model.steps} time steps; "
                 f"set model.steps to at least as many"
             )
         if config.resize is not None and config.resize < model.image_size:
             raise UserError(
                 f"dataset.resize = {config.resize}: smaller than model.image_size {model.image_size}, which is "
-                f"cut out of it; make it at least as large"
+                f"cropped from it; increase it"
             )
         self.side = config.resize or 2 * model.image_size
 
@@ -139,13 +143,13 @@ class Recordings(Dataset):
         import torch
         from torchvision.transforms.v2.functional import center_crop
 
-        # Frames of one video are cut alike: they go through the crop as one batch. Colours lie side by side in
-        # the store, as the resizing kernel reads them.
+        # All frames of a video have the same crop. Colours are adjacent in memory, as the resizing kernel
+        # reads them.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             stored = torch.from_numpy(pictures).permute(0, 3, 1, 2)
         crop = self._random_crop(stored) if training else center_crop(stored, [self.image_size]).numpy()
-        # In numpy: for so small a picture torch takes longer to wake its threads than for the arithmetic.
+        # In numpy, because for small images torch takes longer to start its threads than for the arithmetic.
         x = crop.astype(np.float32, order="C")
         x /= np.float32(255.0)
         if self.config.normalize == "imagenet":
@@ -158,7 +162,7 @@ class Recordings(Dataset):
     def _random_crop(self, pictures: Tensor) -> np.ndarray:
         """torchvision's random resized crop and flip, on the tensor itself.
 
-        Its classes search every input for pictures in nested containers, which takes almost as long as resizing.
+        Its classes search inputs for images in nested containers, which takes almost as long as resizing.
         """
         import torch
         from torch.nn import functional as F
@@ -186,7 +190,7 @@ class Recordings(Dataset):
         return masked
 
     def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
-        """One row from the user's files, ``{"audio": {"bytes", "path"}, "visual": ...}``; none if not given.
+        """One row from the user's files, ``{"audio": {"bytes", "path"}, "visual": ...}``; ``None`` if not given.
 
         Recordings of any sample rate and pictures or videos of any size are accepted, as in training. Raises
         ``UserError`` for files that are missing or empty.

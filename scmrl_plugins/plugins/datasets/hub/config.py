@@ -15,7 +15,7 @@ class HubConfig(RecordingsConfig):
     path: str | Annotated[tuple[str, ...], Field(strict=False)] | None = Field(
         None, description="user/name on the hub, a folder, or tables (also as a glob)"
     )
-    subset: str | None = Field(None, description="configuration of the data set, where it has several")
+    subset: str | None = Field(None, description="configuration of the data set, if it has several")
     revision: str | None = Field(None, description="branch, tag or commit on the hub; none: the main branch")
     streaming: bool = Field(False, description="read rows from a stream and store nothing but the features")
     limit: int | None = Field(
@@ -30,8 +30,10 @@ class HubConfig(RecordingsConfig):
         None, description="column of groups, such as speakers, that are not divided between splits"
     )
     train_split: str | None = Field(None, description="name of the training split; none: train or training")
-    validation_split: str | None = Field(None, description="its name; none: validation, valid, val or dev")
-    test_split: str | None = Field(None, description="its name; none: test or testing")
+    validation_split: str | None = Field(
+        None, description="name of the validation split; none: validation, valid, val or dev"
+    )
+    test_split: str | None = Field(None, description="name of the test split; none: test or testing")
     validation: float = Field(
         0.1, gt=0, lt=1, description="share of the training rows for a missing validation split"
     )
@@ -42,14 +44,14 @@ class HubConfig(RecordingsConfig):
     @classmethod
     def _path_is_not_empty(cls, path: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         if path is not None and (not path or "" in (path if isinstance(path, tuple) else (path,))):
-            raise ValueError("is empty: write an id of the hub, a folder or a table")
+            raise ValueError("is empty: set an id of the hub, a folder or a table")
         return path
 
     @field_validator("classes")
     @classmethod
     def _classes_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if names and (len({*names}) < len(names) or len(names) < 2):
-            raise ValueError("write two classes or more, none of them twice")
+            raise ValueError("expected two or more different classes")
         return names
 
     @model_validator(mode="after")

@@ -39,7 +39,7 @@ def speak(utterances: Sequence[Utterance]) -> Iterator[tuple[np.ndarray, int]]:
     """For each utterance its samples, float32 ``[n]`` in [-1, 1], and their rate in Hz, as they are made.
 
     One new process speaks the list in its order, so the result depends on the list alone. Raises
-    ``UserError`` where eSpeak NG is not installed or fails.
+    ``UserError`` if eSpeak NG is not installed or fails.
     """
     if importlib.util.find_spec("espeakng_loader") is None:
         raise espeak.missing()
