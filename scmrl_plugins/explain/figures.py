@@ -51,11 +51,11 @@ def curves(record: Record) -> Figure:
     x = [line["epoch"] for line in record.epochs]
     for axes, name in zip(fig.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         metric, tested = METRICS[name], record.test.get(name)
-        for split in ("train", record.chooser):
+        for split, colour in (("train", "C0"), (record.chooser, "C1")):
             values = [line.get(f"{split}_{name}") for line in record.epochs]
             if any(value is not None for value in values):
                 y = [float("nan") if value is None else value for value in values]
-                axes.plot(x, y, marker="o", ms=3, label=split)
+                axes.plot(x, y, marker="o", ms=3, color=colour, label=split)
         title = metric.label[0].upper() + metric.label[1:]
         if tested is not None:
             axes.axhline(tested, color="k", ls=":", lw=1)
