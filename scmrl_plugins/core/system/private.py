@@ -43,7 +43,7 @@ def fix_sizes(x: Tensor, dims: Sequence[int]) -> None:
 
 
 def limit_recompilations(count: int) -> contextlib.AbstractContextManager[None]:
-    """Within it, ``torch.compile`` fails beyond so many versions of a function, and does not run it op by op."""
+    """Within it, ``torch.compile`` fails beyond the limit of recompilations instead of running op by op."""
     from torch._dynamo import config  # here, as it takes a second
 
     return config.patch(recompile_limit=count, fail_on_recompile_limit_hit=True)

@@ -1,4 +1,4 @@
-"""A miniature of anybody's folder of sounds and pictures."""
+"""A miniature of a user's folder of audio files and images."""
 
 from __future__ import annotations
 
