@@ -9,12 +9,20 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from fusion_cases import B, D, Make, N, T, streams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from scmrl_plugins.core.interfaces import Context
-from scmrl_plugins.plugins.layers.attention import SCALE, SpikingAttention, TemporalAttention, mix
+from scmrl_plugins.plugins.layers.attention import (
+    SCALE,
+    PositionedAttention,
+    QueryKeyAttention,
+    SpikingAttention,
+    TemporalAttention,
+    mix,
+)
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv
 from scmrl_plugins.registry import UserError
 
@@ -208,3 +216,57 @@ def test_attention_takes_the_cheaper_order() -> None:
     assert operations(64, 16) == 2 * (2 * 64 * 16 * 16)
     assert operations(4, 16) == 2 * (2 * 4 * 4 * 16)
     assert operations(4096, 16) == 4 * operations(1024, 16)
+
+
+@pytest.mark.parametrize(("n", "m", "reach"), [(9, 9, 7), (9, 4, 7), (16, 9, 1), (5, 7, 2), (1, 1, 0)])
+def test_relative_positions_by_hand(make_context: Make, n: int, m: int, reach: int) -> None:
+    attention = PositionedAttention(make_context(), reach=reach)
+    bias = attention._bias(n, m)
+    own_columns, other_columns = (next(c for c in range(1, 99) if c * c >= count) for count in (n, m))
+    for i in range(n):
+        for j in range(m):
+            row = i // own_columns - j // other_columns
+            column = i % own_columns - j % other_columns
+            place = [max(-reach, min(reach, offset)) + reach for offset in (row, column)]
+            assert torch.equal(bias[:, i, j], attention.bias[:, place[0], place[1]])
+
+
+def test_positioned_attention_by_hand(make_context: Make) -> None:
+    torch.manual_seed(0)
+    attention = PositionedAttention(make_context()).double()
+    q, k, v = (torch.randint(0, 2, (T, B, D, N)).double() for _ in range(3))
+    width = D // attention.heads
+    bias = attention._bias(N, N)
+    scores = torch.zeros(T, B, attention.heads, N, N, dtype=torch.double)
+    for h in range(attention.heads):
+        part = slice(h * width, (h + 1) * width)
+        scores[:, :, h] = q[:, :, part].transpose(2, 3) @ k[:, :, part] + bias[h]
+    fired = attention.score_neuron(scores)
+    result = attention.attend(q, k, v)
+    for h in range(attention.heads):
+        part = slice(h * width, (h + 1) * width)
+        expected = 0.25 * (fired[:, :, h] @ v[:, :, part].transpose(2, 3)).transpose(2, 3)
+        torch.testing.assert_close(result[:, :, part], expected)
+    assert 0 < fired.mean() < 1
+
+
+@pytest.mark.parametrize("over", ["tokens", "channels"])
+def test_query_key_attention_masks_the_keys(make_context: Make, over: str) -> None:
+    torch.manual_seed(0)
+    context = make_context(threshold=0.1)
+    attention = QueryKeyAttention(context, over).double().train()
+    attention.mask_neuron = context.neuron(threshold=2.5)
+    x, y = streams()
+    q, k = attention.query(x), attention.key(y)
+    seen: list[Tensor] = []
+    attention.projection.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    attention(x, y)
+    (masked,) = seen
+    if over == "channels":
+        mask = attention.mask_neuron(q.sum(3, keepdim=True)).expand_as(k)
+    else:
+        width = D // attention.heads
+        sums = torch.stack([q[:, :, h * width : (h + 1) * width].sum(2) for h in range(attention.heads)], 2)
+        mask = attention.mask_neuron(sums.unsqueeze(3)).squeeze(3).repeat_interleave(width, dim=2)
+    assert torch.equal(masked, mask * k)
+    assert 0 < mask.mean() < 1

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from fusion_cases import B, Make, T
 from spiking_layers import LAYOUTS, assert_same, image, make, run
 from torch import Tensor, nn
 
 from scmrl_plugins.plugins.layers import recompute, spiking_conv
+from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv
 from scmrl_plugins.plugins.neurons.lif import LIF
 from scmrl_plugins.plugins.neurons.plif import PLIF
 
@@ -54,3 +56,8 @@ def test_a_hooked_neuron_gets_the_full_batch(monkeypatch: pytest.MonkeyPatch) ->
     conv.neuron.requires_fp = True
     conv(image().expand(4, -1, -1, -1, -1), nn.MaxPool2d(3, 2, 1))
     assert [step.shape for step in conv.neuron.feature_map] == [(5, 8, 9, 7)] * 4
+
+
+def test_a_strided_spiking_conv_is_a_shortcut(make_context: Make) -> None:
+    layer = SpikingConv(2, 4, make_context().neuron, stride=4)
+    assert layer(torch.randn(T, B, 2, 10, 9)).shape == (T, B, 4, 3, 3)

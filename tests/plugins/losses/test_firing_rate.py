@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from loss_cases import K, build
 
 from scmrl_plugins.core.interfaces import ModelOutput
 from scmrl_plugins.core.model.assembly import Assembly
+from scmrl_plugins.plugins.losses.firing_rate import FiringRate
 from scmrl_plugins.registry import UserError
 
 Small = Callable[..., Assembly]
@@ -83,3 +85,13 @@ def test_an_empty_batch_costs_nothing(small: Small) -> None:
     output.firing_rates = output.firing_rates * float("nan")
     total, _ = parts.loss(output, torch.zeros(0, dtype=torch.long))
     assert total.item() == 0
+
+
+def test_rate_is_the_squared_distance_to_the_band() -> None:
+    rates = torch.tensor([0.0, 0.05, 0.1, 0.25, 0.4, 1.0], dtype=torch.float64, requires_grad=True)
+    loss = build(FiringRate, low=0.1, high=0.4)(
+        ModelOutput(torch.zeros(1, K), firing_rates=rates), torch.tensor([0])
+    )
+    loss.backward()
+    assert loss.item() == pytest.approx((0.1**2 + 0.05**2 + 0.6**2) / 6)
+    assert rates.grad.sign().tolist() == [-1, -1, 0, 0, 0, 1]

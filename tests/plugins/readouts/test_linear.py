@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from fusion_cases import Make, streams
+from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import Context, Fused
 from scmrl_plugins.plugins.readouts.linear import Add, Concat
@@ -70,3 +72,17 @@ def test_the_head_begins_small(make_context: MakeContext, cls: Any) -> None:
     readout = cls(cls.Config(), make_context(embed_dims=256, num_classes=50))
     assert readout.head.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert readout.head.bias.count_nonzero() == 0
+
+
+def test_the_readout_reads_the_joint_stream_alone(make_context: Make) -> None:
+    from scmrl_plugins.plugins.readouts.linear import Concat
+
+    context = dataclasses.replace(make_context(), joint=True, heads=("audio",))
+    readout = Concat(Concat.Config(), context).double()
+    audio, visual = streams()
+    joint, _ = streams(seed=1)
+    output = readout(Fused(audio, visual, joint=joint))
+    torch.testing.assert_close(output.logits, readout.head(joint.mean((0, 3))))
+    torch.testing.assert_close(output.aux_logits["audio"], readout.heads["audio"](audio.mean((0, 3))))
+    torch.testing.assert_close(output.step_logits.mean(0), output.logits)
+    assert isinstance(readout.head, nn.Linear)

@@ -1,4 +1,4 @@
-"""Fusion blocks: the cross-modal residual, late fusion and the unimodal models."""
+"""Cross-modal residual learning: its equation, attentions, thresholds and losses."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from scmrl_plugins.core.config import layers
 from scmrl_plugins.core.interfaces import ComponentConfig, Context
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.plugins.fusions.cmrl import CMRL, CrossModalResidual
-from scmrl_plugins.plugins.fusions.late import Late
-from scmrl_plugins.plugins.fusions.unimodal import Audio, Visual
 from scmrl_plugins.registry import UserError, catalogue
 from scmrl_plugins.registry.catalogue import Entry
 
 pytestmark = pytest.mark.numerical
 
+
 MakeContext = Callable[..., Context]
+
+
 ATTENTIONS = ["spatial", "temporal", "spatiotemporal"]
 
 
@@ -196,49 +197,6 @@ def test_a_threshold_that_the_neuron_has_not_is_named(monkeypatch: pytest.Monkey
     options = {"neuron": {"name": "flat"}, "fusion": {"name": "cmrl", "attention_threshold": 0.5}}
     with pytest.raises(UserError, match=r"neuron 'flat' has no 'threshold'"):
         assembly.assemble(layers.compose(options=options))
-
-
-def test_late_changes_nothing(make_context: MakeContext) -> None:
-    audio, visual = streams(tokens=5, other=3)
-    fused = Late(Late.Config(), make_context())(audio, visual)
-    assert fused.audio is audio
-    assert fused.visual is visual
-    assert fused.residuals == {}
-    assert not list(Late(Late.Config(), make_context()).parameters())
-
-
-@pytest.mark.parametrize(("cls", "name"), [(Audio, "audio"), (Visual, "visual")])
-def test_unimodal_attends_to_itself(make_context: MakeContext, cls: Any, name: str) -> None:
-    torch.manual_seed(0)
-    fusion = cls(cls.Config(), make_context(0.05)).eval()
-    assert cls.modalities == (name,)
-    x, _ = streams()
-    given: dict[str, Tensor | None] = {"audio": None, "visual": None, name: x}
-    fused = fusion(**given)
-    torch.testing.assert_close(getattr(fused, name), x + fusion.attention(x, x))
-    assert not torch.equal(getattr(fused, name), x)
-    assert getattr(fused, "visual" if name == "audio" else "audio") is None
-    assert len(fused.streams()) == 1
-
-
-@pytest.mark.parametrize("name", ["audio", "visual"])
-def test_a_unimodal_model_ignores_the_other(name: str) -> None:
-    parts = assembly.assemble(layers.compose(options={"fusion": {"name": name}, "neuron": {"threshold": 0.2}}))
-    model = parts.model
-    assert model.modalities == (name,)
-    torch.manual_seed(0)
-    x = {"audio": torch.randn(4, 1, 16, 16), "visual": torch.randn(4, 1, 16, 16)}
-    model(**x)
-    model.eval()
-    alone = model(**{name: x[name]})
-    other = "visual" if name == "audio" else "audio"
-    noisy = model(**{name: x[name], other: torch.randn(2, 7, 3)})
-    torch.testing.assert_close(alone.logits, noisy.logits)
-    assert not torch.equal(alone.logits[0], alone.logits[1])
-    assert alone.aligned is None
-    with pytest.raises(UserError, match=f"needs {name}"):
-        model(**{other: x[other]})
-    assert parts.loss.names == ["ce"]
 
 
 def test_both_modalities_matter_to_the_fused_models() -> None:

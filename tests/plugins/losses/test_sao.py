@@ -1,4 +1,4 @@
-"""Cross-entropy and the semantic alignment loss."""
+"""The semantic alignment loss, against its double sum."""
 
 from __future__ import annotations
 
@@ -9,25 +9,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from torch import Tensor
 
 from scmrl_plugins.core.interfaces import Context, ModelOutput
-from scmrl_plugins.plugins.losses.cross_entropy import CrossEntropy
 from scmrl_plugins.plugins.losses.sao import SemanticAlignment
 from scmrl_plugins.registry import UserError
 
 pytestmark = pytest.mark.numerical
+
 
 CONTEXT = Context(3, 8, 1, 4, 5, {"audio": 1, "visual": 1}, neuron=torch.nn.Identity)
 
 
 def sao(**config: Any) -> SemanticAlignment:
     return SemanticAlignment(SemanticAlignment.Config(**config), CONTEXT)
-
-
-def ce(**config: Any) -> CrossEntropy:
-    return CrossEntropy(CrossEntropy.Config(**config), CONTEXT)
 
 
 def output(audio: Tensor, visual: Tensor) -> ModelOutput:
@@ -114,38 +109,3 @@ def test_sao_is_finite_in_half_precision(dtype: torch.dtype) -> None:
     loss.backward()
     assert loss.isfinite()
     assert audio.grad.isfinite().all()
-
-
-def test_ce_smooths_in_training_only() -> None:
-    logits = draw(4, 5, seed=0)
-    target = torch.tensor([0, 4, 2, 2])
-    loss, log_p = ce(label_smoothing=0.2), logits.log_softmax(1)
-    plain = -log_p[torch.arange(4), target].mean()
-    smoothed = 0.8 * plain - 0.2 * log_p.mean(1).mean()
-    loss.train()
-    torch.testing.assert_close(loss(ModelOutput(logits), target), smoothed)
-    loss.eval()
-    torch.testing.assert_close(loss(ModelOutput(logits), target), plain)
-    assert not torch.isclose(plain, smoothed)
-
-
-def test_ce_adds_the_other_heads() -> None:
-    logits = draw(3, 4, 5, seed=0)
-    target = torch.tensor([0, 4, 2, 2])
-    both = ce()(ModelOutput(logits[0], {"audio": logits[1], "visual": logits[2]}), target)
-    alone = [ce()(ModelOutput(each), target) for each in logits]
-    torch.testing.assert_close(both, torch.stack(alone).sum())
-
-
-@pytest.mark.parametrize(
-    ("config", "wrong"),
-    [
-        (CrossEntropy.Config, {"label_smoothing": 1.0}),
-        (CrossEntropy.Config, {"label_smoothing": -0.1}),
-        (SemanticAlignment.Config, {"temperature": 0.0}),
-        (SemanticAlignment.Config, {"temperature": float("nan")}),
-    ],
-)
-def test_settings_out_of_range_are_refused(config: Any, wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
-        config(**wrong)
