@@ -119,29 +119,29 @@ def files(root: Path, ending: str) -> list[Path]:
 
 
 def test_it_lists_every_data_set() -> None:
-    said = json.loads(invoke("data", "list", "--json").out)["datasets"]
+    reported = json.loads(invoke("data", "list", "--json").out)["datasets"]
     entries = [entry for entry in catalogue().entries if entry.kind == "dataset"]
-    assert [told["name"] for told in said] == [entry.name for entry in entries]
-    assert [told["summary"] for told in said] == [entry.summary for entry in entries]
-    by_name = {told["name"]: told for told in said}
+    assert [row["name"] for row in reported] == [entry.name for entry in entries]
+    assert [row["summary"] for row in reported] == [entry.summary for entry in entries]
+    by_name = {row["name"]: row for row in reported}
     assert by_name["av-digits"]["classes"] == list("0123456789")
     assert not by_name["av-digits"]["root"]
     assert by_name["spoken-digits"]["root"]
     assert by_name["av-folder"]["classes"] is None
     lines = invoke("data", "list").out
-    for told in said:
-        assert f"{told['name']} " in lines
-        assert told["summary"] in lines
+    for data_set in reported:
+        assert f"{data_set['name']} " in lines
+        assert data_set["summary"] in lines
 
 
 def test_a_data_set_that_cannot_be_loaded_is_listed_with_the_reason(events: list[str]) -> None:
     done = invoke("data", "list", *events)
     assert done.code == 0
     assert "nowhere_to_be_found" in done.out
-    told = {one["name"]: one for one in json.loads(invoke("data", "list", "--json", *events).out)["datasets"]}
-    assert "nowhere_to_be_found" in told["events:absent"]["error"]
-    assert told["events:events"]["error"] is None
-    assert len(told["events:events"]["classes"]) == 3
+    reported = {one["name"]: one for one in json.loads(invoke("data", "list", "--json", *events).out)["datasets"]}
+    assert "nowhere_to_be_found" in reported["events:absent"]["error"]
+    assert reported["events:events"]["error"] is None
+    assert len(reported["events:events"]["classes"]) == 3
 
 
 # prepare ----------------------------------------------------------------------------------------------
@@ -150,17 +150,17 @@ def test_a_data_set_that_cannot_be_loaded_is_listed_with_the_reason(events: list
 def test_prepare_stores_and_says_what_was_there_before(root: Path, cache: Path) -> None:
     first = json.loads(folder("prepare", root, "--json").out)
     assert first["bad"] == []
-    assert {split: told["samples"] for split, told in first["splits"].items()} == sizes(root)
-    for told in first["splits"].values():
-        assert (told["before"], told["computed"], told["skipped"]) == (0, told["samples"], 0)
-        assert told["bytes"] > 0
-        assert Path(told["folder"]).is_relative_to(cache)
+    assert {split: row["samples"] for split, row in first["splits"].items()} == sizes(root)
+    for counts in first["splits"].values():
+        assert (counts["before"], counts["computed"], counts["skipped"]) == (0, counts["samples"], 0)
+        assert counts["bytes"] > 0
+        assert Path(counts["folder"]).is_relative_to(cache)
     again = json.loads(folder("prepare", root, "--json", "--workers", "2").out)
-    for split, told in again["splits"].items():
-        assert told == {**first["splits"][split], "before": told["samples"], "computed": 0}
+    for split, counts in again["splits"].items():
+        assert counts == {**first["splits"][split], "before": counts["samples"], "computed": 0}
     os.utime(root / "test" / "bell" / "bell 0.wav", (0, 0))
-    mended = json.loads(folder("prepare", root, "--json").out)["splits"]
-    assert [told["computed"] for told in mended.values()] == [0, 0, 6]
+    repaired = json.loads(folder("prepare", root, "--json").out)["splits"]
+    assert [row["computed"] for row in repaired.values()] == [0, 0, 6]
     shown = folder("prepare", root).out.split()
     assert {"train", str(sizes(root)["train"]), "validation", "test", "6"} <= set(shown)
     assert first["splits"]["train"]["folder"] in shown
@@ -171,10 +171,10 @@ def test_prepare_goes_by_the_policy(root: Path) -> None:
     bad.write_bytes(b"")
     assert_refused(folder("prepare", root), str(bad), "is empty", "data.on_bad=skip")
     done = folder("prepare", root, "--set", "data.on_bad=skip", "--json")
-    said = json.loads(done.out)
-    assert said["bad"] == [{"path": str(bad), "reason": "is empty (0 bytes); copy it again or leave it out"}]
-    assert sum(told["skipped"] for told in said["splits"].values()) == 1
-    assert sum(told["samples"] for told in said["splits"].values()) == 17
+    reported = json.loads(done.out)
+    assert reported["bad"] == [{"path": str(bad), "reason": "is empty (0 bytes); copy it again or leave it out"}]
+    assert sum(row["skipped"] for row in reported["splits"].values()) == 1
+    assert sum(row["samples"] for row in reported["splits"].values()) == 17
     assert "1 bad files were left out" in folder("prepare", root, "--set", "data.on_bad=skip").out
 
 
@@ -210,8 +210,8 @@ def test_a_cache_that_is_a_file_is_one_line(root: Path, cache: Path) -> None:
 
 
 def test_check_of_good_files(root: Path, cache: Path) -> None:
-    said = json.loads(folder("check", root, "--json").out)
-    assert said == {
+    reported = json.loads(folder("check", root, "--json").out)
+    assert reported == {
         "n": 18,
         "bad": [],
         "handled": [],
@@ -261,12 +261,12 @@ def test_check_names_every_bad_file_and_its_reason(root: Path, workers: str) -> 
     alone = root / "train" / "bell" / "alone.wav"
     shutil.copy(files(root, ".wav")[0], alone)
     done = folder("check", root, "--json", "--workers", workers, "--set", "data.on_bad=error")
-    said = json.loads(done.out)
+    reported = json.loads(done.out)
     assert done.code == 1
-    assert said["n"] == 18 + len(SPOILS)
-    assert sum(told["good"] for told in said["splits"].values()) == 18
-    found = {told["path"]: told["reason"] for told in said["bad"]}
-    assert len(found) == len(said["bad"]) == len(SPOILS) + 1
+    assert reported["n"] == 18 + len(SPOILS)
+    assert sum(row["good"] for row in reported["splits"].values()) == 18
+    found = {row["path"]: row["reason"] for row in reported["bad"]}
+    assert len(found) == len(reported["bad"]) == len(SPOILS) + 1
     assert "alone" in found[str(alone)]
     for name, (ending, _, words) in SPOILS.items():
         reason = found[str(root / "train" / "bell" / f"{name}{ending}")]
@@ -279,24 +279,24 @@ def test_check_names_every_bad_file_and_its_reason(root: Path, workers: str) -> 
         assert any(line.split("   ")[0].strip() == path and reason in line for line in lines), path
 
 
-def test_both_files_of_a_sample_are_told(root: Path) -> None:
+def test_both_files_of_a_sample_are_reported(root: Path) -> None:
     wav, picture = files(root, ".wav")[0], files(root, ".jpg")[0]
     assert wav.stem == picture.stem
     wav.write_bytes(b"")
     pointer(picture)
-    said = json.loads(folder("check", root, "--json").out)
-    assert [told["path"] for told in said["bad"]] == [str(wav), str(picture)]
-    assert sum(told["samples"] - told["good"] for told in said["splits"].values()) == 1
+    reported = json.loads(folder("check", root, "--json").out)
+    assert [row["path"] for row in reported["bad"]] == [str(wav), str(picture)]
+    assert sum(row["samples"] - row["good"] for row in reported["splits"].values()) == 1
 
 
-def test_what_was_mended_is_told_by_what_it_was(root: Path) -> None:
+def test_repairs_are_grouped_by_their_kind(root: Path) -> None:
     stereo, slow = files(root, ".wav")[:2]
     samples, rate = soundfile.read(stereo)
     soundfile.write(stereo, np.stack([samples, samples], axis=1), rate)
     soundfile.write(slow, samples, 8000)
     done = folder("check", root, "--json")
     assert done.code == 0  # nothing is bad
-    handled = {told["path"]: told["what"] for told in json.loads(done.out)["handled"]}
+    handled = {row["path"]: row["what"] for row in json.loads(done.out)["handled"]}
     assert "2 channels" in handled[str(stereo)]
     assert "8000 Hz" in handled[str(slow)]
     rows = [line for line in folder("check", root).out.splitlines() if "8000 Hz" in line]
@@ -311,10 +311,10 @@ def test_check_reads_what_lies_there_now(root: Path) -> None:
     wav.write_bytes(b"\0" * len(content))
     os.utime(wav, ns=(state.st_atime_ns, state.st_mtime_ns))  # as a failing disk leaves it
     assert folder("prepare", root).code == 0
-    assert [told["path"] for told in json.loads(folder("check", root, "--json").out)["bad"]] == [str(wav)]
+    assert [row["path"] for row in json.loads(folder("check", root, "--json").out)["bad"]] == [str(wav)]
 
 
-def test_a_split_without_a_good_sample_is_told(root: Path) -> None:
+def test_a_split_without_a_good_sample_is_reported(root: Path) -> None:
     for path in root.glob("test/*/*.wav"):
         silence(path)
     done = folder("check", root)
@@ -427,7 +427,7 @@ def test_a_picture_that_cannot_be_written_is_one_line(root: Path, tmp_path: Path
     assert_refused(folder("show", root, "-o", str(tmp_path / "taken" / "a.png")), "taken")
 
 
-def test_json_is_the_whole_of_standard_output_in_a_process_of_its_own(root: Path) -> None:
+def test_json_is_all_of_standard_output_in_another_process(root: Path) -> None:
     pointer(files(root, ".jpg")[0])
     done = fork_scmrl("data", "check", "av-folder", "--root", root, *SMALL, "--json")
     assert done.code == 1

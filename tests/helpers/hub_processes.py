@@ -37,7 +37,7 @@ def online() -> None:
         except UserError as error:
             return str(error)
 
-    told = {
+    results = {
         "downloaded": tell("somebody/clips"),
         "streamed": tell("somebody/clips", streaming=True),
         "named": tell("somebody/names", classes=CLASSES),
@@ -47,8 +47,8 @@ def online() -> None:
         "revision": tell("somebody/clips", revision="v2"),
     }
     os.environ["HF_TOKEN"] = "hf_secret"
-    told["token"] = tell("somebody/gated", revision="main")
+    results["token"] = tell("somebody/gated", revision="main")
     huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
-    told["offline"] = tell("somebody/clips")
-    told["other"] = tell("somebody/clips", revision=COMMIT[::-1])
-    print(json.dumps(told))
+    results["offline"] = tell("somebody/clips")
+    results["other"] = tell("somebody/clips", revision=COMMIT[::-1])
+    print(json.dumps(results))

@@ -66,11 +66,11 @@ def test_every_process_needs_a_sample_of_each_batch(small: Small) -> None:
 def test_processes_evaluate_every_batch_once(small: Small) -> None:
     parts = small(sets=["train.batch_size=4"])
     split = load_splits(parts.dataset, parts.config)["test"]
-    whole = [batch["audio"] for batch in evaluation_loader(split, parts.config)]
+    complete = [batch["audio"] for batch in evaluation_loader(split, parts.config)]
     loaders = [evaluation_loader(split, parts.config, Processes(rank, 3)) for rank in range(3)]
     shares = [[batch["audio"] for batch in loader] for loader in loaders]
     assert [len(share) for share in shares] == [2, 2, 1]
-    for place, batch in enumerate(whole):
+    for place, batch in enumerate(complete):
         assert torch.equal(shares[place % 3][place // 3], batch)
 
 

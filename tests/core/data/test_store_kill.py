@@ -84,7 +84,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(place: Path) -> dict[str, Any]:
+def statuses(place: Path) -> dict[str, Any]:
     """The exit states of every process, by what was done to it."""
     options = catalogue().get("dataset", "av-folder").load().fixture(place / "data")
     sets = [text for key, value in options.items() for text in ("--set", f"dataset.{key}={value}")]
@@ -120,10 +120,13 @@ def columns(content: bytes) -> dict[str, list[Any]]:
         return reader.read_all().to_pydict()
 
 
-def test_a_killed_preparation_resumes_to_the_same_cache(place: Path, told: dict[str, Any]) -> None:
-    assert told["undisturbed"] == told["after"] == 0
-    assert set(told["killed"]) <= {0, 9}  # wait's word for killed; the last ones may have had nothing left to do
-    assert told["killed"].count(9) >= 3
+def test_a_killed_preparation_resumes_to_the_same_cache(place: Path, statuses: dict[str, Any]) -> None:
+    assert statuses["undisturbed"] == statuses["after"] == 0
+    assert set(statuses["killed"]) <= {
+        0,
+        9,
+    }  # 9: killed; the last ones may have had nothing to do
+    assert statuses["killed"].count(9) >= 3
     expected, found = cached(place / "undisturbed"), without_orphans(place / "killed")
     assert found.keys() == expected.keys()  # so there is no leftover either
     arrow = [name for name in expected if name.endswith(".arrow")]
@@ -135,6 +138,6 @@ def test_a_killed_preparation_resumes_to_the_same_cache(place: Path, told: dict[
     assert found == expected
 
 
-def test_two_preparations_at_once_do_no_harm(place: Path, told: dict[str, Any]) -> None:
-    assert told["together"] == [0, 0]
+def test_two_preparations_at_once_do_not_interfere(place: Path, statuses: dict[str, Any]) -> None:
+    assert statuses["together"] == [0, 0]
     assert cached(place / "together") == cached(place / "undisturbed")

@@ -108,7 +108,7 @@ def test_a_stopped_one_resumes_from_its_source(small: Small, monkeypatch: pytest
 @pytest.mark.parametrize("lost", [set(), {0}, {3, 4, 8}, {9}, {*range(10)}])
 def test_lost_parts_alone_are_computed_again(small: Small, lost: set[int], ends: bool) -> None:
     parts = small()
-    whole = content(run(parts))
+    complete = content(run(parts))
     records = parts_of(".json")
     assert len(records) == 10
     for place in lost:
@@ -116,7 +116,7 @@ def test_lost_parts_alone_are_computed_again(small: Small, lost: set[int], ends:
     for marker in parts_of(".end") if ends else ():
         marker.unlink()
     found = run(parts)
-    assert content(found) == whole
+    assert content(found) == complete
     assert found.counts["train"].computed == sum(min(5, SIZES["train"] - 5 * place) for place in lost)
     if not lost:
         assert len(READ) <= (8 if ends else 0)  # the last source, to see that it ends
@@ -125,10 +125,10 @@ def test_lost_parts_alone_are_computed_again(small: Small, lost: set[int], ends:
 def test_one_that_cannot_say_where_it_stands_is_read_anew(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.IterableDataset, "state_dict", lambda rows: {"of": rows})
     parts = small()
-    whole = content(run(parts))
+    complete = content(run(parts))
     for record in parts_of(".json")[4:]:
         record.unlink()
-    assert content(run(parts)) == whole
+    assert content(run(parts)) == complete
     assert len(READ) == SIZES["train"]
 
 

@@ -60,7 +60,7 @@ def test_rows(built: datasets.DatasetDict) -> None:
                 assert (image.size, image.mode, image.format) == ((8, 8), "L", "PNG")
 
 
-def test_the_whole_plan() -> None:
+def test_the_complete_plan() -> None:
     _, labels, plan = AVDigits(AVDigits.Config(), ModelConfig(image_size=28))._plan()
     sizes = {name: len(pairs) for name, pairs in plan.items()}
     assert sizes["test"] >= 1000
@@ -73,16 +73,16 @@ def test_the_whole_plan() -> None:
         "test": 3 * len(members["test"]),
     }
     for name, pairs in plan.items():
-        assert len({(index, said.style) for index, said in pairs}) == len(pairs)
-        assert {said.voice for _, said in pairs} <= set(VOICES[name])
-        assert {said.voice.split("+")[1] for _, said in pairs} == set(VARIANTS[name])  # none is idle
+        assert len({(index, utterance.style) for index, utterance in pairs}) == len(pairs)
+        assert {utterance.voice for _, utterance in pairs} <= set(VOICES[name])
+        assert {utterance.voice.split("+")[1] for _, utterance in pairs} == set(VARIANTS[name])  # none is idle
         counts = Counter(labels[index] for index in members[name])
         assert max(counts.values()) - min(counts.values()) <= 0.1 * max(counts.values())
 
 
 def test_many_pairs_of_few_voices_are_all_different() -> None:
     _, _, plan = av(pairs=50)._plan()
-    pairs = [(index, said.style) for index, said in plan["validation"]]
+    pairs = [(index, utterance.style) for index, utterance in plan["validation"]]
     assert len(pairs) == len(set(pairs)) == 11 * 50
 
 
@@ -111,13 +111,13 @@ def test_image_and_word_are_of_the_label(built: datasets.DatasetDict) -> None:
             )
 
 
-def test_the_words_can_be_told_apart(built: datasets.DatasetDict) -> None:
+def test_the_words_can_be_distinguished(built: datasets.DatasetDict) -> None:
     """A nearest neighbour of another voice says the same digit far more often than by chance."""
     digits = av()
     rows = {name: (digits.transform(split[:])["audio"], np.array(split["label"])) for name, split in built.items()}
     known, labels = rows["train"]
-    asked, truth = rows["test"]
-    distance = ((asked[:, None] - known[None]) ** 2).sum(axis=(2, 3, 4))
+    queries, truth = rows["test"]
+    distance = ((queries[:, None] - known[None]) ** 2).sum(axis=(2, 3, 4))
     assert (labels[distance.argmin(axis=1)] == truth).mean() > 0.5
 
 
@@ -203,20 +203,20 @@ print(json.dumps({
 
 @pytest.mark.slow
 def test_two_processes_build_the_same_bits(built: datasets.DatasetDict, tmp_path: Path) -> None:
-    told = []
+    outputs = []
     for name in ("one", "two"):
         env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "SCMRL_CACHE": str(tmp_path / name)}
-        env["PYTHONHASHSEED"] = str(len(told) + 1)
+        env["PYTHONHASHSEED"] = str(len(outputs) + 1)
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, check=True, cwd=tmp_path
         )
-        told.append(json.loads(done.stdout))  # and nothing else on standard output
-    assert told[0] == told[1]
+        outputs.append(json.loads(done.stdout))  # and nothing else on standard output
+    assert outputs[0] == outputs[1]
     here = [
         hashlib.sha256(row["audio"]["bytes"] + row["visual"]["bytes"] + row["id"].encode()).hexdigest()
         for row in built["test"]
     ]
-    assert told[0]["test"][1:] == here
+    assert outputs[0]["test"][1:] == here
 
 
 def test_the_seed_decides(built: datasets.DatasetDict) -> None:

@@ -296,7 +296,7 @@ def test_roots_that_hold_no_crema_d(written: Path, tmp_path: Path) -> None:
         crema(tmp_path).splits()
 
 
-def test_too_few_actors_are_told(root: Path) -> None:
+def test_too_few_actors_are_refused(root: Path) -> None:
     for name in names(CLASSES, ACTORS[2:]):
         sound_of(root, name).unlink()
         video_of(root, name).unlink()
@@ -499,9 +499,9 @@ def test_the_command_line(root: Path, cache: Path, tmp_path: Path) -> None:
     done = scmrl(*train, run, "--set", "data.on_bad=skip")
     assert done.code == 0, done.err
     assert [bad["path"] for bad in json.loads((run / "skipped.json").read_text())] == [str(spoilt)]
-    said = json.loads(scmrl("eval", run, "--device", "cpu", "--json").out)
-    assert (said["n"], said["skipped"]) == (len(splits["test"]) - 1, 1)
-    assert [*said["per_class"]] == list(CLASSES)
+    reported = json.loads(scmrl("eval", run, "--device", "cpu", "--json").out)
+    assert (reported["n"], reported["skipped"]) == (len(splits["test"]) - 1, 1)
+    assert [*reported["per_class"]] == list(CLASSES)
 
     soundfile.write(tmp_path / "mine.wav", tone(300, 48_000), 48_000)
     for seen in (video_of(root, CLIPS[0]), write_video(tmp_path / "mine.mp4", 1, size=(50, 30))):

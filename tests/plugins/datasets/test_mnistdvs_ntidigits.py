@@ -126,7 +126,7 @@ def test_folders_and_scales(tmp_path: Path) -> None:
         events_of(tmp_path).splits()
 
 
-def test_too_few_files_are_told_with_the_settings(written: Path) -> None:
+def test_too_few_files_are_refused_with_the_settings(written: Path) -> None:
     for settings in ({"train_per_class": 4}, {"test_per_class": 3}):
         with pytest.raises(
             UserError, match=r"5 files .* lower dataset\.train_per_class and dataset\.test_per_class$"
@@ -177,7 +177,7 @@ def test_bins_and_values(written: Path) -> None:
     assert visual(window=128).sum() == pytest.approx(300 * (40 / 128) ** 2, rel=0.02)  # counts are averaged
 
 
-def test_what_is_stored_depends_on_what_is_told(written: Path) -> None:
+def test_stored_arrays_depend_on_the_settings_of_the_key(written: Path) -> None:
     key = events_of(written).transform_key()
     for same in ({"seed": 3}, {"shift": 4}, {"window": 40}, {"validation": 0.5}):
         assert events_of(written, **same).transform_key() == key
@@ -328,10 +328,10 @@ def test_the_command_line(root: Path, cache: Path, tmp_path: Path) -> None:
     done = scmrl(*train, "--device", "cpu", "--set", "data.on_bad=skip")
     assert done.code == 0, done.err
     assert {bad["path"] for bad in json.loads((run / "skipped.json").read_text())} == set(map(str, used | beside))
-    said = json.loads(scmrl("eval", run, "--json").out)
+    reported = json.loads(scmrl("eval", run, "--json").out)
     tested = events_of(root).splits()["test"]
     bad = [row for row in tested if {row["audio"]["path"], row["visual"]["path"]} & set(map(str, used))]
-    assert said["n"] == 20 - len(bad)
+    assert reported["n"] == 20 - len(bad)
     sound, picture = f"{root / 'n-tidigits.hdf5'}#test/man-im-a-7", picture_of(root, 7, 1)
     predict = scmrl("predict", run, "--audio", sound, "--visual", picture, "--json")
     assert len(json.loads(predict.out)["predictions"]) == 10

@@ -97,14 +97,14 @@ def test_transform_and_pickle(root: Path) -> None:
 
 
 def test_the_seed_decides(root: Path) -> None:
-    def told(seed: int) -> dict[str, tuple[str, list[str]]]:
+    def pairs_of(seed: int) -> dict[str, tuple[str, list[str]]]:
         splits = spoken(root, seed=seed, validation_indices=1).splits()
         return {name: (split._fingerprint, split["id"][:]) for name, split in splits.items()}
 
-    first = told(0)
-    assert first == told(0)
-    assert first != told(1)
-    other = told(1)
+    first = pairs_of(0)
+    assert first == pairs_of(0)
+    assert first != pairs_of(1)
+    other = pairs_of(1)
     assert {name.split("/")[0] for name in first["test"][1]} == {name.split("/")[0] for name in other["test"][1]}
 
 

@@ -88,7 +88,7 @@ def test_the_seed_draws_and_the_share_for_validation_leaves_the_test_as_it_is(wr
     st.floats(0.05, 0.95),
     st.integers(0, 2**32),
 )
-def test_grouped_keeps_groups_whole_and_shares_near(
+def test_grouped_divides_no_group_and_nears_the_shares(
     groups: list[tuple[int, int]], share: float, seed: int
 ) -> None:
     sizes = [size for _, size in groups]
@@ -302,9 +302,9 @@ def test_the_command_line(root: Path, cache: Path, tmp_path: Path) -> None:
     done = scmrl(*train, "--set", "data.on_bad=skip")
     assert done.code == 0, done.err
     assert [bad["path"] for bad in json.loads((run / "skipped.json").read_text())] == [str(spoilt)]
-    said = json.loads(scmrl("eval", run, "--json").out)
-    assert (said["n"], said["skipped"]) == (19, 1)
-    assert [*said["per_class"]] == list(CLASSES)
+    reported = json.loads(scmrl("eval", run, "--json").out)
+    assert (reported["n"], reported["skipped"]) == (19, 1)
+    assert [*reported["per_class"]] == list(CLASSES)
     files = ["--audio", sound_of(root, split["test"][1]), "--visual", picture_of(root, split["test"][1])]
     predictions = json.loads(scmrl("predict", run, *files, "--json").out)["predictions"]
     assert {one["label"] for one in predictions} == {*CLASSES}

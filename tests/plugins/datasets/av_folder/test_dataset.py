@@ -264,7 +264,7 @@ def test_planted_files_are_found_and_left_out(root: Path, cache: Path, apart: bo
     assert sum(map(len, found.splits.values())) == (6 if apart else 18)
 
 
-def test_what_is_mended_is_said(root: Path, cache: Path) -> None:
+def test_repaired_files_are_reported(root: Path, cache: Path) -> None:
     sound = root / "train" / "bell" / "bell 0.wav"
     soundfile.write(sound, np.stack([tone(rate=8000)] * 2, axis=1), 8000)
     found = prepared("av-folder", root=root, validation=0.25)
@@ -298,8 +298,8 @@ def test_the_command_line(root: Path, cache: Path, tmp_path: Path) -> None:
     done = scmrl(*train, "--set", "data.on_bad=skip")
     assert done.code == 0, done.err
     assert len(json.loads((run / "skipped.json").read_text())) == 1
-    said = json.loads(scmrl("eval", run, "--json").out)
-    assert (said["n"], said["skipped"]) == (5, 1)
+    reported = json.loads(scmrl("eval", run, "--json").out)
+    assert (reported["n"], reported["skipped"]) == (5, 1)
     # What was trained knows its classes without its files.
     files = ["--audio", tmp_path / "mine.wav", "--visual", tmp_path / "mine.mp4"]
     shutil.move(root / "train" / "bell" / "bell 1.wav", files[1])

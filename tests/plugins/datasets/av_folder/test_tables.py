@@ -96,8 +96,8 @@ def test_a_bad_row_is_named(pairs: Path, row: str, where: str | None, reason: st
     path = pairs / "table.csv"
     path.write_text(f"{HEADER}{GOOD}{row}\n")
     dataset = folder(manifest=str(path))
-    ((bad, said),) = reasons(dataset).items()
-    assert reason in said
+    ((bad, message),) = reasons(dataset).items()
+    assert reason in message
     assert where is None or bad == str(pairs / where)
     assert total(dataset) == 12
 
@@ -138,8 +138,8 @@ def test_a_bad_line_of_json_is_named(pairs: Path, line: str, reason: str) -> Non
     path = write_jsonl(pairs / "table.jsonl", rows)
     path.write_text(f"{path.read_text()}{line}\n\n")
     dataset = folder(manifest=str(path))
-    ((_, said),) = reasons(dataset).items()
-    assert reason in said
+    ((_, message),) = reasons(dataset).items()
+    assert reason in message
     assert total(dataset) == 12
 
 

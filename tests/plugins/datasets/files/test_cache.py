@@ -80,14 +80,14 @@ def spoil_no_manifest(folder: Path) -> None:
         spoil_no_manifest,
     ],
 )
-def test_damage_is_told_and_mended(cache: Path, capsys: pytest.CaptureFixture[str], spoil) -> None:
+def test_damage_is_reported_and_repaired(cache: Path, capsys: pytest.CaptureFixture[str], spoil) -> None:
     built_once("a", write, load)
     spoil(cache / "a")
     assert built_once("a", write, load) == "0123456789"
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert str(cache / "a") in told.err
-    assert "building it again" in told.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert str(cache / "a") in captured.err
+    assert "building it again" in captured.err
     assert [path.name for path in cache.iterdir()] == ["a"]
     assert built_once("a", never, load) == "0123456789"
 

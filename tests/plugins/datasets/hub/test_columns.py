@@ -25,7 +25,7 @@ from scmrl_plugins.registry import UserError
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_columns_are_found_or_asked_for(tmp_path: Path, streaming: bool) -> None:
+def test_columns_are_identified_or_must_be_named(tmp_path: Path, streaming: bool) -> None:
     cells = {"sound": ["a"] * 4, "speech": ["b"] * 4, "img": ["c"] * 4, "kind": ["x", "y"] * 2, "clip": [1.5] * 4}
     path = columns(tmp_path, **cells)
     rest = {"streaming": streaming, "classes": ("x", "y")}
@@ -107,7 +107,7 @@ def test_labels_that_are_no_class(value: object) -> None:
         assert problem
 
 
-def test_classes_that_only_a_whole_stream_would_tell(tmp_path: Path) -> None:
+def test_a_stream_of_plain_labels_needs_the_classes(tmp_path: Path) -> None:
     path = columns(tmp_path, audio=["a"], image=["b"], label=["c"])
     with pytest.raises(UserError, match=r"the labels of column .* of a stream are unknown; set dataset\.classes"):
         build(path, streaming=True)

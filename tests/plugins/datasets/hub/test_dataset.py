@@ -99,7 +99,7 @@ def test_the_command_line(planted: Path, tmp_path: Path, streaming: bool) -> Non
     (tmp_path / "a.wav").write_bytes(wav(3))
     (tmp_path / "i.png").write_bytes(png(3))
     outcome = scmrl("predict", run, "--audio", tmp_path / "a.wav", "--visual", tmp_path / "i.png", "--json")
-    assert {told["label"] for told in json.loads(outcome.out)["predictions"]} == {*CLASSES}
+    assert {row["label"] for row in json.loads(outcome.out)["predictions"]} == {*CLASSES}
 
 
 @pytest.mark.slow
@@ -144,7 +144,7 @@ def test_another_stream_has_features_of_its_own(tmp_path: Path, changed: dict[st
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_a_video_is_told_by_its_bytes(tmp_path: Path) -> None:
+def test_a_video_is_identified_by_its_bytes(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("mpeg4", rate=5)

@@ -165,7 +165,7 @@ def test_places_where_no_data_set_is(tmp_path: Path, written: Path) -> None:
     refused(str(tmp_path / "x.csv"), r"files here have no subset", subset="en")
 
 
-def test_offline_it_is_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_offline_it_fails_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path))
@@ -186,7 +186,7 @@ def test_an_id_of_the_hub(written: Path, tmp_path: Path) -> None:
     }
     with serve(folders, {"somebody/gated": "hf_secret"}) as hub:
         online = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0"}
-        told = other_process("hub_processes.online", **online)
+        results = other_process("hub_processes.online", **online)
 
     def same(found: Any, dataset: Hub) -> bool:
         wanted = json.loads(json.dumps(expected(dataset)))
@@ -194,16 +194,16 @@ def test_an_id_of_the_hub(written: Path, tmp_path: Path) -> None:
 
     table, stream = build(str(written)), build(str(written), streaming=True)
     for name in ("downloaded", "token", "offline"):
-        assert same(told[name], table), name
-    assert same(told["streamed"], stream)
-    assert same(told["named"], table)
+        assert same(results[name], table), name
+    assert same(results["streamed"], stream)
+    assert same(results["named"], table)
     assert any("names/resolve" in asked and asked.endswith(".png") for asked in hub.asked)
-    assert "is a gated dataset on the Hub" in told["gated"]
-    assert "set HF_TOKEN" in told["gated"]
-    assert "requires a loading script" in told["script"]
-    assert "doesn't exist on the Hub or cannot be accessed; check dataset.path" in told["absent"]
-    assert "Revision 'v2' doesn't exist" in told["revision"]
-    assert f"only revision {COMMIT} is here" in told["other"]
+    assert "is a gated dataset on the Hub" in results["gated"]
+    assert "set HF_TOKEN" in results["gated"]
+    assert "requires a loading script" in results["script"]
+    assert "doesn't exist on the Hub or cannot be accessed; check dataset.path" in results["absent"]
+    assert "Revision 'v2' doesn't exist" in results["revision"]
+    assert f"only revision {COMMIT} is here" in results["other"]
 
 
 def test_a_hub_that_does_not_answer_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
         soundfile.write(folder / name, samples, rate, subtype="FLOAT")
         return folder / name
 
-    whole = audio.encode_wav(tone(), 8000)
+    complete = audio.encode_wav(tone(), 8000)
     nan = tone()
     nan[10] = np.nan
     return {
@@ -123,7 +123,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "folder": (folder, "cannot be read"),
         "nothing": (at("nothing.wav", b""), "is empty"),
         "text": (at("text.wav", b"hello there, this is no sound"), "not a sound file"),
-        "cut": (at("cut.wav", whole[:700]), f"{len(whole) - 700} bytes are missing"),
+        "cut": (at("cut.wav", complete[:700]), f"{len(complete) - 700} bytes are missing"),
         "empty": (wav("empty.wav", np.zeros(0)), "no samples"),
         "nan": (wav("nan.wav", nan), "NaN"),
         "inf": (wav("inf.wav", np.array([0.0, np.inf])), "infinity"),

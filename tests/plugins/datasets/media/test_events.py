@@ -163,7 +163,7 @@ BAD_AEDAT = {
 
 
 @pytest.mark.parametrize("kind", BAD_AEDAT)
-def test_bad_aedat_is_told_with_path_and_remedy(tmp_path: Path, kind: str) -> None:
+def test_bad_aedat_is_refused_with_path_and_remedy(tmp_path: Path, kind: str) -> None:
     data, reason = BAD_AEDAT[kind]
     path = tmp_path / "mnist_0_scale04_0001.aedat"
     path.write_bytes(data)
@@ -277,7 +277,7 @@ BAD_RECORDINGS: dict[str, tuple[Spoil, str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD_RECORDINGS)
-def test_bad_recordings_are_told_with_path_and_remedy(file: Path, kind: str) -> None:
+def test_bad_recordings_are_refused_with_path_and_remedy(file: Path, kind: str) -> None:
     spoil, reason = BAD_RECORDINGS[kind]
     with h5py.File(file, "a") as data:
         spoil(data)
@@ -302,7 +302,7 @@ def test_bad_recordings_are_told_with_path_and_remedy(file: Path, kind: str) -> 
         ("man-ae-a-7", "is 2 times in train_labels"),
     ],
 )
-def test_bad_labels_are_told(file: Path, label: str, reason: str) -> None:
+def test_bad_labels_are_reported(file: Path, label: str, reason: str) -> None:
     with h5py.File(file, "a") as data:
         labels = [*data["train_labels"][:], label.encode()]
         del data["train_labels"]
@@ -348,7 +348,7 @@ def spoil_file(kind: str, file: Path) -> None:
         ("train_addresses", "has no group train_addresses"),
     ],
 )
-def test_a_file_that_is_no_ntidigits_is_told(file: Path, kind: str, reason: str) -> None:
+def test_a_file_that_is_not_ntidigits_is_refused(file: Path, kind: str, reason: str) -> None:
     spoil_file(kind, file)
     with pytest.raises(BadFileError) as caught:
         ntidigits.find_recordings(file, [])
@@ -363,7 +363,7 @@ def test_a_file_without_the_name_of_a_recording(file: Path, place: str) -> None:
         ntidigits.decode(Path(f"{file}{place}"), f"{file}{place}")
 
 
-def test_a_recording_that_is_not_there_is_told_with_near_ones(file: Path) -> None:
+def test_a_missing_recording_is_refused_with_near_matches(file: Path) -> None:
     with pytest.raises(
         BadFileError, match=r"no recording 'man-im-a-0' in test_timestamps \(did you mean 'man-im-a-"
     ):

@@ -63,11 +63,11 @@ def bomb() -> bytes:
 @pytest.mark.parametrize("kind", ["absent", "empty", "text", "cut", "bomb", "float"])
 def test_bad_files_are_named(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"{kind}.png"
-    whole = png(np.random.default_rng(0).integers(0, 255, (28, 28)).astype(np.uint8))
+    complete = png(np.random.default_rng(0).integers(0, 255, (28, 28)).astype(np.uint8))
     if kind == "float":
         Image.fromarray(np.zeros((4, 4), dtype=np.float32)).save(path, format="TIFF")
     elif kind != "absent":
-        data = {"empty": b"", "text": b"no image", "cut": whole[: len(whole) // 2], "bomb": bomb()}
+        data = {"empty": b"", "text": b"no image", "cut": complete[: len(complete) // 2], "bomb": bomb()}
         path.write_bytes(data[kind])
     with pytest.raises(UserError) as caught:
         images.decode(path, path)

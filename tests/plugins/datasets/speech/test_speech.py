@@ -58,16 +58,16 @@ def test_rate_pitch_voice_and_word_are_heard() -> None:
 
 
 def test_every_voice_is_known_and_says_something() -> None:
-    said = [
+    utterances = [
         Utterance("two", voice, 220, 50) for split in VOICES for voice in VOICES[split][:: len(ACCENTS[split])]
     ]
-    said += [
+    utterances += [
         Utterance("two", f"{accent}+{VARIANTS[split][0]}", 220, 50)
         for split in ACCENTS
         for accent in ACCENTS[split]
     ]
-    said += [Utterance("two", f"en+{variant}", 220, 50) for split in VARIANTS for variant in VARIANTS[split]]
-    for utterance, spoken in zip(said, samples(said), strict=True):
+    utterances += [Utterance("two", f"en+{variant}", 220, 50) for split in VARIANTS for variant in VARIANTS[split]]
+    for utterance, spoken in zip(utterances, samples(reported), strict=True):
         assert np.abs(spoken).max() > 0.02, utterance.style
 
 
