@@ -67,7 +67,7 @@ def test_every_voice_is_known_and_says_something() -> None:
         for accent in ACCENTS[split]
     ]
     utterances += [Utterance("two", f"en+{variant}", 220, 50) for split in VARIANTS for variant in VARIANTS[split]]
-    for utterance, spoken in zip(utterances, samples(reported), strict=True):
+    for utterance, spoken in zip(utterances, samples(utterances), strict=True):
         assert np.abs(spoken).max() > 0.02, utterance.style
 
 
