@@ -43,6 +43,7 @@ def results(out: Path) -> dict[str, Any]:
     return json.loads((out.parent / "stdout").read_text())
 
 
+@pytest.mark.slow
 def test_the_ratio_is_that_of_the_least_times(results: dict[str, Any]) -> None:
     epochs = results["epochs"]
     assert results["ratio"] == min(epochs["decoded"]["seconds"]) / min(epochs["stored"]["seconds"])
@@ -55,6 +56,7 @@ def test_the_ratio_is_that_of_the_least_times(results: dict[str, Any]) -> None:
     assert results["samples"] == SAMPLES
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell it")
 def test_memory_does_not_follow_the_data_set(results: dict[str, Any]) -> None:
     small, large = results["memory"]["small"], results["memory"]["large"]
@@ -65,6 +67,7 @@ def test_memory_does_not_follow_the_data_set(results: dict[str, Any]) -> None:
     assert small["before"] < small["private"]
 
 
+@pytest.mark.slow
 def test_the_results_are_written_without_paths_of_this_machine(out: Path, results: dict[str, Any]) -> None:
     assert sorted(file.name for file in out.iterdir()) == ["data.json", "data.md"]
     assert json.loads((out / "data.json").read_text()) == results
