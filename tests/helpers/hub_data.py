@@ -15,11 +15,10 @@ import pyarrow
 from paths import HELPERS
 from pyarrow import parquet
 
-from scmrl_plugins.core.interfaces import MODALITIES, ModelConfig
+from scmrl_plugins.core.interfaces import MODALITIES, SPLITS, ModelConfig
 from scmrl_plugins.plugins.datasets.hub.dataset import Hub
 from scmrl_plugins.plugins.datasets.miniatures.hub import CLASSES, png, wav
 
-NAMES = ("train", "validation", "test")
 TRAIN, TEST = 24, 9
 
 
@@ -57,7 +56,7 @@ def write(path: Path, cells: Mapping[str, Any], schema: pyarrow.Schema | None = 
 
 def expected(dataset: Hub) -> dict[str, dict[str, tuple[str, str]]]:
     """What ``content`` must be, from the numbers that the files of a row were made of."""
-    found: dict[str, dict[str, tuple[str, str]]] = {name: {} for name in NAMES}
+    found: dict[str, dict[str, tuple[str, str]]] = {name: {} for name in SPLITS}
     for name, row in [(name, row) for name, own in ids(dataset).items() for row in own]:
         split, number = row.split("/")
         file = int(number) + (TRAIN if split == "test" else 0)

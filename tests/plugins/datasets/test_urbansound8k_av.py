@@ -17,14 +17,12 @@ from hypothesis import strategies as st
 from planted_files import SMALL, assert_found, assert_refused, copy, plant, prepared, scmrl, sets
 from pydantic import ValidationError
 
-from scmrl_plugins.core.interfaces import ModelConfig
+from scmrl_plugins.core.interfaces import SPLITS, ModelConfig
 from scmrl_plugins.plugins.datasets.files.splits import grouped
 from scmrl_plugins.plugins.datasets.miniatures.digits import tone
 from scmrl_plugins.plugins.datasets.miniatures.urbansound8k_av import write_picture, write_sound
 from scmrl_plugins.plugins.datasets.urbansound8k_av import CLASSES, UrbanSound8KAV
 from scmrl_plugins.registry import UserError
-
-NAMES = ("train", "validation", "test")
 
 
 @pytest.fixture(scope="session")
@@ -66,9 +64,9 @@ def picture_of(root: Path, name: str) -> Path:
 def test_no_recording_is_in_two_splits(written: Path, seed: int) -> None:
     dataset = urban(written, seed=seed)
     splits = dataset.splits()
-    named = [recordings(splits[name]["id"][:]) for name in NAMES]
+    named = [recordings(splits[name]["id"][:]) for name in SPLITS]
     assert sum(map(len, named)) == len(set.union(*named)) == 40
-    for name, slices in zip(NAMES, (4, 2, 2), strict=True):
+    for name, slices in zip(SPLITS, (4, 2, 2), strict=True):
         assert Counter(splits[name]["label"]) == dict.fromkeys(range(10), slices)
         for row in splits[name]:
             assert CLASSES[row["label"]] == row["id"].split("/")[0]
@@ -111,13 +109,13 @@ def test_sorted_is_the_last_of_each_class_by_name(written: Path) -> None:
         stems = sorted(path.stem for path in (written / "Dataset_v3_sound" / name).iterdir())
         in_order = [f"{name}/{stem}" for stem in stems]
         # of 8: round(0.7 * 8) = 6 to training, of which round(0.7 * 6) = 4 are left after validation
-        for split, part in zip(NAMES, (in_order[:4], in_order[4:6], in_order[6:]), strict=True):
+        for split, part in zip(SPLITS, (in_order[:4], in_order[4:6], in_order[6:]), strict=True):
             assert [one for one in found[split] if one.startswith(f"{name}/")] == part
 
 
 def test_random_is_stratified_and_puts_one_recording_in_two_splits(written: Path) -> None:
     splits = urban(written, split="random").splits()
-    for name, count in zip(NAMES, (4, 2, 2), strict=True):
+    for name, count in zip(SPLITS, (4, 2, 2), strict=True):
         assert Counter(splits[name]["label"]) == dict.fromkeys(range(10), count)
     found = {name: split["id"][:] for name, split in splits.items()}
     assert sum(map(len, found.values())) == len({*found["train"], *found["validation"], *found["test"]}) == 80

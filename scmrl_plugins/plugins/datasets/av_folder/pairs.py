@@ -25,7 +25,7 @@ from scmrl_plugins.plugins.datasets.files.tables import Row, read_table
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 
-SPLITS = {
+SPLIT_NAMES = {
     "train": "train",
     "training": "train",
     "validation": "validation",
@@ -60,7 +60,7 @@ def in_folders(root: Path, bad: list[BadFileError]) -> list[Pair]:
     """The pairs in ``<split>/<class>/``, or in ``<split>/{audio,visual}/<class>/``, below a folder."""
     folders: dict[str, Path] = {}
     for folder in folders_in(root, bad):
-        if not (split := SPLITS.get(folder.name.lower())):
+        if not (split := SPLIT_NAMES.get(folder.name.lower())):
             bad.append(BadFileError(folder, f"{_no_split(folder.name)}; rename it or move it away"))
         elif split in folders:
             raise UserError(f"{folder}: {folders[split].name} is the {split} split already; keep one of the two")
@@ -123,9 +123,9 @@ def _in_row(row: Row, divided: bool) -> Pair:
     split = "train"
     if divided:
         name = row.text("split").strip()
-        split = SPLITS.get(name.lower(), "")
+        split = SPLIT_NAMES.get(name.lower(), "")
         if not split:
-            raise row.bad("split", f"{_no_split(name)}; write one of {', '.join(SPLITS)}")
+            raise row.bad("split", f"{_no_split(name)}; write one of {', '.join(SPLIT_NAMES)}")
     label = composed(row.text("label", number=True).strip())
     if not label:
         raise row.bad("label", "is blank; write the name of a class")
@@ -147,7 +147,7 @@ def _file(row: Row, column: str, source: str) -> Path:
 
 
 def _no_split(name: str) -> str:
-    return f"{name!r} is not a split{near(name, SPLITS)}"
+    return f"{name!r} is not a split{near(name, SPLIT_NAMES)}"
 
 
 def separated(pairs: Sequence[Pair], bad: list[BadFileError]) -> list[Pair]:

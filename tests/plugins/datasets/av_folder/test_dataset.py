@@ -18,21 +18,19 @@ from planted_files import SMALL, assert_found, assert_refused, plant, prepared, 
 from pydantic import ValidationError
 
 import scmrl_plugins
-from scmrl_plugins.core.interfaces import ModelConfig
+from scmrl_plugins.core.interfaces import SPLITS, ModelConfig
 from scmrl_plugins.plugins.datasets.av_folder.dataset import AVFolder
 from scmrl_plugins.plugins.datasets.miniatures.av_folder import CLASSES
 from scmrl_plugins.plugins.datasets.miniatures.digits import tone
 from scmrl_plugins.plugins.datasets.miniatures.urbansound8k_av import write_picture, write_sound
 from scmrl_plugins.registry import UserError
 
-NAMES = ("train", "validation", "test")
-
 
 def test_folders_of_classes(written: Path) -> None:
     dataset = folder(root=str(written))
     assert dataset.classes == CLASSES == ("bell", "drum", "flöte")
     splits = dataset.splits()
-    for name, count in zip(NAMES, (3, 1, 2), strict=True):
+    for name, count in zip(SPLITS, (3, 1, 2), strict=True):
         assert Counter(splits[name]["label"]) == dict.fromkeys(range(3), count)
         for row in splits[name]:
             split, label, stem = row["id"].split("/")
