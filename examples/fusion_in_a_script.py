@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from scmrl_plugins.core.config.layers import compose
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Fusion
 from scmrl_plugins.core.model.assembly import assemble
 from scmrl_plugins.core.run.directory import create_run
 from scmrl_plugins.core.system.progress import Progress
@@ -20,7 +20,7 @@ from scmrl_plugins.explain import report
 from scmrl_plugins.registry import register_inline
 
 
-class Coincidence(nn.Module):
+class Coincidence(Fusion):
     """a' = a + w (a mean_N v), v' = v + w (v mean_N a), with one learned weight w per channel.
 
     Amplifies activity that coincides with activity of the other modality.

@@ -6,10 +6,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Fusion
 
 
-class GatedFusion(nn.Module):
+class GatedFusion(Fusion):
     """a' = 2 g a, v' = 2 (1 - g) v with g = sigmoid(strength W [mean_N a; mean_N v]), a gate per step and channel.
 
     ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes. W starts at zero, so that
