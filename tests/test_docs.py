@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from scmrl_plugins.core import interfaces
 from scmrl_plugins.registry import INTERFACE_VERSION, KINDS, catalogue, hookspecs
 from scmrl_plugins.testing import CHECKS
@@ -14,6 +16,7 @@ from scmrl_plugins.testing import CHECKS
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_generated_pages_are_up_to_date() -> None:
     command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)

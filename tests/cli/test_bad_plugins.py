@@ -140,6 +140,7 @@ def test_they_cost_help_nothing(folder: Path) -> None:
     assert done.err == "LIGHT\n"  # and none of them was asked: two of them print
 
 
+@pytest.mark.slow
 def test_json_stays_one_document_whatever_prints(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "scmrl_plugins", "build", *SMALL, "--fusion", "prints", "--json"],

@@ -335,6 +335,7 @@ def test_check_of_a_stream(events: list[str]) -> None:
 # show -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_show_draws_the_same_picture_for_the_same_seed(root: Path, tmp_path: Path) -> None:
     def drawn(name: str, *args: str) -> np.ndarray:
         done = folder("show", root, "-o", str(tmp_path / "new" / name), "--count", "3", *args)

@@ -56,6 +56,7 @@ def test_there_is_one_of_every_kind() -> None:
     assert NAMES.keys() == set(KINDS)
 
 
+@pytest.mark.slow
 def test_they_are_listed_at_once(installed: Path, tmp_path: Path) -> None:
     done = fork_scmrl("plugins", "--json", cwd=tmp_path, PYTHONPATH=str(installed))
     listed = json.loads(done.out)
@@ -77,6 +78,7 @@ def test_their_own_tests_pass(installed: Path) -> None:
     assert "SKIPPED" not in done.out
 
 
+@pytest.mark.slow
 def test_the_fusion_builds(installed: Path, tmp_path: Path) -> None:
     build = ["build", *sets(SMALL_MODEL), "--device", "cpu", "--json", "--fusion", "cross-gated"]
     done = fork_scmrl(*build, "--set", "fusion.floor=0.1", cwd=tmp_path, PYTHONPATH=str(installed))

@@ -77,6 +77,7 @@ def test_a_model_is_built_without_what_data_training_and_reports_need() -> None:
     assert {*unused, "torchvision", "pandas", "pyarrow"} & set(modules) == set()
 
 
+@pytest.mark.slow
 def test_training_is_imported_without_libraries_for_models_plots_and_data() -> None:
     program = "import sys, scmrl_plugins.core.training.loop; print(*sys.modules)"
     modules = set(run_python("-c", program).out.split())

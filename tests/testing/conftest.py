@@ -4,15 +4,8 @@ from pathlib import Path
 
 import pytest
 
-SLOW = {
-    *(
-        f"backbone-{name}-{check}"
-        for name in ("spikformer", "qkformer")
-        for check in ("compiles", "every_choice_runs")
-    ),
-    *(f"fusion-{name}-compiles" for name in ("cmrl", "cmci", "cmqka", "sca", "audio", "visual")),
-}
-"""Checks of built-in components that take seconds."""
+SLOW = ("compiles", "saved_and_loaded", "renamed_plugin_is_explained")
+"""Checks that take long; of the built-in components only ``lif`` goes through them in quick runs."""
 
 COMPILED_NODES = ("LIFNode", "PLIFNode")
 """BrainCog's nodes run through one adapter: two of them, without and with a parameter, show that it compiles."""
@@ -22,7 +15,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     repeated = []
     for item in items:
         name = item.name.removeprefix("test_a_built_in_conforms[").removesuffix("]")
-        if name in SLOW:
+        if name.endswith(SLOW) and not name.startswith("neuron-lif-"):
             item.add_marker(pytest.mark.slow)
         if name.endswith("Node-compiles") and name.split("-")[1] not in COMPILED_NODES:
             repeated.append(item)

@@ -51,6 +51,7 @@ def test_every_check_has_a_wrong_component() -> None:
     assert covered == CHECKS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "cls"), RIGHT.items(), ids=RIGHT)
 def test_a_right_component_passes_every_check(kind: str, cls: type) -> None:
     results = list(run_checks(subject_of(kind, cls)))
