@@ -182,7 +182,8 @@ def file_state(path: str | None) -> Any:
     """A file's path, size and time; ``#`` separates a container from what it holds."""
     if not path:
         return None
-    for name in (path, path.rpartition("#")[0]):
+    container = path.rpartition("#")[0]
+    for name in (path, container) if container else (path,):  # an empty name would be the working directory
         with contextlib.suppress(OSError, ValueError):
             status = Path(name).stat()
             return path, status.st_size, status.st_mtime_ns

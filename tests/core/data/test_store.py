@@ -155,6 +155,10 @@ def test_the_record_is_plain_json(small: Small) -> None:
     assert record["bad"] == record["handled"] == []
 
 
+def test_a_name_without_a_file_does_not_depend_on_the_working_directory() -> None:
+    assert file_state("0001.wav") == "0001.wav"
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_cache_that_cannot_be_written_is_one_line(small: Small, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir(mode=0o500)
