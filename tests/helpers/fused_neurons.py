@@ -10,13 +10,13 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scmrl_plugins.plugins.braincog.upstream import node
 from scmrl_plugins.plugins.neurons.alif import ALIF
 from scmrl_plugins.plugins.neurons.integrate_and_fire import IF
 from scmrl_plugins.plugins.neurons.lif import LIF
 from scmrl_plugins.plugins.neurons.plif import PLIF
 from scmrl_plugins.plugins.neurons.surrogates import SURROGATES
 from scmrl_plugins.plugins.neurons.ternary import Ternary
+from scmrl_plugins.plugins.neurons.upstream import node
 
 NEURONS = [IF, LIF, PLIF, ALIF, Ternary]
 NAMES = sorted(SURROGATES)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from scmrl_plugins.core.interfaces import ComponentConfig, Context, Neuron
 from scmrl_plugins.plugins.braincog import NODES
-from scmrl_plugins.plugins.braincog.upstream import node
 from scmrl_plugins.plugins.neurons.surrogates import SURROGATES, SurrogateName
+from scmrl_plugins.plugins.neurons.upstream import node
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import Context, Neuron
-from scmrl_plugins.plugins.braincog.upstream import node
 from scmrl_plugins.plugins.neurons import fused
 from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Rate, Settings
 from scmrl_plugins.plugins.neurons.surrogates import SURROGATES, Fire
+from scmrl_plugins.plugins.neurons.upstream import node
 
 
 class FusedNeuron(Neuron, node.BaseNode):

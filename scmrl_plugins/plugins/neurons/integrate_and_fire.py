@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from scmrl_plugins.plugins.braincog.upstream import node
 from scmrl_plugins.plugins.neurons.base import FusedNeuron
 from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Rate, Settings
+from scmrl_plugins.plugins.neurons.upstream import node
 
 
 class Integrating(Dynamics):

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from scmrl_plugins.core.interfaces import Context
-from scmrl_plugins.plugins.braincog.upstream import node
 from scmrl_plugins.plugins.neurons.base import FusedNeuron
 from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Leak, Rate, Settings
+from scmrl_plugins.plugins.neurons.upstream import node
 
 
 class Leaky(Dynamics):

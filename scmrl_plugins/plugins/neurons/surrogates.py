@@ -32,7 +32,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from scmrl_plugins.plugins.braincog.upstream import surrogate as braincogs
+from scmrl_plugins.plugins.neurons.upstream import surrogate as braincogs
 
 SurrogateName = Literal[
     "sigmoid", "atan", "gate", "quadratic-gate", "relu", "triangle", "fast-sigmoid", "gaussian"

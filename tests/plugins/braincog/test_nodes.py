@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from scmrl_plugins.plugins.braincog import NODES, nodes
-from scmrl_plugins.plugins.braincog.upstream import node
 from scmrl_plugins.plugins.neurons.surrogates import SURROGATES
+from scmrl_plugins.plugins.neurons.upstream import node
 from scmrl_plugins.registry import UserError, catalogue
 
 pytestmark = pytest.mark.numerical
@@ -190,8 +190,8 @@ def python(code: str) -> str:
 def test_nothing_of_ours_stands_in_for_braincogs_package() -> None:
     out = python(
         "import sys\n"
-        "from scmrl_plugins.plugins.braincog import nodes, upstream\n"
-        "from scmrl_plugins.plugins.neurons import lif\n"
+        "from scmrl_plugins.plugins.braincog import nodes\n"
+        "from scmrl_plugins.plugins.neurons import lif, upstream\n"
         "print('braincog.base' in sys.modules, 'torchvision' in sys.modules, 'timm' in sys.modules)\n"
         # The real submodules are in place, so whoever imports them later gets the same classes.
         "print(sys.modules['braincog.base.node.node'] is upstream.node)\n"

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from scmrl_plugins.plugins.braincog.upstream import surrogate  # noqa: F401  the file below imports it
+from scmrl_plugins.plugins.neurons.upstream import surrogate  # noqa: F401  the file below imports it
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from scmrl_plugins.plugins.braincog.upstream import node, surrogate
 from scmrl_plugins.plugins.neurons import surrogates
 from scmrl_plugins.plugins.neurons.lif import LIF
+from scmrl_plugins.plugins.neurons.upstream import node, surrogate
 
 pytestmark = pytest.mark.numerical
 

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scmrl_plugins.plugins.braincog import nodes
-from scmrl_plugins.plugins.braincog.upstream import node
 from scmrl_plugins.plugins.neurons.surrogates import SURROGATES, Firing
+from scmrl_plugins.plugins.neurons.upstream import node
 from scmrl_plugins.registry import UserError
 
 pytestmark = pytest.mark.numerical
