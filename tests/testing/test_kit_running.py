@@ -326,6 +326,7 @@ def test_exits(subject, check):
 '''
 
 
+@pytest.mark.slow
 def test_a_users_tests_run(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(USERS_TESTS)
     chosen = "batch or half or imports_no_torch or (exits and finite)"

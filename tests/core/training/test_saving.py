@@ -132,6 +132,7 @@ RECIPE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stop", "recipe"), [(5, RECIPE), (12, []), (13, [])])
 def test_a_run_stopped_after_any_step_is_the_same_run(
     small: Small, tmp_path: Path, stop: int, recipe: list[str]
@@ -217,6 +218,7 @@ def test_half_a_line_of_metrics_is_dropped(trained: Run) -> None:
     assert trained.metrics_file.read_text().endswith("}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 def test_a_full_disk_keeps_what_was_saved(forked: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     path = tmp_path / "run"

@@ -32,6 +32,7 @@ def test_check_and_prepare_agree_on_its_miniature(name: str, tmp_path: Path, cac
         assert sum(row["computed" if before else "before"] for row in rows) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "fsdd").is_dir(), reason="no data here")
 def test_real_recordings_from_check_to_eval(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "recordings").mkdir()
