@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -35,8 +35,8 @@ def discover(points: Iterable[EntryPoint] | None = None) -> Catalogue:
     result = Catalogue()
     taken: dict[str, str] = {}
     seen: set[tuple[str, str, str]] = set()
-    for point in sorted(points if points is not None else _installed(result.broken), key=_order):
-        plugin = _describe(point)
+    installed = points if points is not None else _installed(result.broken)
+    for plugin, point in sorted(((_describe(point), point) for point in installed), key=_order):
         if (identity := (plugin.distribution, plugin.name, point.value)) in seen:
             continue  # the same distribution seen twice on sys.path
         seen.add(identity)
@@ -72,37 +72,50 @@ def _one_of(plugin: Plugin, other: str) -> str:
 
 
 def _installed(broken: list[Broken]) -> list[EntryPoint]:
-    """The entry points of the group; distributions with unreadable entry points are recorded as broken."""
-    from importlib.metadata import distributions, entry_points  # here, as scmrl --help does without
+    """The entry points of the group; distributions with unreadable entry points are recorded as broken.
 
-    with contextlib.suppress(Exception):
-        return list(entry_points(group=GROUP))
-    # One damaged file makes that call fail for all, so each distribution is read separately.
-    points: list[EntryPoint] = []
+    Of two copies of a distribution on ``sys.path``, the first counts. Each file is read separately, as one that is
+    damaged makes ``importlib.metadata.entry_points`` fail for all; most do not name the group and are not parsed.
+    """
+    from importlib.metadata import distributions  # here, as scmrl --help does without
+
+    points: dict[str, list[EntryPoint]] = {}
     for distribution in distributions():
         try:
-            points += distribution.entry_points.select(group=GROUP)
+            if f"[{GROUP}]" in (distribution.read_text("entry_points.txt") or ""):
+                name = _normalized(_metadata(distribution)[0])
+                points.setdefault(name, list(distribution.entry_points.select(group=GROUP)))
         except Exception as error:
-            name = _metadata(distribution, "Name") or "unknown"
+            name = _metadata(distribution)[0] or "unknown"
             reason = f"entry_points.txt cannot be read ({describe(error)}); reinstall or remove the distribution"
             broken.append(Broken(name, name, reason))
-    return points
+    return [point for found in points.values() for point in found]
 
 
-def _metadata(distribution: Distribution | None, key: str) -> str:
-    """One field of a distribution's metadata; empty if there is none, as after an incomplete uninstallation."""
+@functools.cache
+def _metadata(distribution: Distribution | None) -> tuple[str, str]:
+    """Name and version; empty if there are none, as after an incomplete uninstallation.
+
+    Parsed once for all entry points of a distribution, as the README is part of it.
+    """
     try:
-        return (distribution.metadata[key] if distribution else "") or ""
+        metadata = distribution.metadata if distribution else {}
+        return metadata["Name"] or "", metadata["Version"] or ""
     except Exception:
-        return ""
+        return "", ""
 
 
-def _order(point: EntryPoint) -> tuple[bool, str, str]:
-    plugin = _describe(point)
+def _order(found: tuple[Plugin, EntryPoint]) -> tuple[bool, str, str]:
+    plugin, _ = found
     return (not plugin.builtin, plugin.distribution, plugin.name)
 
 
 def _describe(point: EntryPoint) -> Plugin:
-    name = _metadata(point.dist, "Name") or "unknown"
-    version = _metadata(point.dist, "Version")
-    return Plugin(point.name, name, version, builtin=name.replace("_", "-").lower() == DISTRIBUTION)
+    name, version = _metadata(point.dist)
+    name = name or "unknown"
+    return Plugin(point.name, name, version, builtin=_normalized(name) == DISTRIBUTION)
+
+
+def _normalized(name: str) -> str:
+    """A distribution's name, of which several spellings are the same."""
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -32,6 +32,7 @@ def test_one_that_conforms(forgetful: PluginSite) -> None:
     assert done.out.splitlines()[-1] == "22 passed, 0 failed, 0 skipped"
 
 
+@pytest.mark.slow
 def test_one_that_does_not(forgetful: PluginSite) -> None:
     done = invoke("check", "--package", "scmrl-two")
     assert done.code == 1

@@ -178,6 +178,7 @@ def test_prepare_goes_by_the_policy(root: Path) -> None:
     assert "1 bad files were left out" in folder("prepare", root, "--set", "data.on_bad=skip").out
 
 
+@pytest.mark.slow
 def test_training_uses_what_was_prepared(root: Path, cache: Path, tmp_path: Path) -> None:
     sizes = {"steps": 2, "embed_dims": 16, "num_heads": 2}
     sets = [text for key, value in sizes.items() for text in ("--set", f"model.{key}={value}")]
@@ -352,6 +353,7 @@ def test_show_draws_the_same_picture_for_the_same_seed(root: Path, tmp_path: Pat
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a.png", "b.png", "c.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("streamed", ["true", "false"])
 def test_show_draws_events_and_names_that_are_hard_to_draw(
@@ -364,6 +366,7 @@ def test_show_draws_events_and_names_that_are_hard_to_draw(
         assert picture.size[0] > 800
 
 
+@pytest.mark.slow
 def test_show_leaves_bad_files_out_and_says_so(root: Path, tmp_path: Path) -> None:
     bells = sorted(root.glob("train/bell/*.wav"))
     for path in bells:
@@ -423,11 +426,13 @@ def test_bad_options_are_one_line(given: list[str], words: list[str]) -> None:
     assert_refused(invoke("data", *given), *words)
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_written_is_one_line(root: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     assert_refused(folder("show", root, "-o", str(tmp_path / "taken" / "a.png")), "taken")
 
 
+@pytest.mark.slow
 def test_json_is_all_of_standard_output_in_another_process(root: Path) -> None:
     pointer(files(root, ".jpg")[0])
     done = fork_scmrl("data", "check", "av-folder", "--root", root, *SMALL, "--json")

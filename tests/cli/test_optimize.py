@@ -36,6 +36,7 @@ def test_eval_of_the_folded_model_agrees(trained: Path) -> None:
     assert contents(trained) == before
 
 
+@pytest.mark.slow
 def test_eval_says_it_in_one_line(trained: Path) -> None:
     noisy = ["eval", trained, "--device", "cpu", "--visual-snr", "0", "--optimize"]
     optimized = said(invoke(*noisy, "--json"))["optimized"]

@@ -149,6 +149,7 @@ def test_a_finished_run_is_only_tested_again(copy: Path, one_thread: None) -> No
     assert after["checkpoints/epoch-00001.safetensors"] == before["checkpoints/epoch-00001.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_built_trains_to_the_same_result(trained: Path, tmp_path: Path, one_thread: None) -> None:
     run = tmp_path / "built"
     assert invoke("build", *TINY, "--device", "cpu", "-o", run).code == 0
@@ -170,6 +171,7 @@ def test_more_epochs_resume_where_the_run_stopped(copy: Path) -> None:
     assert lines[0] == first
 
 
+@pytest.mark.slow
 def test_without_output_runs_are_numbered(tmp_path: Path) -> None:
     for _ in range(2):
         done = invoke("train", *TINY, "--fusion", "late", "--device", "cpu")

@@ -40,6 +40,7 @@ class _Tags(HTMLParser):
                 (self.images if value.startswith("data:image/png;base64,") else self.links).append(value)
 
 
+@pytest.mark.slow
 def test_the_report_is_self_contained_and_written_atomically(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

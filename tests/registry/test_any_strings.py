@@ -44,6 +44,7 @@ def plugin() -> Iterator[None]:
     del sys.modules[MODULE]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.tuples(*likely.values()), max_size=4))
 @example([("fusion", "cmrl", "m:C", "one line")])

@@ -48,6 +48,7 @@ def test_one_process_runs_a_sweep(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_result_of_another_configuration_is_refused(tmp_path: Path) -> None:
     sweep = read(tmp_path, FILE.replace("[0.01, 0.02]", "[0.01]").replace("[0.25, 0.3]", "[0.3]"))
     file = work(sweep, tmp_path / "out").result_file("trial-001")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from sweep_files import FILE, read, work
 
 from scmrl_plugins.sweep import report
@@ -39,6 +40,7 @@ def test_trials_are_runs_and_the_table_ranks_them(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "results.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_results_from_before_a_metric_was_added_are_ranked(tmp_path: Path) -> None:
     sweep = read(tmp_path, FILE, "space.neuron.threshold=[0.3]")
     directory = work(sweep, tmp_path / "out")

@@ -76,6 +76,7 @@ def test_a_wrong_component_fails_for_what_is_wrong(wrong: Wrong, monkeypatch: py
         assert found.keys() == wrong.says.keys(), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "source", "words"), ON_DISK)
 def test_a_plugin_that_registers_badly_is_reported(name: str, source: str, words: str, site: PluginSite) -> None:
     module = source.format(name="bad", module="scmrl_bad")

@@ -354,6 +354,7 @@ def test_a_users_tests_run(tmp_path: Path) -> None:
     assert "SystemExit" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_kit_imports_no_pytest() -> None:
     code = "import sys, scmrl_plugins.testing; sys.exit('pytest' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -101,6 +101,7 @@ def test_a_stopped_grid_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert (one["firing_rate"], one["energy_joules"]) == (other["firing_rate"], other["energy_joules"])
 
 
+@pytest.mark.slow
 def test_another_configuration_in_the_same_directory_is_refused(tmp_path: Path) -> None:
     run(write(tmp_path, FILE.replace("seeds = [3, 4]", "seeds = [3]")), tmp_path / "out")
     changed = write(tmp_path, FILE.replace("epochs = 2", "epochs = 1").replace("[3, 4]", "[3]"))
@@ -111,6 +112,7 @@ def test_another_configuration_in_the_same_directory_is_refused(tmp_path: Path) 
         run(changed, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_new_condition_tests_existing_runs(tmp_path: Path) -> None:
     text = FILE.replace("seeds = [3, 4]", "seeds = [3]")
     (late, _) = run(write(tmp_path, text), tmp_path / "out")
@@ -121,6 +123,7 @@ def test_a_new_condition_tests_existing_runs(tmp_path: Path) -> None:
     assert again["conditions"]["noisy"] == late["conditions"]["noisy"]
 
 
+@pytest.mark.slow
 def test_a_damaged_result_is_one_line(tmp_path: Path) -> None:
     text = FILE.replace("seeds = [3, 4]", "seeds = [3]")
     run(write(tmp_path, text), tmp_path / "out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -84,6 +85,7 @@ LAYERS = st.lists(
 TINY = {"model": {"steps": 2, "embed_dims": 8, "num_heads": 2, "image_size": 8}}
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=LAYERS)
 def test_any_configuration_works_or_says_why(data: list[dict[str, Any]]) -> None:
@@ -96,6 +98,7 @@ def test_any_configuration_works_or_says_why(data: list[dict[str, Any]]) -> None
         assert layers.to_toml(parts.config)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(kind=st.sampled_from(sorted(NAMES)), data=st.data())
 def test_any_options_of_a_component_work_or_say_why(kind: str, data: st.DataObject) -> None:

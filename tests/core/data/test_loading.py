@@ -132,6 +132,7 @@ def test_evaluation_keeps_the_order_of_the_split(small: Small) -> None:
     assert labels.tolist() == [i % 3 for i in range(SIZES["test"])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_what_training_draws_follows_from_seed_epoch_and_sample(
     small: Small, monkeypatch: pytest.MonkeyPatch, workers: int

@@ -37,6 +37,7 @@ def test_steps_are_spread_over_the_sequence() -> None:
     assert len(picture.spread_steps(np.zeros((1, 8, 8)))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [2, picture.NAMED + 160])
 def test_no_text_of_the_picture_lies_over_other_text(kinds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)

@@ -57,6 +57,7 @@ def test_a_bad_file_stops_in_one_line(small: Small, monkeypatch: pytest.MonkeyPa
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_bad_files_are_left_out(small: Small, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     monkeypatch.setattr(FeatureStore, "part_rows", 10)

@@ -50,6 +50,7 @@ def test_a_bad_sample_is_reported_in_one_line(small: Small, workers: int) -> Non
     assert seen == [[0, 1], [2, 3]]
 
 
+@pytest.mark.slow
 def test_an_error_of_ours_keeps_its_traceback(small: Small) -> None:
     with pytest.raises(ZeroDivisionError, match="Original Traceback"):
         list(faulty(small, lambda: 1 // 0, 1))  # type: ignore[arg-type,return-value]

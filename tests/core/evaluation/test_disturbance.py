@@ -49,6 +49,7 @@ def test_a_dropped_modality_is_zero_and_the_other_as_it_was() -> None:
     assert left["visual"] is batch["visual"]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0, 1), st.integers(1, 9), st.integers(1, 9), st.booleans())
 def test_occlusion_hides_one_square_of_its_share(share: float, height: int, width: int, events: bool) -> None:

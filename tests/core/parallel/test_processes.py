@@ -87,6 +87,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("method", METHODS)
 def test_losses_see_the_full_batch(forked: Forked, tmp_path: Path, method: str) -> None:

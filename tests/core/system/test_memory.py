@@ -40,6 +40,7 @@ def test_other_errors_are_not_lack_of_memory() -> None:
     assert not memory.out_of_memory(ValueError("out of memory"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux reports the peak of a process")
 def test_the_peak_of_memory_is_measured() -> None:
     before = memory.held(CPU)

@@ -148,6 +148,7 @@ BREAKS: dict[Callable[[], None], str] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("check", "breaks"), BREAKS.items(), ids=lambda value: getattr(value, "__name__", ""))
 def test_a_private_name_still_works(check: Callable[[], None], breaks: str) -> None:
     try:

@@ -96,6 +96,7 @@ def test_seeds_decide_the_run(small: Small, tmp_path: Path) -> None:
 # Protocols --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_honest_chooses_by_validation_and_tests_once(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +116,7 @@ def test_honest_chooses_by_validation_and_tests_once(
     assert "honest protocol" in run.report_file.read_text()
 
 
+@pytest.mark.slow
 def test_published_trains_on_validation_too_and_chooses_by_test(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

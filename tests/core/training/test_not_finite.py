@@ -55,6 +55,7 @@ def test_a_run_whose_steps_are_never_finite_stops(small: Small, tmp_path: Path) 
         trainer(run.assemble(), poison(*range(1, 100))).fit(run)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_with_a_line(small: Small, tmp_path: Path) -> None:
     parts = small(sets=["train.epochs=3"])
     run = create_run(tmp_path / "run", parts)

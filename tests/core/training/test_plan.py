@@ -37,6 +37,7 @@ def test_smaller_batches_keep_the_samples_of_a_step(small: Small, monkeypatch: p
         plan.fit_memory(parts, CPU, 1, quiet())
 
 
+@pytest.mark.slow
 def test_where_all_fits_nothing_changes(small: Small) -> None:
     parts = small()
     weights = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
@@ -46,6 +47,7 @@ def test_where_all_fits_nothing_changes(small: Small) -> None:
     assert torch.equal(torch.get_rng_state(), generator)
 
 
+@pytest.mark.slow
 def test_a_step_without_memory_names_the_batch_that_fits(small: Small, tmp_path: Path) -> None:
     def failing(_training: Training, _step: Any, _batches: Any) -> StepResult:
         raise MemoryError
@@ -56,6 +58,7 @@ def test_a_step_without_memory_names_the_batch_that_fits(small: Small, tmp_path:
         fit(run, parts, failing)
 
 
+@pytest.mark.slow
 def test_a_plan_says_what_would_be_done(small: Small) -> None:
     parts = small(sets=["train.epochs=7", "train.batch_size=10", "train.accumulate=2", "train.protocol=published"])
     rows = dict(plan.describe(parts, CPU, 2))

@@ -254,6 +254,7 @@ def truncated(run: Run, path: Path, after: int) -> Run:
     return copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 2])
 def test_a_resumed_run_is_the_same_run(small: Small, tmp_path: Path, after: int) -> None:
     parts = small(sets=["train.epochs=4", "train.keep_checkpoints=9", "encoder.name=rate"])
@@ -283,6 +284,7 @@ def two_epochs(small: Small, tmp_path: Path) -> Run:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [1, 2])
 @pytest.mark.parametrize("fails", ["save_weights", "save_training", "add_metrics"])
 def test_wherever_saving_stops_the_run_resumes_as_the_same(

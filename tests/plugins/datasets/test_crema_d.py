@@ -137,6 +137,7 @@ def as_published() -> list[Sample]:
     return [Sample(Path(name), Path(name), int(label), name) for name, label in clips]
 
 
+@pytest.mark.slow
 def test_random_is_as_large_as_published_and_shares_actors(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -320,6 +320,7 @@ def no_wavs(root: Path) -> Path:
     return root / "recordings"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
     "spoil",
@@ -351,6 +352,7 @@ def test_bad_files_are_named(root: Path, spoil: Callable[[Path], Path]) -> None:
     assert ";" in str(caught.value)  # the remedy
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cache")
 def test_bad_recordings_are_left_out_on_request(root: Path) -> None:
     bad = [bad_name(root), cut_wav(root)]
@@ -398,6 +400,7 @@ def test_idx_round_trip(tmp_path_factory: pytest.TempPathFactory, shape: list[in
     np.testing.assert_array_equal(read_idx(path, len(shape)), array)
 
 
+@pytest.mark.slow
 @real
 def test_the_real_data() -> None:
     splits = spoken(REAL).splits()
@@ -422,6 +425,7 @@ def test_the_real_data() -> None:
     assert arrays["audio"].std() > 0.5
 
 
+@pytest.mark.slow
 @real
 def test_the_real_data_by_speaker() -> None:
     splits = spoken(REAL, split="by-speaker").splits()

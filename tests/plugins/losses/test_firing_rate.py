@@ -63,6 +63,7 @@ def test_gradients_reach_the_weights_before_silent_layers(small: Small) -> None:
     assert all(p.grad is None or p.grad.isfinite().all() for p in parts.model.parameters())
 
 
+@pytest.mark.slow
 def test_training_for_it_revives_silent_layers(small: Small) -> None:
     parts = small(neuron={"threshold": 2.0}, loss=[{"name": "rate", "low": 0.1, "high": 1.0}])
     before, after = train(parts, 60)
@@ -71,6 +72,7 @@ def test_training_for_it_revives_silent_layers(small: Small) -> None:
     assert after.mean() > before.mean()
 
 
+@pytest.mark.slow
 def test_training_for_it_quietens_busy_layers(small: Small) -> None:
     parts = small(neuron={"threshold": 0.01}, loss=[{"name": "rate", "low": 0.0, "high": 0.2}])
     before, after = train(parts, 60)

@@ -234,6 +234,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_csv(root / "table.csv", rows)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), test=st.floats(0.1, 0.5), validation=st.floats(0.2, 0.5))
 def test_no_file_is_in_two_splits(crowd: Path, seed: int, test: float, validation: float) -> None:

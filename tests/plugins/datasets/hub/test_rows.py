@@ -99,6 +99,7 @@ def test_too_few_rows_to_divide(tmp_path: Path) -> None:
         build(str(tmp_path / "data"), validation=0.5, test_split="train", train_split="test").splits()
 
 
+@pytest.mark.slow
 def test_rows_stay_in_their_files(tmp_path: Path) -> None:
     """Large cells of either width are read from disk, some rows at a time."""
     size, count = 200_000, 60

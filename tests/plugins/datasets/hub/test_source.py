@@ -173,6 +173,7 @@ def test_offline_it_fails_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert_refused(outcome, "nobody/nothing", "without HF_HUB_OFFLINE", "dataset.path")
 
 
+@pytest.mark.slow
 def test_an_id_of_the_hub(written: Path, tmp_path: Path) -> None:
     """In a process of its own, as the hub's address is read once."""
     as_json(tmp_path / "names")
