@@ -74,6 +74,7 @@ def test_the_comparison_can_be_assembled() -> None:
     assert len([assemble(cell.config) for cell in grid.cells()]) == 3 * len(grid.methods)
 
 
+@pytest.mark.slow
 def test_the_sweep_can_be_assembled() -> None:
     trials = read_sweep(EXAMPLES / "sweep.toml").trials()
     assert len([assemble(trial.config) for trial in trials]) == 12

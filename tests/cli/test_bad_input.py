@@ -151,6 +151,7 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
     assert_refused(invoke(*BUILD, "-c", path), "mine.toml", "cannot be read")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["build", "train"])
 def test_a_run_cannot_lie_inside_a_file(command: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
@@ -293,6 +294,7 @@ def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
 
 
+@pytest.mark.slow
 def test_files_for_predict(trained: Path, files: Files) -> None:
     def predict(audio: Path | None, visual: Path | None, *more: str) -> Outcome:
         given = [*(["--audio", audio] if audio else []), *(["--visual", visual] if visual else [])]

@@ -250,6 +250,7 @@ SPOILS: dict[str, tuple[str, Callable[[Path], None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_check_names_every_bad_file_and_its_reason(root: Path, workers: str) -> None:
     for name, (ending, _, _) in SPOILS.items():  # each in a sample of its own

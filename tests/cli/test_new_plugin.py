@@ -149,6 +149,7 @@ def imported(source: str) -> set[str]:
     return plain | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
 
 
+@pytest.mark.slow
 def test_it_is_as_tidy_as_this_project(packages: Path) -> None:
     pytest.importorskip("ruff")
     for folder in sorted(packages.iterdir()):

@@ -46,6 +46,7 @@ def test_eval_says_it_in_one_line(trained: Path) -> None:
     assert last.endswith(" %)")
 
 
+@pytest.mark.slow
 def test_predict_with_the_folded_model_agrees(trained: Path, tmp_path: Path) -> None:
     row = open_run(trained).assemble().dataset.splits()["test"][0]
     audio, visual = tmp_path / "a.wav", tmp_path / "v.png"

@@ -106,6 +106,7 @@ def test_eval_with_noise_is_reproducible_and_not_the_clean_result(trained: Path)
     assert first["loss"] != metrics(trained)[-1]["loss"]
 
 
+@pytest.mark.slow
 def test_predict_agrees_with_eval_on_every_test_sample(trained: Path, tmp_path: Path, one_thread: None) -> None:
     rows = open_run(trained).assemble().dataset.splits()["test"]
     confusion = [[0] * 10 for _ in range(10)]
@@ -159,6 +160,7 @@ def test_a_run_that_was_built_trains_to_the_same_result(trained: Path, tmp_path:
     assert (run / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_more_epochs_resume_where_the_run_stopped(copy: Path) -> None:
     config = copy / "config.toml"
     config.write_text(config.read_text().replace("\nepochs = 1\n", "\nepochs = 2\n"))
@@ -225,6 +227,7 @@ def test_two_processes_train_as_one(trained: Path, small_cache: Path, tmp_path: 
     assert {p.name for p in run.iterdir()} == {p.name for p in trained.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_dry_run_leaves_nothing(small_cache: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = invoke("train", *TINY, "--device", "cpu", "--dry-run", "--processes", "2", "-o", run)

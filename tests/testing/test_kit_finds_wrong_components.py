@@ -120,6 +120,7 @@ class ScaledInSteps(Loss):
         return loss
 
 
+@pytest.mark.slow
 def test_what_dynamo_gives_up_compiling_is_not_taken_for_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = subject_of("loss", ScaledInSteps)
     CHECKS["check_compiles"](subject)

@@ -12,6 +12,7 @@ def step(variant: str) -> Step:
     return Step(TINY.config(variant), torch.device("cpu"), every_step=variant == BASELINE)
 
 
+@pytest.mark.slow
 def test_both_variants_are_one_model() -> None:
     steps = {variant: step(variant) for variant in (BASELINE, OURS)}
     weights = {variant: dict(step.model.named_parameters()) for variant, step in steps.items()}

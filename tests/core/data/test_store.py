@@ -68,6 +68,7 @@ def test_features_are_computed_once(small: Small, counted: Counted) -> None:
         assert content(split) == content(again.splits[name])
 
 
+@pytest.mark.slow
 def test_what_transform_depends_on_decides(
     small: Small, counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:

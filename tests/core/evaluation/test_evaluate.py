@@ -61,6 +61,7 @@ def evaluate_logits(logits: Tensor, labels: Tensor, **options: Any) -> Any:
     return result
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 33), st.integers(0, 10_000))
 def test_figures_agree_with_scikit_learn(n: int, seed: int) -> None:

@@ -49,6 +49,7 @@ def test_rows_show_what_there_is() -> None:
     assert metrics.scalars({"validation_loss": 0.5, "loss": 1.0}, "validation_") == {"loss": 0.5}
 
 
+@pytest.mark.slow
 def test_a_new_metric_is_shown_everywhere(small: Small, tmp_path: Path) -> None:
     @metrics.metric("samples of class one", format=".0f")
     def ones(split: Predictions) -> float:

@@ -28,6 +28,7 @@ def fit(run: Run, parts: Assembly) -> Evaluation:
     return train(run, parts, torch.device("cpu"), Progress(Console(file=io.StringIO())))
 
 
+@pytest.mark.slow
 def test_predictions_agree_with_the_model(small: Small, tmp_path: Path) -> None:
     parts = small(sets=["train.epochs=2"])
     run = create_run(tmp_path / "run", parts)

@@ -148,6 +148,7 @@ class Written(torch.utils._python_dispatch.TorchDispatchMode):
         return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["late", "cmrl", "cmqka"])
 def test_cost_is_linear_in_time_steps(fusion: str) -> None:
     """From 4 to 32 steps, a training step: operations and what they write, at most 8.8 times."""

@@ -53,6 +53,7 @@ def test_an_error_of_the_factory_is_the_callers() -> None:
         child.call("add")
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_is_one_line() -> None:
     with (
         Child("counter", Counter, 0) as child,

@@ -72,6 +72,7 @@ def test_a_run_learns_and_leaves_what_it_promises(small: Small, tmp_path: Path) 
     assert run.metrics()[-1]["accuracy"] == result.metrics["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_only_tested_again(small: Small, tmp_path: Path) -> None:
     parts = small(sets=["train.epochs=2"])
     run = create_run(tmp_path / "run", parts)
@@ -82,6 +83,7 @@ def test_a_finished_run_is_only_tested_again(small: Small, tmp_path: Path) -> No
     assert run.weights_file.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_seeds_decide_the_run(small: Small, tmp_path: Path) -> None:
     found = []
     for name, seed, global_seed in (("a", 1, 0), ("b", 1, 5), ("c", 2, 0)):
@@ -134,6 +136,7 @@ def test_published_trains_on_validation_too_and_chooses_by_test(
     assert "optimistic" in run.report_file.read_text()
 
 
+@pytest.mark.slow
 def test_honest_training_sees_the_training_split_alone(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

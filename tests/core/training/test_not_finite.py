@@ -48,6 +48,7 @@ def test_a_step_that_is_not_finite_is_left_out(small: Small, tmp_path: Path, pol
     assert [line.get("lost_steps") for line in epochs(run)] == [1, None]
 
 
+@pytest.mark.slow
 def test_a_run_whose_steps_are_never_finite_stops(small: Small, tmp_path: Path) -> None:
     sets = ["train.epochs=2", "train.batch_size=4", "train.on_nan=skip"]
     run = create_run(tmp_path / "run", small(sets=sets))

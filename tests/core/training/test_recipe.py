@@ -127,6 +127,7 @@ def test_the_average_is_evaluated_and_kept(small: Small, tmp_path: Path) -> None
     assert changed(start, kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("figures", "ends"), [([0.5, 0.4, 0.6, 0.5, 0.5, 0.9], 5), ([0.9, 0.1, 0.1, 1.0], 3)])
 def test_patience_ends_a_run(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures: list[float], ends: int
@@ -140,6 +141,7 @@ def test_patience_ends_a_run(
     assert [line["epoch"] for line in run.metrics() if "epoch" in line] == list(range(1, ends + 1))
 
 
+@pytest.mark.slow
 def test_gradients_are_clipped(small: Small, tmp_path: Path) -> None:
     runs = []
     for name, clip in (("free", []), ("clipped", ["train.clip_grad=1e-12"])):

@@ -314,6 +314,7 @@ def test_wherever_saving_stops_the_run_resumes_as_the_same(
     assert run.weights_file.read_bytes() == two_epochs.weights_file.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [1, 3])
 def test_the_configured_number_of_checkpoints_is_kept(small: Small, tmp_path: Path, keep: int) -> None:
     parts = small(sets=["train.epochs=4", f"train.keep_checkpoints={keep}"])

@@ -53,6 +53,7 @@ def test_tensorboard_has_the_metrics_by_default(small: Small, tmp_path: Path) ->
     assert shown["test_accuracy"] == [(6, pytest.approx(lines[-1]["accuracy"]))]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_shows_each_step_once(small: Small, tmp_path: Path) -> None:
     sets = ['train.trackers=["tensorboard"]', "train.epochs=2", "train.log_steps=1"]
     run = create_run(tmp_path / "run", small(sets=sets))

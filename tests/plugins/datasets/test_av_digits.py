@@ -175,6 +175,7 @@ def test_a_second_use_reads_the_cache_even_without_espeak(
     assert len(list(folder.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_built_again(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = [row["id"] for row in av().splits()["test"]]
     (arrow,) = cache.glob("av-digits-*/test/*.arrow")

@@ -105,6 +105,7 @@ def test_rows_name_the_files_of_one_clip(written: Path, written_prepared: Path) 
 # Splits -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -460,6 +461,7 @@ if os.name == "posix" and os.geteuid() != 0:  # root may read anything
     SPOILT.append((spoil_video(lambda path: path.chmod(0)), "cannot be read (Permission denied)"))
 
 
+@pytest.mark.slow
 def test_planted_files_are_found_and_left_out(root: Path, cache: Path) -> None:
     expected: dict[Path, str] = {}
     for number, (spoil, reason) in enumerate(SPOILT):

@@ -53,6 +53,7 @@ def test_it_is_a_data_set_without_touching_a_file() -> None:
     assert SpokenDigits.defaults["model"]["image_size"] == 28
 
 
+@pytest.mark.slow
 def test_counts_and_disjointness(root: Path) -> None:
     splits = spoken(root, validation_indices=1).splits()
     # 8 recordings of 10 digits by 5 speakers: 5 for test, 1 for validation, 2 for training.
@@ -96,6 +97,7 @@ def test_transform_and_pickle(root: Path) -> None:
     np.testing.assert_allclose(arrays["visual"][0, 0], images.decode(rows["visual"][0]["bytes"], "x"), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_seed_decides(root: Path) -> None:
     def pairs_of(seed: int) -> dict[str, tuple[str, list[str]]]:
         splits = spoken(root, seed=seed, validation_indices=1).splits()

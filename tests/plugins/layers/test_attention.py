@@ -100,6 +100,7 @@ def test_published_order_reads_heads_and_steps_as_they_lie(
     assert torch.allclose(read, right) is (heads == 1 or steps == 1)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
 def test_the_order_of_products_is_exact_for_spikes(seed: int) -> None:

@@ -51,6 +51,7 @@ def test_bins_of_equal_duration_agree_with_a_count_by_hand(events: Events, steps
     np.testing.assert_array_equal(frames, counted(events, step, (steps, 2, 5, 5)))
 
 
+@pytest.mark.slow
 @given(streams(side=5), st.integers(1, 9))
 def test_bins_of_equal_count_agree_with_a_count_by_hand(events: Events, steps: int) -> None:
     ends = [Fraction(len(events.time) * number, steps) for number in range(1, steps)]

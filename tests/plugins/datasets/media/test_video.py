@@ -221,6 +221,7 @@ def test_damage_in_any_frame_is_found(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ending=st.sampled_from(FORMATS), share=st.floats(0, 1), noise=st.binary(min_size=1, max_size=12))
 def test_whatever_is_damaged_no_other_error_comes(folder: Path, ending: str, share: float, noise: bytes) -> None:
