@@ -98,8 +98,10 @@ def _metadata(distribution: Distribution | None) -> tuple[str, str]:
 
     Parsed once for all entry points of a distribution, as the README is part of it.
     """
+    if distribution is None:
+        return "", ""
     try:
-        metadata = distribution.metadata if distribution else {}
+        metadata = distribution.metadata
         return metadata["Name"] or "", metadata["Version"] or ""
     except Exception:
         return "", ""
