@@ -25,8 +25,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first, so that no process is left with one of them when the others are done."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Slow tests first, workflows before all, so that no process is left with one when the others are done."""
+
+    def order(item: pytest.Item) -> tuple[bool, bool]:
+        return item.get_closest_marker("slow") is None, item.path.parent.name not in ("tests", "sweep", "testing")
+
+    items.sort(key=order)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,10 @@ def sweep(*args: str, text: str = FILE) -> Outcome:
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
+def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Trials are trained in this process, one after the other; with ``STOP`` set, Ctrl-C comes after the first."""
+    # A shell's background job ignores Ctrl-C, and Python then installs no handler.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def run(
         section: SweepSection,
@@ -60,6 +62,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
                 os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(ray_run, "run", run)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.slow
