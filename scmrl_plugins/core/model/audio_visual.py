@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
@@ -14,6 +15,15 @@ from scmrl_plugins.registry import UserError, catalogue
 
 if TYPE_CHECKING:
     from scmrl_plugins.core.config.sections import ExperimentConfig
+
+Fuse = Callable[[nn.Module, Tensor | None, Tensor | None], Fused]
+"""Calls a fusion block: ``(block, audio [T, B, D, Na], visual [T, B, D, Nv]) -> Fused``."""
+
+
+def apply(block: nn.Module, audio: Tensor | None, visual: Tensor | None) -> Fused:
+    """``block(audio, visual)``."""
+    fused: Fused = block(audio, visual)
+    return fused
 
 
 class AudioVisualModel(nn.Module):
@@ -62,18 +72,37 @@ class AudioVisualModel(nn.Module):
         return tuple(self.backbones)
 
     def forward(self, audio: Tensor | None = None, visual: Tensor | None = None) -> ModelOutput:
+        return self.predict(self.tokens(self.encode(audio, visual)))
+
+    def encode(self, audio: Tensor | None = None, visual: Tensor | None = None) -> dict[str, Tensor]:
+        """The encoded input of each modality that the fusion uses, ``[T, B, C, H, W]``."""
         given = {"audio": audio, "visual": visual}
         batch = self._check(given)
         self._rates.clear()
-        encoded = {name: self._encode(name, given[name], batch) for name in self.backbones}
-        tokens = self._tokens(encoded)
+        return {name: self._encode(name, given[name], batch) for name in self.backbones}
+
+    def tokens(self, encoded: Mapping[str, Tensor], fuse: Fuse = apply) -> dict[str, Tensor]:
+        """The tokens of each backbone, ``[T, B, D, N]``. The blocks of ``fusion.between`` run between its stages.
+
+        ``fuse(block, audio, visual)`` stands for ``block(audio, visual)``, so that the streams at each fusion
+        block can be recorded or changed; likewise in ``predict``.
+        """
+        tokens = self._tokens(encoded, fuse)
         for name, stream in tokens.items():
-            shape = (self.config.model.steps, batch, self.config.model.embed_dims, None)
+            shape = (self.config.model.steps, encoded[name].shape[1], self.config.model.embed_dims, None)
             self._expect("backbone", f"for {name} ", stream, shape)
-        fused = self.fusion(tokens.get("audio"), tokens.get("visual"))
+        return tokens
+
+    def predict(self, tokens: Mapping[str, Tensor], fuse: Fuse = apply) -> ModelOutput:
+        """Fusion, feed-forward and read-out of the tokens ``[T, B, D, N]`` of each modality."""
+        batch = next(iter(tokens.values())).shape[1]
+        fused = fuse(self.fusion, tokens.get("audio"), tokens.get("visual"))
         self._check_fused(fused, batch)
-        fused.audio = self._feed_forward("audio", fused.audio)
-        fused.visual = self._feed_forward("visual", fused.visual)
+        fused = dataclasses.replace(
+            fused,
+            audio=self._feed_forward("audio", fused.audio),
+            visual=self._feed_forward("visual", fused.visual),
+        )
         output = self.readout(fused)
         if not isinstance(output, ModelOutput):
             self._reject("readout", f"returned {_shown(output)}, expected a ModelOutput")
@@ -89,8 +118,7 @@ class AudioVisualModel(nn.Module):
         self._expect("encoder", f"for {modality} ", encoded, (steps, batch, self.channels[modality], size, size))
         return encoded
 
-    def _tokens(self, encoded: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The tokens of each backbone. The blocks of ``fusion.between`` run between the stages of both."""
+    def _tokens(self, encoded: Mapping[str, Tensor], fuse: Fuse) -> dict[str, Tensor]:
         between = list(self.fusion.between)
         if not between:
             return {name: backbone(encoded[name]) for name, backbone in self.backbones.items()}
@@ -101,12 +129,10 @@ class AudioVisualModel(nn.Module):
             maps = {name: stage(maps[name]) for name, stage in zip(maps, both, strict=True)}
             left = len(stages) - 1 - index
             if 0 < left <= len(between):
-                audio, visual = maps["audio"], maps["visual"]
-                fused = between[-left](audio.flatten(3), visual.flatten(3))
-                maps = {
-                    "audio": fused.audio.unflatten(3, audio.shape[3:]),
-                    "visual": fused.visual.unflatten(3, visual.shape[3:]),
-                }
+                flat = {name: x.flatten(3) for name, x in maps.items()}
+                fused = fuse(between[-left], flat["audio"], flat["visual"])
+                streams: dict[str, Any] = {"audio": fused.audio, "visual": fused.visual}
+                maps = {name: streams[name].unflatten(3, x.shape[3:]) for name, x in maps.items()}
         return {name: x.flatten(3) for name, x in maps.items()}
 
     def _check_fused(self, fused: Fused, batch: int) -> None:

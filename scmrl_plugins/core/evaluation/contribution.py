@@ -1,0 +1,217 @@
+"""Cross-modal contribution: what crosses between the modalities in a fusion, and what the prediction makes of it.
+
+For each direction, such as what the audio stream takes from vision, with r the residual of the direction:
+
+- ``residual``: what r is. The fusion's "residual" if it returns one, else the "difference" of the stream after and
+  before the fusion, or the "joint" stream if there is one
+- ``rate``: share of the elements of r that are not 0, for spikes the firing rate; ``dead`` below 0.5 %
+- ``partner_share``: E|r' - r|^2 / (2 Var r), with r' the residual with another sample's partner: the share of the
+  variance of r that is due to the partner, alone or together with the own stream (total Sobol index). None if r
+  does not vary
+- ``shuffled``: change of accuracy, in points, with another sample's partner inside the fusion; ``shuffled_kl``:
+  divergence of that prediction q from the model's p, KL(p | q) in nats. They show dependence on the partner
+- ``mean``, ``zero``: change of accuracy, in points, with the interaction replaced by its mean over the split, or
+  by 0. The interaction is what the fusion adds to the stream, or what a joint stream j(own, partner) has beyond
+  j(own, 0). They show what the interaction is worth to the model as it was trained
+
+The other direction and the inputs of both streams stay as they are. Blocks at several scales (``fusion.between``)
+count together, and a change at one scale is carried on to the next.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scmrl_plugins.core.data.loading import Batch, Loader
+from scmrl_plugins.core.data.split import FeatureSplit
+from scmrl_plugins.core.evaluation.disturbance import Disturbance
+from scmrl_plugins.core.evaluation.evaluate import CLEAN
+from scmrl_plugins.core.evaluation.intervention import DIRECTIONS, Call, Direction, Pass, difference
+from scmrl_plugins.core.interfaces import MODALITIES
+from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+from scmrl_plugins.core.system.progress import Progress
+from scmrl_plugins.registry import UserError
+
+DEAD = 0.005
+"""The rate below which a residual is dead."""
+
+CHANGES = ("shuffled", "mean", "zero")
+
+Contribution = dict[str, dict[str, Any]]
+
+
+def derangement(n: int, seed: int) -> np.ndarray:
+    """The partner of each of n samples, ``[n]``: a random cyclic permutation, so none is its own for n > 1."""
+    order = np.random.default_rng([seed, n]).permutation(n)
+    partner = np.empty(n, dtype=np.int64)
+    partner[order] = np.roll(order, -1)
+    return partner
+
+
+@torch.no_grad()
+def contribution(
+    model: AudioVisualModel,
+    split: FeatureSplit,
+    device: torch.device,
+    *,
+    disturbance: Disturbance = CLEAN,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Contribution:
+    """The contribution by direction, ``{"audio_from_visual": {"rate": ...}, "visual_from_audio": {...}}``.
+
+    In evaluation mode; the modules return to the mode they were in, and torch's generators to their state.
+    ``seed`` draws the partners from the split, and the corruptions of ``disturbance`` as ``evaluate`` does.
+    Nothing depends on the batches. Empty for a fusion of one modality. Raises ``UserError`` for a split of less
+    than two samples.
+    """
+    if set(model.modalities) != set(MODALITIES):
+        return {}
+    if len(split) < 2:
+        raise UserError("a contribution needs at least two samples, which exchange partners: use a larger split")
+    indices = np.arange(len(split))
+    loaders = [_loader(model, split, order) for order in (indices, derangement(len(split), seed))]
+    progress = progress or Progress.silent()
+    progress.stage("contribution", 2 * len(loaders[0]))
+    training = model.training
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            moments: list[_Moments] = []
+            for batch in loaders[0]:
+                found = _pass(model, batch, device, disturbance, seed)
+                moments = moments or [_Moments(one) for one in DIRECTIONS if found.has(one)]
+                for one in moments:
+                    one.add(found)
+                progress.advance()
+            effects = [_Effects(one) for one in moments]
+            for batch, others in zip(*loaders, strict=True):
+                found = _pass(model, batch, device, disturbance, seed)
+                partner = _pass(model, others, device, disturbance, seed)
+                for effect in effects:
+                    effect.add(found, partner, batch["label"])
+                progress.advance()
+    finally:
+        model.train(training)
+    return {effect.direction.name: effect.figures() for effect in effects}
+
+
+def crosses(figures: Mapping[str, Any]) -> bool:
+    """Whether a direction carries anything: its residual is not dead, and part of it is due to the partner."""
+    return not figures["dead"] and (figures["partner_share"] or 0) > 1e-6
+
+
+def _loader(model: AudioVisualModel, split: FeatureSplit, order: np.ndarray) -> Loader:
+    size = model.config.train.batch_size
+    return Loader(
+        split, model.config, [order[start : start + size].tolist() for start in range(0, len(order), size)]
+    )
+
+
+class _Moments:
+    """Sums over the samples of a split for one direction, of its residuals r and its interactions."""
+
+    def __init__(self, direction: Direction) -> None:
+        self.direction = direction
+        self.residual = ""
+        self.samples = self.active = self.elements = 0
+        self.squares = 0.0
+        self.sums: list[Tensor] = []
+        self.interactions: list[Tensor] = []
+        """By block, ``[T, D, N]``."""
+
+    def add(self, found: Pass) -> None:
+        """Add the samples of a batch."""
+        direction = self.direction
+        self.samples += len(found.logits)
+        self.residual = direction.kind(found.calls[-1].fused)
+        residuals, interactions = [], []
+        for call in found.calls:
+            own, partner = call.before[direction.stream], call.before[direction.partner]
+            residual = direction.residual(own, call.fused)
+            without = direction.without(call.block, own, partner, call.fused)
+            self.active += int(residual.count_nonzero())
+            self.elements += residual.numel()
+            residuals.append(residual.cpu().double())
+            interactions.append(difference(direction.result(call.fused), without).cpu().double().sum(1))
+        self.squares += sum(float(residual.square().sum()) for residual in residuals)
+        self.sums = _added(self.sums, [residual.sum(1) for residual in residuals])
+        self.interactions = _added(self.interactions, interactions)
+
+    @property
+    def variance(self) -> float:
+        """The sum over all elements of their variance over samples; 0 where it is rounding."""
+        n = self.samples
+        spread = self.squares - sum(float(total.square().sum()) for total in self.sums) / n
+        return spread / (n - 1) if spread > 1e-9 * self.squares else 0.0
+
+    @property
+    def means(self) -> list[Tensor]:
+        """By block, the mean of the interaction over samples, ``[T, 1, D, N]``."""
+        return [total.div(self.samples).float().unsqueeze(1) for total in self.interactions]
+
+
+def _added(sums: list[Tensor], terms: list[Tensor]) -> list[Tensor]:
+    return [total + term for total, term in zip(sums, terms, strict=True)] if sums else terms
+
+
+class _Effects:
+    """What changes in the residual and in the predictions of a split when one direction is changed."""
+
+    def __init__(self, moments: _Moments) -> None:
+        self.moments, self.direction, self.means = moments, moments.direction, moments.means
+        self.squares = self.divergence = 0.0
+        self.correct: Counter[str] = Counter()
+
+    def add(self, found: Pass, partner: Pass, target: Tensor) -> None:
+        """Add the samples of a batch; ``partner`` has the samples whose partner streams they get."""
+        direction = self.direction
+
+        def shuffled(number: int, call: Call, own: Tensor) -> Tensor:
+            fused = direction.call(call.block, own, partner.calls[number].before[direction.partner])
+            change = direction.residual(own, fused) - direction.residual(call.before[direction.stream], call.fused)
+            self.squares += float(change.cpu().double().square().sum())
+            return direction.result(fused)
+
+        def zero(_number: int, call: Call, own: Tensor) -> Tensor:
+            return direction.without(call.block, own, call.before[direction.partner], call.fused)
+
+        def mean(number: int, call: Call, own: Tensor) -> Tensor:
+            return zero(number, call, own) + self.means[number].to(own)
+
+        predicted = {"model": found.logits}
+        for change in (shuffled, mean, zero):
+            predicted[change.__name__] = found.logits_with(direction, change)
+        for name, logits in predicted.items():
+            self.correct[name] += int((logits.argmax(1).cpu() == target).sum())
+        log_p, log_q = (predicted[name].cpu().double().log_softmax(1) for name in ("model", "shuffled"))
+        self.divergence += float((log_p.exp() * (log_p - log_q)).sum())
+
+    def figures(self) -> dict[str, Any]:
+        """The contribution of the direction."""
+        moments, n = self.moments, self.moments.samples
+        rate = moments.active / moments.elements
+        points = {name: 100 * (self.correct[name] - self.correct["model"]) / n for name in CHANGES}
+        return {
+            "residual": moments.residual,
+            "rate": rate,
+            "dead": rate < DEAD,
+            "partner_share": self.squares / n / (2 * moments.variance) if moments.variance else None,
+            **points,
+            "shuffled_kl": self.divergence / n,
+        }
+
+
+def _pass(
+    model: AudioVisualModel, batch: Batch, device: torch.device, disturbance: Disturbance, seed: int
+) -> Pass:
+    """A batch through the model."""
+    inputs = disturbance({name: x.to(device) for name, x in batch.items()}, torch.Generator().manual_seed(seed))
+    torch.manual_seed(seed)
+    return Pass(model, inputs)
