@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from scmrl_plugins.core.config.messages import where_set
 from scmrl_plugins.core.interfaces import ComponentConfig, Modality, ModelConfig
@@ -93,6 +102,18 @@ class TrainConfig(ComponentConfig):
     )
 
 
+def _ascending(limits: tuple[float, float]) -> tuple[float, float]:
+    low, high = limits
+    if low > high:
+        raise ValueError(f"the smaller limit comes first, as in [{high:g}, {low:g}]")
+    return limits
+
+
+Range = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_ascending)]
+"""The limits of a uniform distribution."""
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class DataConfig(ComponentConfig):
     """Treatment of the samples, for every data set."""
 
@@ -107,6 +128,27 @@ class DataConfig(ComponentConfig):
         ge=0,
         description="a of Beta(a, a), from which the share in mixing two samples of events is drawn; 0: off",
     )
+
+    noise: dict[Modality, Range] = Field(
+        default_factory=dict,
+        description="limits in dB of the signal-to-noise ratio of Gaussian noise on training inputs, by modality, "
+        "as { audio = [-5, 15] }; drawn uniformly for each sample and epoch",
+    )
+    noise_share: Share = Field(
+        0.5, description="share of the training samples that get data.noise, drawn for each modality independently"
+    )
+    modality_dropout: dict[Modality, Share] = Field(
+        default_factory=dict,
+        description="probability that a modality of a training sample is replaced by silence or black, as "
+        "{ audio = 0.15 }; the events exclude each other, so that a sample never lacks both",
+    )
+
+    @field_validator("modality_dropout")
+    @classmethod
+    def _one_modality_is_left(cls, dropout: dict[Modality, float]) -> dict[Modality, float]:
+        if (total := sum(dropout.values())) > 1:
+            raise ValueError(f"a sample loses one modality at most, but the probabilities add up to {total:g}")
+        return dropout
 
     @model_validator(mode="after")
     def _one_mix(self) -> DataConfig:

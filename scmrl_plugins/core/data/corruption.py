@@ -1,9 +1,16 @@
-"""Gaussian noise on a sample, the same in training and at test time."""
+"""Gaussian noise on a sample, the same in training and at test time; modality dropout in training."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from scmrl_plugins.core.config.sections import DataConfig
+from scmrl_plugins.core.interfaces import MODALITIES, Modality
 
 _ROUNDING = 1e-3
 """Difference of two standardised channels that rounding explains: pictures have 256 levels."""
@@ -36,3 +43,27 @@ def is_grey(x: Tensor) -> bool:
         return False
     standard = (channels - channels.mean(1, keepdim=True)) / deviation
     return bool((standard[1:] - standard[0]).abs().max() < _ROUNDING)
+
+
+def corrupt_training_sample(
+    sample: Mapping[str, Any], config: DataConfig, blank: Mapping[Modality, np.ndarray], generator: torch.Generator
+) -> dict[str, Any]:
+    """A sample with ``data.noise`` and ``data.modality_dropout`` applied to its inputs, drawn from the generator.
+
+    ``blank``: by modality what replaces a dropped one, as ``Dataset.blank``. One draw u ~ U(0, 1) decides about
+    both modalities: audio is dropped for u < p_audio, vision for p_audio <= u < p_audio + p_visual.
+    """
+    result = dict(sample)
+    u, below = float(torch.rand((), generator=generator)), 0.0
+    for name in MODALITIES:
+        above = below + config.modality_dropout.get(name, 0.0)
+        noisy, level = torch.rand(2, generator=generator).tolist()
+        if name in sample:
+            if below <= u < above:
+                result[name] = np.broadcast_to(blank[name], sample[name].shape).astype(sample[name].dtype)
+            elif name in config.noise and noisy < config.noise_share:
+                low, high = config.noise[name]
+                x = torch.from_numpy(np.array(sample[name]))  # a copy, as stored arrays are read-only
+                result[name] = add_noise(x, low + level * (high - low), generator).numpy()
+        below = above
+    return result

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from scmrl_plugins.core.config.sections import ExperimentConfig
+from scmrl_plugins.core.data.corruption import corrupt_training_sample
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.data.workers import Guarded, first_error, unguarded
 from scmrl_plugins.core.parallel.processes import SINGLE_PROCESS, Processes
@@ -30,11 +31,12 @@ class Draw(NamedTuple):
 class TrainingData(torch.utils.data.Dataset):
     """The samples of several splits, indexed by ``Draw``.
 
-    What is drawn for a sample follows from the seed, the epoch and the sample, whichever process loads it.
+    What is drawn for a sample follows from the seed, the epoch and the sample, whichever process loads it: the
+    augmentation of the data set, then noise and modality dropout as configured.
     """
 
-    def __init__(self, splits: Sequence[FeatureSplit], seed: int) -> None:
-        self.splits, self.seed = list(splits), seed
+    def __init__(self, splits: Sequence[FeatureSplit], config: ExperimentConfig) -> None:
+        self.splits, self.seed, self.config = list(splits), config.train.seed, config.data
         self.ends = np.cumsum([len(split) for split in splits])
 
     def __len__(self) -> int:
@@ -55,7 +57,11 @@ class TrainingData(torch.utils.data.Dataset):
         words = np.random.SeedSequence([self.seed, *draw]).generate_state(1, np.uint64)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(words[0]))
-            return split.sample(index, training=True)
+            sample = split.sample(index, training=True)
+            if not (self.config.noise or self.config.modality_dropout):
+                return sample
+            blank = split.dataset.blank
+            return corrupt_training_sample(sample, self.config, blank, torch.default_generator)
 
 
 class EpochSampler(Sampler[list[Draw]]):
@@ -100,7 +106,7 @@ def training_loader(
 
     Raises ``UserError`` if the last batch of an epoch has fewer samples than there are processes.
     """
-    data, size = TrainingData(splits, config.train.seed), config.train.batch_size
+    data, size = TrainingData(splits, config), config.train.batch_size
     sampler = EpochSampler(len(data), size, config.train.seed, processes)
     last, count = len(data) % size or size, sampler.processes.count
     if last < count:

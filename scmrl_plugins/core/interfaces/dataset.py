@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from scmrl_plugins.core.interfaces.components import Component
+from scmrl_plugins.core.interfaces.settings import MODALITIES, Modality
 from scmrl_plugins.registry.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,6 +63,14 @@ class Dataset(Component):
     """The names of the classes, in the order of their labels; empty where only the files tell, see ``settle``."""
     channels: Mapping[str, int]
     """Channels of each modality's inputs, ``{"audio": 1, "visual": 3}``."""
+
+    @property
+    def blank(self) -> Mapping[Modality, np.ndarray]:
+        """The model's input that stands for a missing modality, such as silence or a black picture.
+
+        By modality, float32 ``[C, 1, 1]``, or any shape that broadcasts to ``[C, H, W]``. By default zeros.
+        """
+        return {name: np.zeros((self.channels[name], 1, 1), np.float32) for name in MODALITIES}
 
     @classmethod
     def settle(cls, config: Any) -> Any:

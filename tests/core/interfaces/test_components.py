@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Mapping
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import nn
 
-from scmrl_plugins.core.interfaces import Backbone, ComponentConfig, Foldable, Fusion, Loss, Neuron, Readout
+from scmrl_plugins.core.interfaces import (
+    Backbone,
+    ComponentConfig,
+    Dataset,
+    Foldable,
+    Fusion,
+    Loss,
+    Neuron,
+    Readout,
+)
 
 
 class Settings(ComponentConfig):
@@ -81,6 +92,15 @@ def test_the_defaults_do_nothing() -> None:
     assert not any(flags)
     with pytest.raises(NotImplementedError):
         Neuron().single_step(x)
+
+
+def test_a_missing_modality_is_zero_by_default() -> None:
+    class Sounds(Dataset):
+        channels: ClassVar[Mapping[str, int]] = {"audio": 2, "visual": 3}
+
+    blank = Sounds().blank
+    assert {name: x.shape for name, x in blank.items()} == {"audio": (2, 1, 1), "visual": (3, 1, 1)}
+    assert not any(x.any() for x in blank.values())
 
 
 def test_foldable_is_a_class_with_fold_and_not_a_module_of_that_name() -> None:

@@ -31,8 +31,10 @@ SETS = [
     "train.log_steps=3",
     "encoder.name=rate",
     "data.mixup=0.4",
+    "data.noise.audio=[-5, 15]",
+    "data.modality_dropout.visual=0.2",
 ]
-"""An encoder and pairs that are drawn at random, so that a draw that was lost would show."""
+"""An encoder, pairs and noise that are drawn at random, so that a draw that was lost would show."""
 KILLS = int(os.environ.get("SCMRL_KILLS", "6"))
 
 
