@@ -93,6 +93,7 @@ class SweepDirectory:
             existing = json.loads(self.manifest.read_text(encoding="utf-8"))
         except ValueError as error:
             raise UserError(f"{self.manifest}: damaged ({error}); choose another directory with -o") from None
+        existing["base"] = series.plain_run(existing.get("base", {}))
         # In this order: ranges and lists before the settings that the first trial takes from them.
         for key, value in described.items():
             if difference := _difference(existing.get(key), value, key):
@@ -107,7 +108,7 @@ class SweepDirectory:
 def _difference(was: Any, now: Any, key: str) -> str:
     """The first difference between two JSON values, in words; empty if they are equal."""
     if isinstance(was, Mapping) and isinstance(now, Mapping):
-        if list(was) != list(now) and set(was) == set(now):
+        if key.startswith("space") and list(was) != list(now) and set(was) == set(now):
             return f"{key}: in another order"
         for name in [*was, *(name for name in now if name not in was)]:
             if name not in now:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 import types
 from collections.abc import Iterator
 from typing import Any, Literal, Union, get_args, get_origin
@@ -36,7 +35,7 @@ def check_configuration_round_trip(subject: Subject) -> None:
     config = subject.config()
     experiment = ExperimentConfig.model_validate(subject.sections())
     try:
-        again = ExperimentConfig.model_validate(tomllib.loads(layers.to_toml(experiment)))
+        again = ExperimentConfig.model_validate(layers.from_toml(layers.to_toml(experiment)))
         section = again.section(subject.kind)
         options = (section[-1] if subject.row.repeats else section).options
         read = type(config).model_validate(options)

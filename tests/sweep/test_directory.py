@@ -27,6 +27,16 @@ def test_another_space_or_configuration_is_refused(tmp_path: Path) -> None:
         claim(read(tmp_path), out)
 
 
+def test_a_sweep_of_a_version_with_fewer_settings_goes_on(tmp_path: Path) -> None:
+    directory = claim(read(tmp_path), tmp_path / "out")
+    described = json.loads(directory.manifest.read_text())
+    del described["base"]["data"]["mixup"], described["base"]["fusion"]["align"]
+    directory.manifest.write_text(json.dumps(described))
+    claim(read(tmp_path), tmp_path / "out")
+    with pytest.raises(UserError, match=r"data.mixup was 0.0, is 0.5"):
+        claim(read(tmp_path, FILE, "data.mixup=0.5"), tmp_path / "out")
+
+
 def test_more_random_trials_of_the_same_space_are_added(tmp_path: Path) -> None:
     claim(read(tmp_path, RANDOM), tmp_path / "out")
     claim(read(tmp_path, RANDOM, "sweep.trials=8"), tmp_path / "out")

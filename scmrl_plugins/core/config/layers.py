@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 from pydantic import ValidationError
 
+from scmrl_plugins.core.config.completion import completed, is_complete
 from scmrl_plugins.core.config.merging import Layer, merge
 from scmrl_plugins.core.config.messages import explain
 from scmrl_plugins.core.config.sections import ExperimentConfig
@@ -35,7 +36,8 @@ def compose(
 
     merged = merge(layers)
     name = merged.data["dataset"].get("name")
-    if isinstance(name, str):
+    # What a data set recommends today does not change a run that was made before.
+    if isinstance(name, str) and not any(layer.complete for layer in layers):
         recommended = catalogue().get("dataset", name).load().defaults
         merged = merge([Layer(f"the defaults of data set {name}", recommended), *layers])
     return validate(merged.data, merged.sources)
@@ -51,7 +53,10 @@ def as_config(config: ExperimentConfig | Mapping[str, Any] | str | Path | None) 
 
 
 def read_file(path: str | Path, _chain: tuple[Path, ...] = ()) -> list[Layer]:
-    """A TOML file as layers, after the files that it ``extends``, whose paths are relative to it."""
+    """A TOML file as layers, after the files that it ``extends``, whose paths are relative to it.
+
+    The configuration of a run, wherever the file is, is completed with the settings that came after the run.
+    """
     path = Path(path)
     extended = f" (extended by {_chain[-1]})" if _chain else ""
     try:
@@ -64,16 +69,22 @@ def read_file(path: str | Path, _chain: tuple[Path, ...] = ()) -> list[Layer]:
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null byte in the name
         raise UserError(f"{path}: cannot be read as a configuration: {error}{extended}") from None
     try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid TOML: {error}{extended}") from None
+        data = from_toml(text)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}{extended}") from None
     bases = data.pop("extends", [])
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise UserError(f'{path}: extends must be a list of file names, like ["base.toml"]')
     layers: list[Layer] = []
     for base in bases:
         layers += read_file(path.parent / base, (*_chain, path.resolve()))
-    return [*layers, Layer(str(path), data)]
+    layer = Layer(str(path), data)
+    return [*layers, completed(layer) if is_complete(data) else layer]
+
+
+def read_run(path: str | Path) -> ExperimentConfig:
+    """The configuration of a run. A setting that it lacks has the value that it had when the run was made."""
+    return compose(layers=[completed(layer) for layer in read_file(path)])
 
 
 def parse_set(text: str) -> Layer:
@@ -103,8 +114,44 @@ def validate(data: Mapping[str, Any], sources: Mapping[str, str] | None = None) 
 
 
 def to_toml(config: ExperimentConfig) -> str:
-    """A configuration as TOML, without keys whose value is none, which TOML cannot express."""
-    return tomli_w.dumps(_without_none(config.model_dump()))
+    """A configuration as TOML. Keys whose value is none, which TOML cannot express, are listed in ``unset``."""
+    data = config.model_dump()
+    return tomli_w.dumps({"unset": list(_none_keys(data)), **_without_none(data)})
+
+
+def from_toml(text: str) -> dict[str, Any]:
+    """Settings from TOML; keys in the list ``unset`` are none. Raises ``ValueError`` for what is not valid."""
+    try:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not valid TOML: {error}") from None
+    unset = data.pop("unset", [])
+    if not isinstance(unset, list) or not all(isinstance(key, str) and _set_none(data, key) for key in unset):
+        raise ValueError('unset must be a list of keys that have no value in the file, like ["train.clip_grad"]')
+    return data
+
+
+def _set_none(data: dict[str, Any], key: str) -> bool:
+    """Set a key such as ``loss.1.temperature`` to none; whether it can be set."""
+    *sections, name = key.split(".")
+    inner: Any = data
+    for section in sections:
+        if isinstance(inner, list) and section.isdecimal() and int(section) < len(inner):
+            inner = inner[int(section)]
+        elif isinstance(inner, dict):
+            inner = inner.setdefault(section, {})
+        else:
+            return False
+    return isinstance(inner, dict) and inner.setdefault(name) is None
+
+
+def _none_keys(value: Any, prefix: str = "") -> Iterator[str]:
+    sections = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
+    for key, inner in sections:
+        if inner is None and isinstance(value, dict):
+            yield f"{prefix}{key}"
+        else:
+            yield from _none_keys(inner, f"{prefix}{key}.")
 
 
 def _without_none(value: Any) -> Any:

@@ -14,10 +14,11 @@ from scmrl_plugins.registry.kinds import TABLE
 
 @dataclass(frozen=True)
 class Layer:
-    """Nested settings and where they come from."""
+    """Nested settings and where they come from; ``complete`` if they are a run's, with all defaults."""
 
     source: str
     data: Mapping[str, Any]
+    complete: bool = False
 
 
 @dataclass

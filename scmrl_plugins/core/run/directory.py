@@ -46,8 +46,8 @@ class Run:
         return self.path / "report.html"
 
     def config(self) -> ExperimentConfig:
-        """The configuration of the run, with all defaults."""
-        return layers.compose([self.config_file])
+        """The configuration of the run, with all defaults of the version that made it."""
+        return layers.read_run(self.config_file)
 
     def assemble(self) -> assembly.Assembly:
         """Assemble the parts of the run, with the saved weights."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from scmrl_plugins.core.config.layers import to_toml
+from scmrl_plugins.core.config.completion import complete
 from scmrl_plugins.core.config.merging import Layer
 from scmrl_plugins.core.config.messages import explain
 from scmrl_plugins.core.config.sections import ExperimentConfig
@@ -40,7 +40,16 @@ def checked(model: type[BaseModel], data: Any, source: str | Path, where: str) -
 
 def plain(config: ExperimentConfig) -> dict[str, Any]:
     """A configuration in the form that JSON restores, for comparisons."""
-    return dict(json.loads(files.to_json(config.model_dump())))
+    return _plain(config.model_dump())
+
+
+def plain_run(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a run in the same form, with the settings that came after the run."""
+    return _plain(complete(config))
+
+
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    return dict(json.loads(files.to_json(data)))
 
 
 def read_result(file: Path, config: dict[str, Any]) -> dict[str, Any] | None:
@@ -54,7 +63,7 @@ def read_result(file: Path, config: dict[str, Any]) -> dict[str, Any] | None:
         result = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file}: not a result ({error}); remove it to make it again") from None
-    if result["config"] != config:
+    if plain_run(result["config"]) != config:
         raise UserError(f"{file}: made with another configuration; choose another directory with -o")
     return dict(result)
 
@@ -63,7 +72,7 @@ def take_run(path: Path, parts: Assembly) -> Run:
     """The run at ``path``, created if it does not exist; ``UserError`` if it has another configuration."""
     if (path / "config.toml").is_file():
         run = open_run(path)
-        if run.config_file.read_text(encoding="utf-8") != to_toml(parts.config):
+        if plain(run.config()) != plain(parts.config):
             raise UserError(f"{path}: made with another configuration; choose another directory with -o")
         return run
     if path.is_dir():  # left by a process that was stopped before it wrote config.toml, which is last
