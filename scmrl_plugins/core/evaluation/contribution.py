@@ -1,9 +1,8 @@
 """Cross-modal contribution: what crosses between the modalities in a fusion, and what the prediction makes of it.
 
-For each direction, such as what the audio stream takes from vision, with r the residual of the direction:
+For each direction, such as what the audio stream takes from vision, r is its residual: what the fusion adds to the
+stream, for a' = a + alpha r that is alpha r; or the joint stream, for a fusion that returns one.
 
-- ``residual``: what r is. The fusion's "residual" if it returns one, else the "difference" of the stream after and
-  before the fusion, or the "joint" stream if there is one
 - ``rate``: share of the elements of r that are not 0, for spikes the firing rate; ``dead`` below 0.5 %
 - ``partner_share``: E|r' - r|^2 / (2 Var r), with r' the residual with another sample's partner: the share of the
   variance of r that is due to the partner, alone or together with the own stream (total Sobol index). None if r
@@ -11,8 +10,8 @@ For each direction, such as what the audio stream takes from vision, with r the 
 - ``shuffled``: change of accuracy, in points, with another sample's partner inside the fusion; ``shuffled_kl``:
   divergence of that prediction q from the model's p, KL(p | q) in nats. They show dependence on the partner
 - ``mean``, ``zero``: change of accuracy, in points, with the interaction replaced by its mean over the split, or
-  by 0. The interaction is what the fusion adds to the stream, or what a joint stream j(own, partner) has beyond
-  j(own, 0). They show what the interaction is worth to the model as it was trained
+  by 0. The interaction is r, or what a joint stream j(own, partner) has beyond j(own, 0). They show what it is
+  worth to the model as it was trained
 
 The other direction and the inputs of both streams stay as they are. Blocks at several scales (``fusion.between``)
 count together, and a change at one scale is carried on to the next.
@@ -119,7 +118,6 @@ class _Moments:
 
     def __init__(self, direction: Direction) -> None:
         self.direction = direction
-        self.residual = ""
         self.samples = self.active = self.elements = 0
         self.squares = 0.0
         self.sums: list[Tensor] = []
@@ -130,7 +128,6 @@ class _Moments:
         """Add the samples of a batch."""
         direction = self.direction
         self.samples += len(found.logits)
-        self.residual = direction.kind(found.calls[-1].fused)
         residuals, interactions = [], []
         for call in found.calls:
             own, partner = call.before[direction.stream], call.before[direction.partner]
@@ -199,7 +196,6 @@ class _Effects:
         rate = moments.active / moments.elements
         points = {name: 100 * (self.correct[name] - self.correct["model"]) / n for name in CHANGES}
         return {
-            "residual": moments.residual,
             "rate": rate,
             "dead": rate < DEAD,
             "partner_share": self.squares / n / (2 * moments.variance) if moments.variance else None,

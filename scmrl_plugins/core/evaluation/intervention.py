@@ -35,22 +35,19 @@ class Direction:
         fused: Fused = block(streams["audio"], streams["visual"])
         return fused
 
-    def kind(self, fused: Fused) -> str:
-        """What ``residual`` returns: "joint", "residual" or "difference"; "none" where there is no stream."""
-        if fused.joint is not None:
-            return "joint"
-        if self._stream(fused) is None:
-            return "none"
-        return "residual" if self.stream in fused.residuals else "difference"
-
-    def _stream(self, fused: Fused) -> Tensor | None:
-        return {"audio": fused.audio, "visual": fused.visual}[self.stream]
+    def present(self, fused: Fused) -> bool:
+        """Whether a block that returned ``fused`` has a result of this direction."""
+        return self._result(fused) is not None
 
     def result(self, fused: Fused) -> Tensor:
         """The result of the direction, ``[T, B, D, N]``."""
-        result = self._stream(fused) if fused.joint is None else fused.joint
+        result = self._result(fused)
         assert result is not None
         return result
+
+    def _result(self, fused: Fused) -> Tensor | None:
+        streams = {"audio": fused.audio, "visual": fused.visual}
+        return streams[self.stream] if fused.joint is None else fused.joint
 
     def with_result(self, fused: Fused, result: Tensor) -> Fused:
         """``fused`` with another result of this direction."""
@@ -58,17 +55,12 @@ class Direction:
         return dataclasses.replace(fused, **changed)
 
     def residual(self, own: Tensor, fused: Fused) -> Tensor:
-        """r: the joint stream, else the residual that the block returns, else the stream after - before it."""
-        kind, result = self.kind(fused), self.result(fused)
-        if kind == "joint":
-            return result
-        return fused.residuals[self.stream] if kind == "residual" else difference(result, own)
+        """r: what the block adds to the stream, or the joint stream."""
+        return difference(self.result(fused), own) if fused.joint is None else self.result(fused)
 
     def without(self, block: nn.Module, own: Tensor, partner: Tensor, fused: Fused) -> Tensor:
         """The result without the interaction: the stream before the block, or j(own, 0) for a joint stream j."""
-        if fused.joint is None:
-            return own
-        return self.result(self.call(block, own, torch.zeros_like(partner)))
+        return own if fused.joint is None else self.result(self.call(block, own, torch.zeros_like(partner)))
 
 
 DIRECTIONS = (Direction("audio", "visual"), Direction("visual", "audio"))
@@ -107,7 +99,7 @@ class Pass:
 
     def has(self, direction: Direction) -> bool:
         """Whether every block returns a result of the direction."""
-        return all(direction.kind(call.fused) != "none" for call in self.calls)
+        return all(direction.present(call.fused) for call in self.calls)
 
     def logits_with(self, direction: Direction, change: Callable[[int, Call, Tensor], Tensor]) -> Tensor:
         """The logits with a changed direction: ``change(number, call, own) -> result`` for each fusion block.

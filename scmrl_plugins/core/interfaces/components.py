@@ -113,6 +113,10 @@ class Fusion(Component, nn.Module):
     joint: ClassVar[bool] = False
     """Whether it returns a joint stream, from which the model then predicts."""
 
+    interacts: bool = True
+    """Whether the modalities interact in it. False: nothing crosses between them by design, as in late fusion, and
+    the stream of one modality after the fusion does not depend on the other one."""
+
     heads: ClassVar[tuple[Modality, ...]] = ()
     """The modalities whose streams get an auxiliary head."""
 

@@ -13,6 +13,8 @@ class Late(Fusion):
     class Config(ComponentConfig):
         pass
 
+    interacts = False
+
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__()
 

@@ -17,6 +17,7 @@ class Audio(Fusion):
         pass
 
     modalities: ClassVar[tuple[Modality, ...]] = ("audio",)
+    interacts = False
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__()

@@ -50,6 +50,23 @@ def check_modalities_get_gradients(subject: Subject) -> None:
 
 
 @check("fusion")
+def check_no_interaction(subject: Subject) -> None:
+    """With ``interacts = False``, a modality's stream is the same whatever the other modality is."""
+    component = subject.build().eval()
+    if component.interacts:
+        return
+    given, others = (dict(zip(MODALITIES, subject.inputs(seed=seed), strict=True)) for seed in (0, 1))
+    expected = call(component, (given["audio"], given["visual"]))
+    for name in MODALITIES:
+        changed = {**others, name: given[name]}
+        found = call(component, (changed["audio"], changed["visual"]))
+        for key in (f"output.{name}", "output.joint"):
+            # To the bit: the same operations on the stream.
+            same = key not in expected or torch.equal(found[key], expected[key])
+            require(same, f"declares that nothing crosses, but {key} depends on the other modality")
+
+
+@check("fusion")
 def check_unequal_tokens(subject: Subject) -> None:
     """Na != Nv works; a fusion tagged ``equal-tokens`` raises a ``UserError``."""
     audio, visual = subject.inputs(visual_tokens=4)

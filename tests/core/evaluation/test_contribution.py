@@ -21,7 +21,7 @@ from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.registry import UserError, catalogue, register_inline
 
 CPU = torch.device("cpu")
-N = 60
+N = 32
 DRAW = np.random.default_rng(3)
 A, V = (DRAW.integers(0, 2, N) for _ in range(2))
 """One bit of each sample in audio and in vision. The label is whether they differ."""
@@ -124,7 +124,7 @@ class Silent(Known):
 
 
 class Replaces(NoSettings, Fusion):
-    """a' = [a != v], without a residual that it returns; v' = v."""
+    """a' = [a != v], v' = v."""
 
     def forward(self, audio: Tensor, visual: Tensor) -> Fused:
         return Fused(differ(audio, visual), visual)
@@ -218,7 +218,6 @@ def test_partners_follow_from_the_seed() -> None:
 
 def test_a_fusion_that_ignores_the_partner() -> None:
     found = measured(Ignores)["audio_from_visual"]
-    assert found["residual"] == "residual"
     assert found["rate"] == 1.0
     assert (found["partner_share"], found["shuffled"], found["shuffled_kl"]) == (0, 0, 0)
     assert found["zero"] == pytest.approx(points(1 - A, A))  # its own stream counts
@@ -229,8 +228,9 @@ def test_a_fusion_that_copies_the_partner() -> None:
     found = measured(Copies)["audio_from_visual"]
     assert found["rate"] == pytest.approx(V.mean())
     assert found["partner_share"] == pytest.approx(share(V, V[PARTNER]))
-    assert found["partner_share"] == pytest.approx(1, abs=0.3)  # one draw of 60 partners
-    assert np.mean([share(V, V[derangement(N, seed)]) for seed in range(200)]) == pytest.approx(1, abs=0.02)
+    assert found["partner_share"] == pytest.approx(1, abs=0.4)  # one draw of 32 partners
+    mean = np.mean([share(V, V[derangement(N, seed)]) for seed in range(200)])
+    assert mean == pytest.approx(1, abs=0.03)
     assert found["shuffled"] == pytest.approx(points(A + V, A + V[PARTNER]))
     assert found["mean"] == pytest.approx(points(A + V, A + V.mean()))
     assert found["zero"] == pytest.approx(points(A + V, A))
@@ -240,7 +240,7 @@ def test_a_fusion_that_copies_the_partner() -> None:
 def test_a_fusion_of_both_in_halves() -> None:
     found = measured(Half)["audio_from_visual"]
     assert found["partner_share"] == pytest.approx(share(A + V, A + V[PARTNER]))
-    assert found["partner_share"] == pytest.approx(0.5, abs=0.2)
+    assert found["partner_share"] == pytest.approx(0.5, abs=0.25)
 
 
 def test_a_constant_interaction_does_not_depend_on_the_partner_but_counts() -> None:
@@ -266,10 +266,9 @@ def test_the_directions_are_apart() -> None:
     assert (found["shuffled"], found["shuffled_kl"], found["mean"], found["zero"]) == (0, 0, 0, 0)
 
 
-def test_the_difference_stands_for_a_residual() -> None:
+def test_a_fusion_that_replaces_the_stream() -> None:
     found = measured(Replaces)
     audio, change = found["audio_from_visual"], LABEL - A
-    assert audio["residual"] == "difference"
     assert audio["rate"] == pytest.approx((change != 0).mean())
     assert audio["partner_share"] == pytest.approx(share(change, (A ^ V[PARTNER]) - A))
     assert audio["shuffled"] == pytest.approx(points(LABEL, A ^ V[PARTNER]))
@@ -297,7 +296,6 @@ def test_a_joint_stream_takes_from_both() -> None:
         ("visual_from_audio", V, A[PARTNER] ^ V),
     ):
         figures = found[name]
-        assert figures["residual"] == "joint"
         assert figures["rate"] == pytest.approx(LABEL.mean())
         assert figures["partner_share"] == pytest.approx(share(LABEL, shuffled))
         assert figures["shuffled"] == pytest.approx(points(LABEL, shuffled))
@@ -322,7 +320,7 @@ def test_a_stream_that_the_fusion_drops_has_no_direction() -> None:
 @pytest.mark.parametrize("cls", [Half, Replaces, Hierarchical], ids=lambda cls: cls.__name__)
 def test_batches_do_not_matter_and_seeds_do(cls: type[Fusion]) -> None:
     whole = measured(cls, batch_size=N)
-    for size in (1, 7):
+    for size in (1, 5):
         for name, figures in measured(cls, batch_size=size).items():
             assert figures == pytest.approx(whole[name])
     assert measured(cls, seed=1) != whole

@@ -193,6 +193,11 @@ class InfiniteAudioGradient(Fusion):
         return super().forward(audio + (0 * audio).sqrt(), visual)
 
 
+@fails(no_interaction="declares that nothing crosses, but output.audio depends on the other modality")
+class InteractsAgainstItsWord(Fusion):
+    interacts = False
+
+
 @fails(unequal_tokens="must match the size of tensor b (4) at non-singleton dimension 3; raise a")
 class AddsTokens(Fusion):
     def residual(self, x: Tensor, other: Tensor) -> Tensor:
