@@ -7,12 +7,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from scmrl_plugins.plugins.datasets.bases.digits import Digits, DigitsConfig, Row, to_dataset
+from scmrl_plugins.plugins.datasets.bases.tasks import Partner, Question, with_cue
 from scmrl_plugins.plugins.datasets.files.cache import built_once
 from scmrl_plugins.plugins.datasets.files.splits import stratified
 from scmrl_plugins.plugins.datasets.media import audio as sound
@@ -23,10 +24,18 @@ from scmrl_plugins.plugins.datasets.speech.voices import PITCHES, RATES, VOICES,
 if TYPE_CHECKING:
     import datasets
 
-VERSION = 1
+VERSION = 2
 """Incremented when the result for a configuration changes."""
 IMAGES = 1797
 SHARES = {"train": 0.66, "validation": 0.12, "test": 0.22}
+
+
+class Pair(NamedTuple):
+    """The number of an image, what is said, and what is asked."""
+
+    image: int
+    utterance: Utterance
+    question: Question
 
 
 class AVDigits(Digits):
@@ -65,7 +74,7 @@ class AVDigits(Digits):
         """
         import datasets
 
-        settings = self.config.model_dump(include={"seed", "sample_rate", "images", "pairs", "test_pairs"})
+        settings = self.config.model_dump(include={"seed", "task", "sample_rate", "images", "pairs", "test_pairs"})
         key = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode()).hexdigest()[:16]
         return built_once(
             f"av-digits-{key}", self._build, lambda folder: datasets.DatasetDict.load_from_disk(str(folder))
@@ -74,32 +83,33 @@ class AVDigits(Digits):
     def _build(self, folder: Path) -> None:
         import datasets
 
-        pixels, labels, plan = self._plan()
-        utterances = list(dict.fromkeys(utterance for pairs in plan.values() for _, utterance in pairs))
+        pixels, plan = self._plan()
+        utterances = list(dict.fromkeys(pair.utterance for pairs in plan.values() for pair in pairs))
         recordings: dict[Utterance, bytes] = {}
         with _progress(len(utterances)) as advance:
             for utterance, (samples, rate) in zip(utterances, speak(utterances), strict=True):
                 samples = sound.resample(samples.astype(np.float64), rate, self.config.sample_rate)
                 recordings[utterance] = sound.encode_wav(samples, self.config.sample_rate)
                 advance()
-        pictures = [images.encode_png(image) for image in pixels]
         splits = {}
         for name, pairs in plan.items():
             rows = (
                 Row(
-                    recordings[utterance],
-                    pictures[index],
-                    int(labels[index]),
-                    f"digit-{index:04d}/{utterance.style}",
+                    recordings[pair.utterance],
+                    images.encode_png(with_cue(pixels[pair.image], pair.question.cue)),
+                    self.task.label(pair.question),
+                    f"digit-{pair.image:04d}/{pair.utterance.style}"
+                    f"{pair.question.suffix if self.config.task != 'same' else ''}",
+                    (pair.utterance.voice,),
                 )
-                for index, utterance in pairs
+                for pair in pairs
             )
-            splits[name] = to_dataset(rows, name)
+            splits[name] = to_dataset(rows, name, self.classes, self.group_columns)
         with _quiet():
             datasets.DatasetDict(splits).save_to_disk(str(folder))
 
-    def _plan(self) -> tuple[np.ndarray, np.ndarray, dict[str, list[tuple[int, Utterance]]]]:
-        """Gray values ``[n, 8, 8]``, labels ``[n]``, and each split's pairs of an image and an utterance."""
+    def _plan(self) -> tuple[np.ndarray, dict[str, list[Pair]]]:
+        """Gray values ``[n, 8, 8]``, and each split's pairs."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -109,19 +119,22 @@ class AVDigits(Digits):
         plan = {}
         for name, members in zip(SHARES, parts, strict=True):
             pairs = self.config.test_pairs if name == "test" else self.config.pairs
+            order = rng.permutation(members)
+            partners = self.task.partners(digits.target[order], pairs, rng)
             plan[name] = [
-                (int(index), utterance)
-                for index in rng.permutation(members)
-                for utterance in _utterances(WORDS[int(digits.target[index])], VOICES[name], pairs, rng)
+                Pair(int(index), utterance, Question(partner.digit, int(digits.target[index]), partner.cue))
+                for index, drawn in zip(order, partners, strict=True)
+                for utterance, partner in zip(_utterances(drawn, VOICES[name], rng), drawn, strict=True)
             ]
-        return digits.images / 16.0, digits.target, plan
+        return digits.images / 16.0, plan
 
 
-def _utterances(word: str, voices: Sequence[str], count: int, rng: np.random.Generator) -> list[Utterance]:
-    """``count`` different utterances of the word, with different voices as far as possible."""
+def _utterances(partners: Sequence[Partner], voices: Sequence[str], rng: np.random.Generator) -> list[Utterance]:
+    """Different utterances of the partners' digits, with different voices as far as possible."""
     order = rng.permutation(len(voices))
     drawn: dict[Utterance, None] = {}
-    while len(drawn) < count:
+    while len(drawn) < len(partners):
+        word = WORDS[partners[len(drawn)].digit]
         voice = voices[int(order[len(drawn) % len(voices)])]
         drawn[Utterance(word, voice, int(rng.choice(RATES)), int(rng.choice(PITCHES)))] = None
     return list(drawn)

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, ComponentConfig, ModelConfig
-from scmrl_plugins.plugins.datasets.bases.digits import CLASSES
 from scmrl_plugins.plugins.datasets.bases.files import FileDataset
+from scmrl_plugins.plugins.datasets.bases.tasks import DIGITS
 from scmrl_plugins.plugins.datasets.files.folders import files_below, root_folder
 from scmrl_plugins.plugins.datasets.files.samples import Listing, Sample, first_bad
 from scmrl_plugins.plugins.datasets.files.splits import ClassCycle, grouped
@@ -75,7 +75,7 @@ class MNISTDVSNTIDIGITS(FileDataset):
         )
 
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"model": {"steps": 16, "image_size": 28}}
-    classes = CLASSES
+    classes = DIGITS
     channels: Mapping[str, int] = {"audio": 1, "visual": 2}
 
     def __init__(self, config: Config, model: ModelConfig) -> None:

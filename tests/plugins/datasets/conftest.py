@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from scmrl_plugins.plugins.datasets.miniatures.digits import write_mnist, write_recordings
+from scmrl_plugins.plugins.datasets.miniatures.digits import write_fsdd, write_mnist
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    write_recordings(tmp_path / "root" / "recordings")
+    write_fsdd(tmp_path / "root")
     write_mnist(tmp_path / "root" / "mnist")
     return tmp_path / "root"
 

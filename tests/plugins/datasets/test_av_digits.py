@@ -61,10 +61,11 @@ def test_rows(built: datasets.DatasetDict) -> None:
 
 
 def test_the_complete_plan() -> None:
-    _, labels, plan = AVDigits(AVDigits.Config(), ModelConfig(image_size=28))._plan()
+    _, plan = AVDigits(AVDigits.Config(), ModelConfig(image_size=28))._plan()
     sizes = {name: len(pairs) for name, pairs in plan.items()}
     assert sizes["test"] >= 1000
-    members = {name: {index for index, _ in pairs} for name, pairs in plan.items()}
+    labels = {pair.image: pair.question.shown for pairs in plan.values() for pair in pairs}
+    members = {name: {pair.image for pair in pairs} for name, pairs in plan.items()}
     assert sum(map(len, members.values())) == 1797
     assert len(set.union(*members.values())) == 1797
     assert sizes == {
@@ -73,16 +74,15 @@ def test_the_complete_plan() -> None:
         "test": 3 * len(members["test"]),
     }
     for name, pairs in plan.items():
-        assert len({(index, utterance.style) for index, utterance in pairs}) == len(pairs)
-        assert {utterance.voice for _, utterance in pairs} <= set(VOICES[name])
-        assert {utterance.voice.split("+")[1] for _, utterance in pairs} == set(VARIANTS[name])  # none is idle
+        assert len({(pair.image, pair.utterance.style) for pair in pairs}) == len(pairs)
+        assert {pair.utterance.voice for pair in pairs} <= set(VOICES[name])
+        assert {pair.utterance.voice.split("+")[1] for pair in pairs} == set(VARIANTS[name])  # none is idle
         counts = Counter(labels[index] for index in members[name])
         assert max(counts.values()) - min(counts.values()) <= 0.1 * max(counts.values())
 
 
 def test_many_pairs_of_few_voices_are_all_different() -> None:
-    _, _, plan = av(pairs=50)._plan()
-    pairs = [(index, utterance.style) for index, utterance in plan["validation"]]
+    pairs = [(pair.image, pair.utterance.style) for pair in av(pairs=50)._plan()[1]["validation"]]
     assert len(pairs) == len(set(pairs)) == 11 * 50
 
 
@@ -221,7 +221,7 @@ def test_two_processes_build_the_same_bits(built: datasets.DatasetDict, tmp_path
 
 
 def test_the_seed_decides(built: datasets.DatasetDict) -> None:
-    plans = [av(seed=seed)._plan()[2] for seed in (0, 0, 1)]
+    plans = [av(seed=seed)._plan()[1] for seed in (0, 0, 1)]
     assert plans[0] == plans[1] != plans[2]
 
 

@@ -22,7 +22,7 @@ from scmrl_plugins.core.data.prepare import prepare
 from scmrl_plugins.core.interfaces import Dataset, ModelConfig, RepairedFileWarning
 from scmrl_plugins.plugins.datasets.media import images
 from scmrl_plugins.plugins.datasets.media.idx import idx_bytes, read_idx
-from scmrl_plugins.plugins.datasets.miniatures.digits import SPEAKERS, tone, write_mnist, write_recordings
+from scmrl_plugins.plugins.datasets.miniatures.digits import SPEAKERS, tone, write_fsdd, write_mnist
 from scmrl_plugins.plugins.datasets.spoken_digits import SpokenDigits
 from scmrl_plugins.registry import UserError
 
@@ -111,7 +111,9 @@ def test_the_seed_decides(root: Path) -> None:
 
 
 def test_by_speaker(root: Path) -> None:
-    splits = spoken(root, split="by-speaker").splits()
+    splits = spoken(
+        root, split="by-speaker", test_speakers=["theo", "yweweler"], validation_speakers=["nicolas"]
+    ).splits()
     heard = {name: {recording.split("_")[1] for recording in parts(split)[0]} for name, split in splits.items()}
     assert heard == {"train": {"george", "jackson"}, "validation": {"nicolas"}, "test": {"theo", "yweweler"}}
     assert {name: len(split) for name, split in splits.items()} == {
@@ -132,7 +134,7 @@ def test_speakers_are_a_list_in_toml(root: Path) -> None:
     ("settings", "reason"),
     [
         (
-            {"test_speakers": ["teo"]},
+            {"test_speakers": ["teo"], "validation_speakers": ["nicolas"]},
             r"no speaker 'teo' \(did you mean 'theo'\?\); there are george, jackson",
         ),
         (
@@ -150,7 +152,12 @@ def test_speakers_that_cannot_be(root: Path, settings: dict[str, object], reason
     "settings",
     [
         {"test_speakers": ["theo"], "validation_speakers": ["theo"]},
-        {"test_speakers": []},
+        {"test_speakers": [], "validation_speakers": ["theo"]},
+        {"test_speakers": ["theo"]},
+        {"split": "fsdd", "speech": "arabic"},
+        {"split": "published", "fold": 1},
+        {"split": "by-speaker", "fold": 5},
+        {"task": "difference"},
         {"split": "speaker"},
         {"root": 3},
     ],
@@ -163,19 +170,19 @@ def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
 @pytest.mark.parametrize("folder", [".", "fsdd", "free-spoken-digit-dataset"])
 @pytest.mark.parametrize("mnist", [".", "mnist", "MNIST/raw"])
 def test_layouts(tmp_path: Path, folder: str, mnist: str) -> None:
-    write_recordings(tmp_path / folder / "recordings", speakers=("theo",), count=7)
+    write_fsdd(tmp_path / folder, speakers=("theo",), count=7)
     write_mnist(tmp_path / mnist, count=100)
-    splits = spoken(tmp_path, validation_indices=1).splits()
-    assert [len(split) for split in splits.values()] == [20, 50, 250]
+    splits = spoken(tmp_path, validation_indices=1, test_pairs=1).splits()
+    assert [len(split) for split in splits.values()] == [20, 10, 50]
 
 
 @pytest.mark.parametrize("gz", [True, False])
 @pytest.mark.parametrize("joint", ["-", "."])
 def test_training_images_where_they_are_given(tmp_path: Path, gz: bool, joint: str) -> None:
-    write_recordings(tmp_path / "recordings", speakers=("theo",), count=7)
+    write_fsdd(tmp_path, speakers=("theo",), count=7)
     write_mnist(tmp_path / "mnist", "train", 300, gz=gz, joint=joint)
     write_mnist(tmp_path / "mnist", "t10k", 100, gz=gz, joint=joint)
-    splits = spoken(tmp_path, validation_indices=1).splits()
+    splits = spoken(tmp_path, validation_indices=1, test_pairs=2).splits()
     assert_disjoint(splits)
     numbers = {
         name: {int(picture.removeprefix("mnist-")) for picture in parts(split)[1]}
@@ -190,10 +197,10 @@ def test_training_images_where_they_are_given(tmp_path: Path, gz: bool, joint: s
 
 
 def test_recordings_are_brought_to_the_sample_rate(tmp_path: Path) -> None:
-    write_recordings(tmp_path / "recordings", speakers=("theo",), count=7)
+    write_fsdd(tmp_path, speakers=("theo",), count=7)
     write_mnist(tmp_path / "mnist", count=100)
     soundfile.write(tmp_path / "recordings" / "0_theo_0.wav", tone(rate=44100), 44100)
-    digits = spoken(tmp_path, validation_indices=1)
+    digits = spoken(tmp_path, validation_indices=1, test_pairs=1)
     rows = digits.splits()["test"]
     place = rows["id"].index(next(name for name in rows["id"] if name.startswith("0_theo_0/")))
     with pytest.warns(RepairedFileWarning, match="0_theo_0.wav: 44100 Hz, resampled to 8000 Hz") as caught:
@@ -219,7 +226,7 @@ def test_a_wrong_root_is_one_line_that_says_what_was_looked_for(tmp_path: Path) 
         assert str(tmp_path / place) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "dataset.root" in str(caught.value)
-    write_recordings(tmp_path / "recordings", speakers=("theo",), count=1)
+    write_fsdd(tmp_path, speakers=("theo",), count=1)
     with pytest.raises(UserError) as caught:
         spoken(tmp_path).splits()
     for word in ("t10k-images-idx3-ubyte", ".gz", str(tmp_path / "mnist"), str(tmp_path / "MNIST" / "raw")):
@@ -381,16 +388,19 @@ def test_hidden_files_are_not_recordings(root: Path) -> None:
 
 
 def test_a_split_without_recordings_is_named(tmp_path: Path) -> None:
-    write_recordings(tmp_path / "recordings", speakers=("theo",), count=6)
+    write_fsdd(tmp_path, speakers=("theo",), count=6)
     write_mnist(tmp_path / "mnist", count=100)
     with pytest.raises(UserError, match="no recordings are left for the train split"):
         spoken(tmp_path, validation_indices=1).splits()
 
 
 def test_a_digit_without_images_is_named(tmp_path: Path) -> None:
-    write_recordings(tmp_path / "recordings", speakers=("theo",), count=7)
+    write_fsdd(tmp_path, speakers=("theo",), count=7)
     write_mnist(tmp_path / "mnist", count=5)
     with pytest.raises(UserError, match="has no digit"):
+        spoken(tmp_path, validation_indices=1, train_pairs=1).splits()
+    write_mnist(tmp_path / "mnist", count=100)
+    with pytest.raises(UserError, match=r"too few images of 0 for the validation split to give .* 3 different"):
         spoken(tmp_path, validation_indices=1).splits()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Dataset, ModelConfig
+from scmrl_plugins.plugins.datasets.bases.tasks import TASKS, Task, TaskName
 from scmrl_plugins.plugins.datasets.files.samples import table
 from scmrl_plugins.plugins.datasets.media import audio as sound
 from scmrl_plugins.plugins.datasets.media import images
@@ -21,7 +22,6 @@ from scmrl_plugins.registry import UserError
 if TYPE_CHECKING:
     import datasets
 
-CLASSES = tuple("0123456789")
 VERSION = 1
 """Incremented when the result of ``transform`` changes."""
 
@@ -30,6 +30,11 @@ class DigitsConfig(ComponentConfig):
     """Settings of every digit data set."""
 
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits and of the pairing")
+    task: TaskName = Field(
+        "same",
+        description="same: which digit is said and shown; match: is the digit said the digit shown; sum: of both, "
+        "modulo 10; select: the digit said or the digit shown, as a cue in the picture tells",
+    )
     sample_rate: int = Field(
         8000, ge=sound.RATES[0], le=192_000, description="sample rate of the recordings in Hz"
     )
@@ -46,12 +51,15 @@ class DigitsConfig(ComponentConfig):
 
 
 class Row(NamedTuple):
-    """One pair: a wav file or its bytes, the bytes of a PNG file, the digit, and an id unique in its split."""
+    """One pair: a wav file or its bytes, the bytes of a PNG file, the label, an id unique in its split, and the
+    values of ``Dataset.group_columns``.
+    """
 
     audio: Path | bytes
     visual: bytes
     label: int
     id: str
+    groups: tuple[str, ...]
 
 
 class Digits(Dataset):
@@ -68,14 +76,20 @@ class Digits(Dataset):
         "model": {"steps": 4, "embed_dims": 32, "num_heads": 4, "image_size": 28},
         "train": {"epochs": 8, "batch_size": 32, "lr": 4e-3, "warmup_epochs": 0},
     }
-    classes = CLASSES
     channels: Mapping[str, int] = {"audio": 1, "visual": 1}
+    group_columns: Sequence[str] = ("speaker",)
     native_size: ClassVar[int]
     """Height and width of the data set's own images."""
 
     def __init__(self, config: Any, model: ModelConfig) -> None:
         self.config: Any = config
+        self.classes = self.task.classes
         self.image_size = model.image_size
+
+    @property
+    def task(self) -> Task:
+        """What is asked about a pair."""
+        return TASKS[self.config.task]
 
     def transform_key(self) -> Mapping[str, Any]:
         """The settings and sizes that the stored arrays depend on."""
@@ -148,8 +162,8 @@ class Digits(Dataset):
         return resize(images.decode(*source_of(cell, "visual")), self.image_size)
 
 
-def to_dataset(rows: Iterable[Row], split: str) -> datasets.Dataset:
-    """Rows as a Hugging Face data set in memory with ``audio``, ``visual``, ``label`` and ``id``."""
+def to_dataset(rows: Iterable[Row], split: str, classes: Sequence[str], groups: Sequence[str]) -> datasets.Dataset:
+    """Rows as a Hugging Face data set in memory with ``audio``, ``visual``, ``label``, ``id`` and the groups."""
     kept = list(rows)
     # datasets would pickle the complete table for a fingerprint, which takes three times its size in memory.
     digest = hashlib.sha256(split.encode())
@@ -165,7 +179,8 @@ def to_dataset(rows: Iterable[Row], split: str) -> datasets.Dataset:
         [{"bytes": row.visual, "path": None} for row in kept],
         [row.label for row in kept],
         [row.id for row in kept],
-        CLASSES,
+        classes,
         split,
         digest.hexdigest()[:16],
+        {name: [row.groups[place] for row in kept] for place, name in enumerate(groups)},
     )

@@ -109,8 +109,12 @@ def table(
     classes: Sequence[str],
     split: str,
     fingerprint: str | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> datasets.Dataset:
-    """A split in memory. ``fingerprint``: of the content, where cells hold bytes; paths speak for themselves."""
+    """A split in memory. ``fingerprint``: of the content, where cells hold bytes; paths speak for themselves.
+
+    ``groups``: further columns of text, see ``Dataset.group_columns``.
+    """
     import datasets
     import pyarrow
 
@@ -120,10 +124,17 @@ def table(
             "visual": datasets.Image(decode=False),
             "label": datasets.ClassLabel(names=list(classes)),
             "id": datasets.Value("string"),
+            **dict.fromkeys(groups or {}, datasets.Value("string")),
         }
     )
     # Built as an Arrow table, because datasets' encoder of Audio needs torchcodec even where nothing is decoded.
-    columns = {"audio": list(audio), "visual": list(visual), "label": list(labels), "id": list(ids)}
+    columns = {
+        "audio": list(audio),
+        "visual": list(visual),
+        "label": list(labels),
+        "id": list(ids),
+        **(groups or {}),
+    }
     return datasets.Dataset(
         pyarrow.table(columns, schema=features.arrow_schema),
         info=datasets.DatasetInfo(features=features),
