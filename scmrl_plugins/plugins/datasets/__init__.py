@@ -31,7 +31,7 @@ def scmrl_register(register: Register) -> None:
         "dataset",
         "spoken-digits",
         "scmrl_plugins.plugins.datasets.spoken_digits:SpokenDigits",
-        "FSDD recordings paired with MNIST images of the same digit, from dataset.root",
+        "recorded digits (FSDD, Arabic Speech Commands, AudioMNIST, Speech Commands) with MNIST images",
     )
     register(
         "dataset",
