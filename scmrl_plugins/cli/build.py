@@ -26,14 +26,14 @@ def command(device: str, run: str | None, as_json: bool, **experiment: Any) -> N
     """
     config = options.compose(experiment)
     from scmrl_plugins.core.model.assembly import assemble
+    from scmrl_plugins.core.run.directory import create_run, load_pretrained
     from scmrl_plugins.core.system import devices
 
     target = devices.resolve(device)
     parts = assemble(config)
+    load_pretrained(parts)
     summary = _run_batch(parts, target)
     if run is not None:
-        from scmrl_plugins.core.run.directory import create_run
-
         create_run(run, parts)
     if as_json:
         output.document({**summary, "run": run})

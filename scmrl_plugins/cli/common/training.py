@@ -23,10 +23,12 @@ def fit(parts: Assembly, device: torch.device, path: Path, run: Run | None = Non
     processes, the main one creates it and prints.
     """
     from scmrl_plugins.core.measure.firing import dead_layers
-    from scmrl_plugins.core.run.directory import create_run, open_run
+    from scmrl_plugins.core.run.directory import create_run, load_pretrained, open_run
     from scmrl_plugins.core.system.progress import Progress
     from scmrl_plugins.explain import report
 
+    if run is None:
+        load_pretrained(parts)  # now, so that weights that do not fit are refused before the data is prepared
     with Progress() as progress:
         with collector.paused():
             from scmrl_plugins.core.training.loop import Training

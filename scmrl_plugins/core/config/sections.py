@@ -59,6 +59,11 @@ class TrainConfig(ComponentConfig):
     )
     warmup_lr: float = Field(1e-6, ge=0, description="learning rate at the start of the warm-up")
     min_lr: float = Field(1e-5, ge=0, description="learning rate at the end of the cosine")
+    schedule: Literal["epoch", "step"] = Field(
+        "epoch",
+        description="when warm-up and cosine change the learning rate: each epoch, as published, or each step",
+        json_schema_extra={"before": "epoch"},
+    )
     clip_grad: float | None = Field(None, gt=0, description="maximum norm of the gradient; none: no clipping")
     accumulate: int = Field(1, ge=1, description="batches to average the gradients of for one step")
     lr_scale: dict[str, Annotated[float, Field(ge=0)]] = Field(
@@ -67,6 +72,17 @@ class TrainConfig(ComponentConfig):
     )
     freeze: tuple[Modality, ...] = Field(
         (), strict=False, description="modalities with a frozen encoder and backbone, weights and statistics alike"
+    )
+    freeze_feed_forward: bool = Field(
+        True,
+        description="whether train.freeze includes the part of a backbone that follows the fusion",
+        json_schema_extra={"before": True},
+    )
+    pretrained: dict[Modality, str] = Field(
+        default_factory=dict,
+        description="runs whose encoder and backbone, and head if both have one for this modality alone, the "
+        'training starts from, by modality, as { audio = "runs/audio" }',
+        json_schema_extra={"before": {}},
     )
     ema: float | None = Field(
         None,
@@ -133,14 +149,18 @@ class DataConfig(ComponentConfig):
         default_factory=dict,
         description="limits in dB of the signal-to-noise ratio of Gaussian noise on training inputs, by modality, "
         "as { audio = [-5, 15] }; drawn uniformly for each sample and epoch",
+        json_schema_extra={"before": {}},
     )
     noise_share: Share = Field(
-        0.5, description="share of the training samples that get data.noise, drawn for each modality independently"
+        0.5,
+        description="share of the training samples that get data.noise, drawn for each modality independently",
+        json_schema_extra={"before": 0.5},
     )
     modality_dropout: dict[Modality, Share] = Field(
         default_factory=dict,
         description="probability that a modality of a training sample is replaced by silence or black, as "
         "{ audio = 0.15 }; the events exclude each other, so that a sample never lacks both",
+        json_schema_extra={"before": {}},
     )
 
     @field_validator("modality_dropout")

@@ -100,6 +100,11 @@ class Backbone(Component, nn.Module):
         """
         return tokens
 
+    @property
+    def after_fusion(self) -> Sequence[nn.Module]:
+        """The modules that only ``feed_forward`` uses, which may learn if the rest is frozen; none by default."""
+        return ()
+
 
 class Fusion(Component, nn.Module):
     """``(audio [T, B, D, Na], visual [T, B, D, Nv]) -> Fused``.
@@ -142,6 +147,13 @@ class Readout(Component, nn.Module):
     further_heads: ClassVar[bool] = False
     """Whether it supports ``Context.joint`` and ``Context.heads``: it predicts from a joint stream, and returns
     the logits of the heads as ``aux_logits``. A fusion that needs either is refused with other read-outs."""
+
+    def head_of(self, modality: Modality) -> nn.Module | None:
+        """The head that predicts the classes from the stream of this modality alone; none by default.
+
+        Where a run that ``train.pretrained`` names has one as well, this one starts from its weights.
+        """
+        return None
 
 
 class Loss(Component, nn.Module):

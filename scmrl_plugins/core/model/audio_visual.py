@@ -114,19 +114,20 @@ class AudioVisualModel(nn.Module):
 
     def _encode(self, modality: str, x: Tensor | None, batch: int) -> Tensor:
         steps, size = self.config.model.steps, self.config.model.image_size
-        encoded: Tensor = self.encoders[modality](x)
+        encoded = _run(self.encoders[modality], x)
         self._expect("encoder", f"for {modality} ", encoded, (steps, batch, self.channels[modality], size, size))
         return encoded
 
     def _tokens(self, encoded: Mapping[str, Tensor], fuse: Fuse) -> dict[str, Tensor]:
         between = list(self.fusion.between)
         if not between:
-            return {name: backbone(encoded[name]) for name, backbone in self.backbones.items()}
+            backbones: Mapping[str, Any] = dict(self.backbones)
+            return {name: _run(part, encoded[name], part.after_fusion) for name, part in backbones.items()}
         maps = dict(encoded)
         every: list[Any] = [backbone.stages for backbone in self.backbones.values()]
         stages = list(zip(*every, strict=True))
         for index, both in enumerate(stages):
-            maps = {name: stage(maps[name]) for name, stage in zip(maps, both, strict=True)}
+            maps = {name: _run(stage, maps[name]) for name, stage in zip(maps, both, strict=True)}
             left = len(stages) - 1 - index
             if 0 < left <= len(between):
                 flat = {name: x.flatten(3) for name, x in maps.items()}
@@ -184,6 +185,19 @@ class AudioVisualModel(nn.Module):
         if len(batch) > 1:
             raise UserError(f"{' and '.join(MODALITIES)} have different batch sizes: {sorted(batch)}")
         return batch.pop()
+
+
+def _run(module: nn.Module, x: Any, unused: Sequence[nn.Module] = ()) -> Tensor:
+    """``module(x)``, as in inference if nothing in it learns, which is faster.
+
+    That is the case if neither x nor a parameter needs a gradient, those of the ``unused`` submodules aside.
+    """
+    others = {id(parameter) for part in unused for parameter in part.parameters()}
+    learns = any(parameter.requires_grad and id(parameter) not in others for parameter in module.parameters())
+    if not learns and not (isinstance(x, Tensor) and x.requires_grad):
+        with torch.no_grad():
+            return module(x)
+    return module(x)
 
 
 def _shown(value: object) -> str:

@@ -14,7 +14,7 @@ from scmrl_plugins.core.config import layers
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
-from scmrl_plugins.core.run import environment, weights
+from scmrl_plugins.core.run import environment, pretrained, weights
 from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError, catalogue
 
@@ -135,14 +135,15 @@ def check_free(path: str | Path) -> Path:
 
 
 def create_run(path: str | Path, parts: assembly.Assembly) -> Run:
-    """Create a run directory with configuration, environment and initial weights.
+    """Create a run directory with configuration, environment and initial weights, pretrained ones included.
 
-    Raises ``UserError`` if the path already exists and is not empty.
+    Raises ``UserError`` if the path already exists and is not empty, and like ``load_pretrained``.
     """
     run = Run(check_free(path))
-    path = run.path
+    path, origins = run.path, load_pretrained(parts)
     (path / "checkpoints").mkdir(parents=True, exist_ok=True)
-    files.write_json(path / "environment.json", environment.describe(parts.config))
+    described = environment.describe(parts.config) | ({"pretrained": origins} if origins else {})
+    files.write_json(path / "environment.json", described)
     run.write_metrics([])
     weights.save_weights(run.weights_file, parts.model)
     # Written last: a directory with this file is a run.
@@ -156,6 +157,26 @@ def open_run(path: str | Path) -> Run:
     if not run.config_file.is_file():
         raise UserError(f"{path}: no run there (no config.toml); train one with scmrl train -o {path}")
     return run
+
+
+def load_pretrained(parts: assembly.Assembly) -> dict[str, dict[str, Any]]:
+    """Initialise the modalities of ``train.pretrained``; by modality the run, its digest and what was copied.
+
+    Raises ``UserError`` for a run that is missing, not trained to the end, or does not fit.
+    """
+    origins: dict[str, dict[str, Any]] = {}
+    for modality, path in parts.config.train.pretrained.items():
+        try:
+            run = open_run(path)
+            if not any(line.get("split") == "test" for line in run.metrics()):
+                raise UserError(f"not trained to the end; resume it with scmrl train {path}")
+            copied = pretrained.initialise(parts, modality, run.assemble())
+        except UserError as error:
+            source = parts.config.source(f"train.pretrained.{modality}")
+            raise UserError(f"train.pretrained.{modality} = {path}: {error}{source}") from error.__cause__
+        digest = pretrained.file_digest(run.weights_file)
+        origins[modality] = {"run": str(run.path.resolve()), "sha256": digest, "parts": copied}
+    return origins
 
 
 def next_directory(root: Path, stem: str) -> Path:

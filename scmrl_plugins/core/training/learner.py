@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -12,6 +13,7 @@ from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.parallel.batch_norm import synchronize
 from scmrl_plugins.core.parallel.processes import Processes
+from scmrl_plugins.core.run import weights
 from scmrl_plugins.core.training import recipe
 from scmrl_plugins.core.training.step import Step, StepResult
 
@@ -32,13 +34,12 @@ class Learner:
         if processes.count > 1 and train.sync_batch_norm:
             synchronize(parts.model, processes)
         self.module = nn.ModuleDict({"model": parts.model, "loss": parts.loss}).to(accelerator.device)
-        self.frozen = recipe.freeze(parts.model, train)
+        self.recipe, self.modes = train, recipe.freeze(parts.model, train)
         optimizer = recipe.optimizer(self.module, parts.config)
         self.average = recipe.moving_average(parts.model, train)
         if self.average:
             self.module["average"] = self.average.module
         self.evaluated: AudioVisualModel = self.average.module if self.average else parts.model
-        self.scheduler = recipe.schedule(optimizer, train)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # raised by torch for a call of accelerate's
             self.model, self.optimizer = accelerator.prepare(parts.model, optimizer)
@@ -59,13 +60,22 @@ class Learner:
         """The learning rate of the first group of parameters."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def start_epoch(self, epoch: int) -> None:
-        """Set the learning rate and the modes of an epoch."""
-        self.scheduler.step(epoch)
+    def schedule(self, steps_per_epoch: int) -> recipe.Schedule:
+        """The schedule of the learning rate."""
+        return recipe.Schedule(self.optimizer.optimizer, self.recipe, steps_per_epoch)
+
+    def load_weights(self, path: Path) -> None:
+        """Start from the weights in a file; the moving average does as well."""
+        weights.load_weights(path, self.module["model"])
+        if self.average:
+            self.average.set(self.module["model"])
+
+    def start_epoch(self) -> None:
+        """Set the modes of an epoch."""
         self.model.train()
         self.objective.train()
-        for module in self.frozen:
-            module.eval()  # keeps its statistics too
+        for module, training in self.modes:
+            module.train(training)
 
     def update_average(self) -> None:
         """Move the average towards the weights."""

@@ -29,6 +29,7 @@ from scmrl_plugins.core.training import lines, plan, trackers
 from scmrl_plugins.core.training.batches import Steps
 from scmrl_plugins.core.training.learner import Learner
 from scmrl_plugins.core.training.not_finite import NotFinite
+from scmrl_plugins.core.training.recipe import Schedule
 from scmrl_plugins.core.training.saving import Saving
 from scmrl_plugins.core.training.step import StepResult
 
@@ -52,6 +53,7 @@ class Training:
 
     data: Prepared
     steps: Steps
+    schedule: Schedule
 
     def __init__(self, parts: Assembly, device: torch.device, progress: Progress) -> None:
         self.parts = parts
@@ -78,6 +80,7 @@ class Training:
         names = ["train", "validation"] if self.chooser == "test" else ["train"]
         splits = [self.data.splits[name] for name in names]
         self.steps = Steps(splits, self.parts.config, self.processes)
+        self.schedule = self.learner.schedule(self.steps.per_epoch)
         self.prepared = True
 
     def fit(self, run: Run) -> Evaluation:
@@ -160,7 +163,8 @@ class Training:
     def _train(self) -> None:
         """Train the steps of an epoch that are left, and add their sums to the state."""
         state = self.state
-        self.learner.start_epoch(state.epoch)
+        self.learner.start_epoch()
+        self.schedule.set_rate(state.epoch, state.step)
         self.progress.stage(f"epoch {state.epoch + 1}/{self.recipe.epochs}", self.steps.per_epoch - state.step)
         saved = logged = time.monotonic()
         for batches in self.steps.remaining(state):
@@ -188,6 +192,7 @@ class Training:
         state, draw = self.state, (self.recipe.seed, self.state.epoch, self.state.step)
         # All random numbers of a step follow from seed, epoch and step, so that a resumed run draws the same.
         set_seed(_seed(*draw, *self._rank))
+        self.schedule.set_rate(state.epoch, state.step)
         self.not_finite.before_step()
         result = self._within_memory(batches, draw)
         if result.not_finite:

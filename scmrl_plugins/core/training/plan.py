@@ -7,6 +7,7 @@ import math
 
 import torch
 
+from scmrl_plugins.core.config.sections import TrainConfig
 from scmrl_plugins.core.data.prepare import feature_store
 from scmrl_plugins.core.interfaces import SPLITS
 from scmrl_plugins.core.measure.operations import count_parameters
@@ -74,12 +75,16 @@ def describe(parts: Assembly, device: torch.device, processes: int) -> Rows:
         ("model", f"{config.fusion.name}, {config.neuron.name}; {count_parameters(parts.model):,} parameters"),
         ("protocol", f"{train.protocol}: the {chooser} split chooses the epoch"),
         ("a step", f"{samples} samples" + (batches if train.accumulate > 1 else "")),
-        ("recipe", f"{train.optimizer}, rate {train.lr:g}, {train.warmup_epochs} epochs of warm-up"),
+        ("recipe", _recipe(train)),
         ("seed", str(train.seed)),
         ("device", f"{device}" + (each if processes > 1 else "")),
         ("time", _time(parts, sizes, estimated.seconds(share(train.batch_size, processes)) * train.accumulate)),
         ("memory", _memory(estimated, share(train.batch_size, processes))),
     ]
+
+
+def _recipe(train: TrainConfig) -> str:
+    return f"{train.optimizer}, rate {train.lr:g} by {train.schedule}, {train.warmup_epochs} epochs of warm-up"
 
 
 def _data(parts: Assembly) -> tuple[Rows, dict[str, int | None]]:

@@ -60,17 +60,32 @@ def _prefixes(name: str) -> list[str]:
     return [".".join(words[: count + 1]) for count in range(len(words))]
 
 
-def schedule(made: torch.optim.Optimizer, recipe: TrainConfig) -> Any:
-    """timm's schedule by epochs: linear warm-up, then cosine."""
-    scheduler, _ = timm_scheduler.create_scheduler_v2(
-        made,
-        sched="cosine",
-        num_epochs=recipe.epochs,
-        warmup_epochs=recipe.warmup_epochs or 0,
-        warmup_lr=recipe.warmup_lr,
-        min_lr=recipe.min_lr,
-    )
-    return scheduler
+class Schedule:
+    """timm's schedule of the learning rate, linear warm-up and then cosine, by epoch or by step of the optimizer.
+
+    The rate follows from the position alone, so that a resumed run has the same.
+    """
+
+    def __init__(self, made: torch.optim.Optimizer, recipe: TrainConfig, steps_per_epoch: int) -> None:
+        self.by_epoch, self.steps_per_epoch = recipe.schedule == "epoch", steps_per_epoch
+        self.scheduler: Any
+        self.scheduler, _ = timm_scheduler.create_scheduler_v2(
+            made,
+            sched="cosine",
+            num_epochs=recipe.epochs,
+            warmup_epochs=recipe.warmup_epochs or 0,
+            warmup_lr=recipe.warmup_lr,
+            min_lr=recipe.min_lr,
+            step_on_epochs=self.by_epoch,
+            updates_per_epoch=steps_per_epoch,
+        )
+
+    def set_rate(self, epoch: int, step: int) -> None:
+        """Set the learning rate of a step, both counted from 0; after the last step of an epoch it stays."""
+        if self.by_epoch:
+            self.scheduler.step(epoch)
+        else:
+            self.scheduler.step_update(epoch * self.steps_per_epoch + min(step, self.steps_per_epoch - 1))
 
 
 def moving_average(model: nn.Module, recipe: TrainConfig) -> Any:
@@ -82,13 +97,23 @@ def moving_average(model: nn.Module, recipe: TrainConfig) -> Any:
     return ModelEmaV3(model, decay=recipe.ema)
 
 
-def freeze(model: AudioVisualModel, recipe: TrainConfig) -> list[nn.Module]:
-    """Freeze the encoders and backbones of ``train.freeze`` and return them."""
-    frozen = []
+def freeze(model: AudioVisualModel, recipe: TrainConfig) -> list[tuple[nn.Module, bool]]:
+    """Freeze the encoders and backbones of ``train.freeze``.
+
+    Returns modules with the mode, training or evaluation, that each has in training: frozen ones keep their
+    statistics too.
+    """
+    modes: list[tuple[nn.Module, bool]] = []
     for modality in recipe.freeze:
         if modality not in model.modalities:
             raise UserError(f"train.freeze: the fusion does not use {modality}; remove it")
-        frozen += [model.encoders[modality], model.backbones[modality]]
-    for module in frozen:
-        module.requires_grad_(False)
-    return frozen
+        backbone: Any = model.backbones[modality]
+        learning = [] if recipe.freeze_feed_forward else list(backbone.after_fusion)
+        kept = {id(parameter) for module in learning for parameter in module.parameters()}
+        for module in (model.encoders[modality], backbone):
+            modes.append((module, False))
+            for parameter in module.parameters():
+                if id(parameter) not in kept:
+                    parameter.requires_grad_(False)
+        modes += [(module, True) for module in learning]
+    return modes

@@ -91,6 +91,8 @@ class Saving:
             raise UserError(
                 f"{damaged[0]}; no checkpoint before it can be read either: train again with -c config.toml"
             )
+        # The process that created the run may have started it from the weights of other runs.
+        self.learner.load_weights(self.run.weights_file)
         return TrainingState()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 from einops import rearrange
@@ -74,6 +75,11 @@ class QKFormer(Backbone):
     def feed_forward(self, tokens: Tensor) -> Tensor:
         """The MLP half of the block whose attention is the fusion: ``[T, B, D, N] -> [T, B, D, N]``."""
         return checkpointed(self.mlp, tokens, recompute=self.recompute)
+
+    @property
+    def after_fusion(self) -> Sequence[nn.Module]:
+        """The MLP."""
+        return (self.mlp,)
 
 
 class Stage(nn.Module):

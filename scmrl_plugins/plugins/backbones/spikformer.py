@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -63,3 +64,8 @@ class Spikformer(Backbone):
     def feed_forward(self, tokens: Tensor) -> Tensor:
         """The MLP half of the block whose attention is the fusion: ``[T, B, D, N] -> [T, B, D, N]``."""
         return checkpointed(self.mlp, tokens, recompute=self.recompute)
+
+    @property
+    def after_fusion(self) -> Sequence[nn.Module]:
+        """The MLP."""
+        return (self.mlp,)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, ModelOutput, Readout
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Modality, ModelOutput, Readout
 from scmrl_plugins.plugins.layers.linear import linear
 
 
@@ -26,11 +26,16 @@ class MeanReadout(Readout):
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__()
+        self.modalities = context.modalities
         width = context.embed_dims if context.joint else self.width(context)
         self.head = linear(width, context.num_classes)
         self.heads = nn.ModuleDict(
             {name: linear(context.embed_dims, context.num_classes) for name in context.heads}
         )
+
+    def head_of(self, modality: Modality) -> nn.Module | None:
+        """The head of a model of one modality; of several modalities none has a head for itself."""
+        return self.head if self.modalities == (modality,) else None
 
     def width(self, context: Context) -> int:
         """Number of input features of the head."""

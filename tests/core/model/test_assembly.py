@@ -6,10 +6,11 @@ What is compared to the bit is copied, drawn under one seed, or computed twice b
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from scmrl_plugins import build
 from scmrl_plugins.core.config import layers
@@ -147,3 +148,52 @@ def test_gradients_reach_every_parameter(small: Small) -> None:
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
     assert parts.model.fusion.audio_from_visual.project.linear.weight.grad.abs().sum() > 0
+
+
+# Frozen parts -----------------------------------------------------------------------------------------
+
+SCALED = {"backbone": {"name": "qkformer"}, "fusion": {"name": "cmqka", "scales": 2}}
+
+
+@pytest.mark.parametrize("sections", [{}, SCALED])
+@pytest.mark.parametrize("feed_forward_learns", [False, True])
+def test_what_is_frozen_before_the_fusion_runs_as_in_inference(
+    small: Small, sections: dict[str, Any], feed_forward_learns: bool
+) -> None:
+    parts = small(model={"embed_dims": 16}, **sections)
+    model = parts.model.eval()
+    inputs = operations.random_inputs(model, torch.device("cpu"), 4)
+
+    def gradients() -> dict[str, Tensor]:
+        model.zero_grad()
+        model(**inputs).logits.square().sum().backward()
+        return {name: x.grad.clone() for name, x in model.named_parameters() if x.grad is not None}
+
+    complete = gradients()
+    backbone = model.backbones["audio"]
+    learning = (
+        {id(x) for module in backbone.after_fusion for x in module.parameters()} if feed_forward_learns else ()
+    )
+    for x in backbone.parameters():
+        if id(x) not in learning:
+            x.requires_grad_(False)
+    recorded: dict[str, bool] = {}
+    for name, module in model.named_modules():
+        if name.startswith("backbones") and not list(module.children()):
+            module.register_forward_hook(
+                lambda _module, _inputs, output, name=name: recorded.update({name: output.requires_grad})
+            )
+    left = gradients()
+    assert left.keys() == {name for name, x in model.named_parameters() if x.requires_grad and name in complete}
+    for name, gradient in left.items():
+        torch.testing.assert_close(gradient, complete[name], rtol=1e-4, atol=1e-6)
+    first = {name for name in recorded if name.startswith(("backbones.audio.patches", "backbones.audio.stages.0"))}
+    assert first
+    assert not any(recorded[name] for name in first)
+    # What follows a fusion block passes its gradients on, and so does what an input needs.
+    assert all(
+        needs for name, needs in recorded.items() if name.startswith(("backbones.visual.", "backbones.audio.mlp"))
+    )
+    inputs["audio"].requires_grad_()
+    gradients()
+    assert inputs["audio"].grad is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,41 @@ def test_rates_are_scaled_by_part_whatever_the_schedule(small: Small, tmp_path: 
             assert group["lr_scale"] == expected
             assert bool(group["weight_decay"]) == (parameter.ndim > 1)
     assert seen == sum(parameter.requires_grad for parameter in parts.model.parameters())
+
+
+@pytest.mark.parametrize("schedule", ["epoch", "step"])
+def test_the_rate_warms_up_and_follows_a_cosine(small: Small, tmp_path: Path, schedule: str) -> None:
+    sets = ["train.epochs=4", "train.warmup_epochs=1", "train.batch_size=8", "train.accumulate=2"]
+    parts = small(sets=[*sets, f"train.schedule={schedule}"], fusion=LATE)
+    rates: list[float] = []
+
+    def watched(training: Training, step: Any, _batches: list[Any]) -> StepResult:
+        rates.append(training.learner.lr)
+        return step()
+
+    trainer(parts, watched).fit(create_run(tmp_path / "run", parts))
+    per_epoch, recipe = 3, parts.config.train
+    assert recipe.lr is not None
+    expected = []
+    for step in range(4 * per_epoch):
+        position = step / per_epoch if schedule == "step" else step // per_epoch
+        if position < 1:
+            expected.append(recipe.warmup_lr + (recipe.lr - recipe.warmup_lr) * position)
+        else:
+            cosine = (1 + math.cos(math.pi * position / 4)) / 2
+            expected.append(recipe.min_lr + (recipe.lr - recipe.min_lr) * cosine)
+    assert rates == pytest.approx(expected)
+
+
+def test_a_run_resumed_after_the_last_step_of_an_epoch_keeps_its_rate(small: Small) -> None:
+    learner = trainer(small(sets=["train.schedule=step"])).learner
+    schedule = learner.schedule(3)
+    schedule.set_rate(1, 2)
+    last = learner.lr
+    schedule.set_rate(1, 3)
+    assert learner.lr == last
+    schedule.set_rate(2, 0)
+    assert learner.lr < last
 
 
 def test_a_part_that_is_not_there_is_named(small: Small) -> None:

@@ -30,6 +30,7 @@ SETS = [
     "train.checkpoint_steps=2",
     "train.log_steps=3",
     "encoder.name=rate",
+    "train.schedule=step",
     "data.mixup=0.4",
     "data.noise.audio=[-5, 15]",
     "data.modality_dropout.visual=0.2",
