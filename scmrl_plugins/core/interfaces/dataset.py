@@ -64,6 +64,9 @@ class Dataset(Component):
     channels: Mapping[str, int]
     """Channels of each modality's inputs, ``{"audio": 1, "visual": 3}``."""
 
+    group_columns: Sequence[str] = ()
+    """Further columns of text in its splits, which name the group of a sample, such as ``("speaker",)``."""
+
     @property
     def blank(self) -> Mapping[Modality, np.ndarray]:
         """The model's input that stands for a missing modality, such as silence or a black picture.

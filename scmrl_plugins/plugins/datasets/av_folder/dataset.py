@@ -13,13 +13,13 @@ from scmrl_plugins.core.interfaces import BadFileError, ModelConfig
 from scmrl_plugins.plugins.datasets.av_folder.pairs import (
     Pair,
     composed,
-    connected,
     in_folders,
     in_table,
     separated,
 )
 from scmrl_plugins.plugins.datasets.bases.files import FileRecordings, FileRecordingsConfig
 from scmrl_plugins.plugins.datasets.files.folders import root_folder, user_path
+from scmrl_plugins.plugins.datasets.files.groups import connected, refuse_divided, refuse_taken
 from scmrl_plugins.plugins.datasets.files.samples import Listing, Sample, first_bad
 from scmrl_plugins.plugins.datasets.files.splits import grouped
 from scmrl_plugins.plugins.datasets.miniatures.av_folder import write_av_folder
@@ -34,8 +34,9 @@ class AVFolder(FileRecordings):
     ``<split>/visual/<class>/``. A table (``manifest``: CSV, JSON lines or Parquet): the columns ``audio``,
     ``visual`` (paths from the table's folder) and ``label``, and optionally ``split`` and ``id``. Splits are named
     train, validation (valid, val, dev) and test (eval). Without a validation split, a share of the training
-    samples is kept for it; without a test split, the share ``test`` if it is set. No file is in two splits.
-    Classes are those in the files, sorted, unless ``classes`` names them; samples of other classes are bad.
+    samples is kept for it; without a test split, the share ``test`` if it is set. No file is in two splits, and no
+    group of ``group_columns``. Classes are those in the files, sorted, unless ``classes`` names them; samples of
+    other classes are bad.
     """
 
     class Config(FileRecordingsConfig):
@@ -55,6 +56,12 @@ class AVFolder(FileRecordings):
             None, gt=0, lt=1, description="share of the training samples for a missing test split"
         )
 
+        group_columns: tuple[str, ...] = Field(
+            (),
+            strict=False,
+            description="columns of the table that name groups, such as speakers: no group may be in two splits",
+        )
+
         @field_validator("classes")
         @classmethod
         def _classes_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -63,15 +70,22 @@ class AVFolder(FileRecordings):
                 raise ValueError("expected two or more different classes, none of them empty")
             return names
 
+        @field_validator("group_columns")
+        @classmethod
+        def _groups_are_columns_of_their_own(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+            return refuse_taken(names)
+
         @model_validator(mode="after")
         def _one_source(self) -> AVFolder.Config:
             if self.root and self.manifest:
                 raise ValueError("root and manifest are both set: use only one of them")
+            if self.root and self.group_columns:
+                raise ValueError("group_columns are columns of a table, but root is set: set manifest instead")
             return self
 
     def __init__(self, config: Any, model: ModelConfig) -> None:
         super().__init__(config, model)
-        self.classes = config.classes
+        self.classes, self.group_columns = config.classes, config.group_columns
 
     @classmethod
     def settle(cls, config: AVFolder.Config) -> AVFolder.Config:
@@ -99,6 +113,9 @@ class AVFolder(FileRecordings):
         splits: dict[str, list[Pair]] = {"train": [], "validation": [], "test": []}
         for pair in separated(self._of_known_class(_pairs(self.config, bad), bad), bad):
             splits[pair.split].append(pair)
+        for place, column in enumerate(self.group_columns):
+            groups = {name: [pair.groups[place] for pair in pairs] for name, pairs in splits.items()}
+            refuse_divided(self._source, column, groups)
         rng = np.random.default_rng(self.config.seed)
         for name, share in (("test", self.config.test), ("validation", self.config.validation)):
             if not splits[name]:
@@ -132,30 +149,34 @@ class AVFolder(FileRecordings):
         rng: np.random.Generator,
         bad: Sequence[BadFileError],
     ) -> tuple[list[Pair], list[Pair]]:
-        """All but a share of the training pairs, and that share as the split ``name``; no file is in both."""
+        """All but a share of the training pairs, and that share as the split ``name``.
+
+        No file and no group is in both.
+        """
         if share is None:
             raise UserError(
                 f"{self._source}: no test split; add one named test, or set dataset.test to the share of the "
                 f"training samples to keep for it, such as 0.2{first_bad(bad)}"
             )
         labels = np.array([self.classes.index(pair.label) for pair in pairs], dtype=int)
-        parts = grouped(labels, connected([pair.files for pair in pairs]), share, rng)
+        shared = [(*pair.files, *map(str, zip(self.group_columns, pair.groups, strict=True))) for pair in pairs]
+        parts = grouped(labels, connected(shared), share, rng)
         if not all(len(part) for part in parts):
             raise UserError(
                 f"{self._source}: {len(pairs)} training samples cannot spare any for the {name} split, as no "
-                f"file may be in both; add samples, or a split of that name{first_bad(bad)}"
+                f"file or group may be in both; add samples, or a split of that name{first_bad(bad)}"
             )
         rest, taken = ([pairs[index] for index in part] for part in parts)
         return rest, taken
 
     def _sample(self, pair: Pair) -> Sample:
-        return Sample(pair.audio, pair.visual, self.classes.index(pair.label), pair.id)
+        return Sample(pair.audio, pair.visual, self.classes.index(pair.label), pair.id, pair.groups)
 
 
 def _pairs(config: AVFolder.Config, bad: list[BadFileError]) -> list[Pair]:
     """Every pair of files of the folder or the table, of whatever class."""
     if config.manifest:
-        return in_table(user_path(config.manifest), bad)
+        return in_table(user_path(config.manifest), bad, config.group_columns)
     root = root_folder(
         config.root,
         needs="data set 'av-folder' needs your files: set dataset.root to a folder with train/CLASS/ and "

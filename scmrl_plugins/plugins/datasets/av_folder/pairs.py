@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.plugins.datasets.files.folders import (
     PICTURES,
@@ -41,7 +39,9 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class Pair:
-    """A sound and its picture, their split, the name of their class, a unique id, and where they are listed."""
+    """A sound and its picture, their split, the name of their class, a unique id, where they are listed, and the
+    values of the group columns.
+    """
 
     audio: Path
     visual: Path
@@ -49,6 +49,7 @@ class Pair:
     label: str
     id: str
     source: str
+    groups: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[str, str]:
@@ -102,14 +103,21 @@ def _in_split(folder: Path, split: str, bad: list[BadFileError]) -> list[Pair]:
     return pairs
 
 
-def in_table(path: Path, bad: list[BadFileError]) -> list[Pair]:
+def in_table(path: Path, bad: list[BadFileError], group_columns: Sequence[str] = ()) -> list[Pair]:
     """The pairs in the rows of a table; all are training samples where it has no column ``split``."""
-    rows = read_table(path, ("audio", "visual", "label"), ("split", "id"), bad)
+    required = ("audio", "visual", "label", *group_columns)
+    rows = read_table(path, required, ("split", "id"), bad)
+    for name in group_columns:  # JSON lines have no header in which the reader would miss them
+        if rows and not any(name in row.cells for row in rows):
+            raise UserError(
+                f"{path}: no column {name!r}{near(name, rows[0].cells)}; there are {', '.join(rows[0].cells)}: "
+                f"correct dataset.group_columns"
+            )
     divided = any("split" in row.cells for row in rows)
     pairs: dict[str, Pair] = {}
     for row in rows:
         try:
-            pair = _in_row(row, divided)
+            pair = _in_row(row, divided, group_columns)
             if other := pairs.get(pair.id):
                 raise row.bad("id", f"{pair.id!r} is that of {other.source} too; give each row a unique one")
             pairs[pair.id] = pair
@@ -118,7 +126,7 @@ def in_table(path: Path, bad: list[BadFileError]) -> list[Pair]:
     return list(pairs.values())
 
 
-def _in_row(row: Row, divided: bool) -> Pair:
+def _in_row(row: Row, divided: bool, group_columns: Sequence[str]) -> Pair:
     source = f"{row.position} of {row.table.name}"
     split = "train"
     if divided:
@@ -133,7 +141,15 @@ def _in_row(row: Row, divided: bool) -> Pair:
     name = f"{row.text('audio')} {row.text('visual')}"
     if row.cells.get("id") not in (None, ""):
         name = row.text("id", number=True)
-    return Pair(files[0], files[1], split, label, name, source)
+    groups = tuple(_group(row, column) for column in group_columns)
+    return Pair(files[0], files[1], split, label, name, source, groups)
+
+
+def _group(row: Row, column: str) -> str:
+    group = composed(row.text(column, number=True).strip())
+    if not group:
+        raise row.bad(column, "is blank; write the name of a group")
+    return group
 
 
 def _file(row: Row, column: str, source: str) -> Path:
@@ -169,21 +185,6 @@ def separated(pairs: Sequence[Pair], bad: list[BadFileError]) -> list[Pair]:
             owner.update(dict.fromkeys(files, pair))
             kept.append(pair)
     return kept
-
-
-def connected(keys: Sequence[Sequence[str]]) -> np.ndarray:
-    """A number for each item, the same for items that a chain of common keys connects."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    numbers: dict[str, int] = {}
-    edges = [
-        (item, numbers.setdefault(key, len(numbers))) for item, item_keys in enumerate(keys) for key in item_keys
-    ]
-    items, used = np.array(edges, dtype=np.int32).reshape(-1, 2).T
-    size = len(keys) + len(numbers)
-    graph = coo_array((np.ones(len(edges)), (items, used + len(keys))), shape=(size, size))
-    return connected_components(graph, directed=False)[1][: len(keys)]
 
 
 def composed(text: str) -> str:

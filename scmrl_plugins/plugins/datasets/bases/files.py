@@ -30,7 +30,7 @@ class FileDataset(Dataset):
 
     def splits(self) -> datasets.DatasetDict:
         """``train``, ``validation`` and ``test``, whose rows name the files; see ``listing``."""
-        return to_rows(self._listing.splits, self.classes)
+        return to_rows(self._listing.splits, self.classes, self.group_columns)
 
     def bad_files(self) -> list[BadFileError]:
         """The files that are in no split; see ``listing``."""

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """A sound and the picture or video that belongs to it, the index of their class, and a unique id."""
+    """A sound and the picture or video that belongs to it, the index of their class, a unique id, its groups."""
 
     audio: Path
     visual: Path
     label: int
     id: str
+    groups: tuple[str, ...] = ()
 
 
 @dataclass
@@ -82,8 +83,10 @@ def checked_listing(root: Path, splits: dict[str, list[Sample]], bad: list[BadFi
     return Listing(splits, bad)
 
 
-def to_rows(splits: Mapping[str, Sequence[Sample]], classes: Sequence[str]) -> datasets.DatasetDict:
-    """Samples as Hugging Face splits with ``audio``, ``visual``, ``label`` and ``id``; they name the files."""
+def to_rows(
+    splits: Mapping[str, Sequence[Sample]], classes: Sequence[str], group_columns: Sequence[str] = ()
+) -> datasets.DatasetDict:
+    """Samples as Hugging Face splits with ``audio``, ``visual``, ``label``, ``id`` and groups; they name files."""
     import datasets
 
     return datasets.DatasetDict(
@@ -95,6 +98,10 @@ def to_rows(splits: Mapping[str, Sequence[Sample]], classes: Sequence[str]) -> d
                 [sample.id for sample in samples],
                 classes,
                 name,
+                groups={
+                    column: [sample.groups[place] for sample in samples]
+                    for place, column in enumerate(group_columns)
+                },
             )
             for name, samples in splits.items()
         }

@@ -55,12 +55,25 @@ class Opened:
             )
         if config.group_column:
             columns["group"] = _named(source, features, config.group_column, "group")
+        for name in config.group_columns:
+            _named(source, features, name, "group", "group_columns")
         return cls(source, rows, names, columns, features)
 
     def values(self, purpose: str, column: str) -> list[Any]:
         """A column of one split, in memory."""
         name = self.columns[column]
         return self.rows[purpose].select_columns([name])[:][name]
+
+    def group(self, column: str, value: Any) -> tuple[str | None, str | None]:
+        """The name of the group in a cell or none, and what is wrong with the cell or none."""
+        name = label_name(value, self.features[column])
+        if name is None or not name.strip():
+            return None, f"its cell of column {column!r} is empty; fill it or leave the row out"
+        return name, None
+
+    def groups(self, purpose: str, column: str) -> list[tuple[str | None, str | None]]:
+        """``group`` of every cell in a column of one split."""
+        return [self.group(column, value) for value in self.rows[purpose].select_columns([column])[:][column]]
 
     def classes(self) -> tuple[str, ...]:
         """The names of the classes: those in the type of the labels, else every label in the rows, sorted."""
@@ -161,18 +174,21 @@ def _features(rows: Rows) -> Any:
     return rows.features or infer_features(rows) or {}
 
 
-def _named(source: Source, features: Mapping[str, Any], name: str, purpose: str) -> str:
+def _named(
+    source: Source, features: Mapping[str, Any], name: str, purpose: str, setting: str | None = None
+) -> str:
     """The column that the configuration names; ``UserError`` if it is missing or of an unusable type."""
+    setting = setting or f"{purpose}_column"
     if name not in features:
         raise UserError(
             f"{source}: no column {name!r}{near(name, features)}; there are {', '.join(features)}: correct "
-            f"dataset.{purpose}_column"
+            f"dataset.{setting}"
         )
     if not _serves(features[name], purpose):
         holds = {"label": "labels as numbers or words", "group": "numbers or words"}.get(purpose, "files or paths")
         raise UserError(
             f"{source}: column {name!r} is of type {_type_name(features[name])}, and {holds} are required; "
-            f"correct dataset.{purpose}_column"
+            f"correct dataset.{setting}"
         )
     return name
 

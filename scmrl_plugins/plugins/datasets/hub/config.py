@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from scmrl_plugins.plugins.datasets.bases.recordings import RecordingsConfig
+from scmrl_plugins.plugins.datasets.files.groups import refuse_taken
 
 
 class HubConfig(RecordingsConfig):
@@ -27,7 +28,13 @@ class HubConfig(RecordingsConfig):
     )
     label_column: str | None = Field(None, description="column of labels; none: identified by type, then by name")
     group_column: str | None = Field(
-        None, description="column of groups, such as speakers, that are not divided between splits"
+        None, description="as group_columns, but only where a split is taken from the training rows"
+    )
+    group_columns: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="columns that name groups, such as speakers: no group may be in two splits. Of a stream, only "
+        "splits that are taken from the training rows are kept apart",
     )
     train_split: str | None = Field(None, description="name of the training split; none: train or training")
     validation_split: str | None = Field(
@@ -53,6 +60,17 @@ class HubConfig(RecordingsConfig):
         if names and (len({*names}) < len(names) or len(names) < 2):
             raise ValueError("expected two or more different classes")
         return names
+
+    @field_validator("group_columns")
+    @classmethod
+    def _groups_are_columns_of_their_own(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return refuse_taken(names)
+
+    @model_validator(mode="after")
+    def _groups_are_named_once(self) -> HubConfig:
+        if self.group_column and self.group_columns:
+            raise ValueError("group_column and group_columns are both set: use group_columns")
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> HubConfig:

@@ -28,7 +28,7 @@ class Hub(Recordings):
 
     Cells hold files or name them; relative names start from the data set's folder. Without a validation split (or,
     with ``test``, without a test split) a share of the training rows is kept for it: drawn by ``seed`` within each
-    class, of a stream by the row's number; or by complete groups of ``group_column``. A row's id is
+    class, of a stream by the row's number; or by complete groups of ``group_columns``. A row's id is
     ``split/number``. A row with an unknown label or an empty cell is bad. Nothing of a data set is executed or
     unpickled. A run's configuration keeps the classes, the columns and the commit.
     """
@@ -37,7 +37,7 @@ class Hub(Recordings):
 
     def __init__(self, config: HubConfig, model: ModelConfig) -> None:
         super().__init__(config, model)
-        self.classes = config.classes
+        self.classes, self.group_columns = config.classes, config.group_columns
 
     @classmethod
     def settle(cls, config: HubConfig) -> HubConfig:
@@ -62,9 +62,10 @@ class Hub(Recordings):
         return _source(self.config)
 
     def splits(self) -> datasets.DatasetDict | datasets.IterableDatasetDict:
-        """``train``, ``validation`` and ``test``, with a further column for the ``problem`` of a bad label.
+        """``train``, ``validation`` and ``test``, with a further column for the ``problem`` of a bad row.
 
-        Raises ``UserError`` for data that are missing, cannot be reached or read, or lack columns or splits.
+        Raises ``UserError`` for data that are missing, cannot be reached or read, or lack columns or splits, and
+        for a group in two splits.
         """
         opened = Opened.of(self._source, self.config)
         as_splits = rows.streams if self.config.streaming else rows.tables

@@ -1,6 +1,6 @@
 """Rows of a Hugging Face data set as splits with ``audio``, ``visual``, ``label`` and ``id``.
 
-A further column, ``problem``, says what is wrong with a row's label.
+Further columns are the groups, and ``problem``, which says what is wrong with a row's label or group.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scmrl_plugins.core.interfaces import SPLITS
+from scmrl_plugins.plugins.datasets.files.groups import connected, refuse_divided
 from scmrl_plugins.plugins.datasets.files.splits import grouped
 from scmrl_plugins.plugins.datasets.hub.cells import absolute
 from scmrl_plugins.plugins.datasets.hub.columns import Labels, Opened
@@ -30,9 +31,12 @@ def tables(opened: Opened, config: HubConfig, classes: Sequence[str]) -> dataset
     """All splits as tables; those that the data set lacks are carved out of its training rows."""
     import datasets
 
-    splits = {name: _table(opened, name, classes) for name in opened.rows}
-    groups = opened.values("train", "group") if config.group_column else range(len(splits["train"]))
-    keys = np.array([str(group) for group in groups])
+    splits = {name: _table(opened, name, config, classes) for name in opened.rows}
+    for column in config.group_columns:
+        refuse_divided(
+            opened.source, column, {opened.names[name]: rows[column][:] for name, rows in splits.items()}
+        )
+    keys = _keys(splits["train"], opened, config)
     rng = np.random.default_rng(config.seed)
     for name, share in (("test", config.test), ("validation", config.validation)):
         if name not in splits and share is not None:
@@ -47,23 +51,37 @@ def tables(opened: Opened, config: HubConfig, classes: Sequence[str]) -> dataset
     return datasets.DatasetDict({name: _limited(splits[name], config.limit) for name in SPLITS})
 
 
-def _table(opened: Opened, purpose: str, classes: Sequence[str]) -> datasets.Dataset:
+def _keys(train: datasets.Dataset, opened: Opened, config: HubConfig) -> np.ndarray:
+    """A key for each training row, the same for those that must not be divided."""
+    if config.group_columns:
+        columns = [train[column][:] for column in config.group_columns]
+        named = [zip(config.group_columns, groups, strict=True) for groups in zip(*columns, strict=True)]
+        return connected([[str(key) for key in keys] for keys in named])
+    groups = opened.values("train", "group") if config.group_column else range(len(train))
+    return np.array([str(group) for group in groups])
+
+
+def _table(opened: Opened, purpose: str, config: HubConfig, classes: Sequence[str]) -> datasets.Dataset:
     """The rows of one of the data set's splits; file contents stay in its Arrow files, paths are read."""
     import datasets
     import pyarrow
 
     labels = Labels(opened.features[opened.columns["label"]], classes)
     labelled = [labels(value) for value in opened.values(purpose, "label")]
+    groups = {column: opened.groups(purpose, column) for column in config.group_columns}
+    checked = zip(labelled, *groups.values(), strict=True)
     cells: dict[str, Any] = {
         "label": [label for label, _ in labelled],
-        "problem": [problem for _, problem in labelled],
+        "problem": [next((problem for _, problem in each if problem), None) for each in checked],
         "id": [f"{opened.names[purpose]}/{number}" for number in range(len(labelled))],
+        **{column: [group for group, _ in named] for column, named in groups.items()},
     }
     features = datasets.Features(
         {
             "label": datasets.ClassLabel(names=list(classes)),
             "problem": datasets.Value("string"),
             "id": datasets.Value("string"),
+            **dict.fromkeys(groups, datasets.Value("string")),
         }
     )
     columns = []
@@ -125,15 +143,23 @@ def _stream(opened: Opened, config: HubConfig, classes: Sequence[str], split: st
             rows = rows.cast_column(name, dataclasses.replace(opened.features[name], decode=False))
     labels = Labels(opened.features[columns["label"]], classes)
     shared = source == "train" and len(opened.rows) < len(SPLITS)
+    if shared and len(config.group_columns) > 1:
+        raise UserError(
+            f"{opened.source}: rows of a stream can be divided by one column of groups only; name one in "
+            f"dataset.group_columns, or set dataset.streaming to false"
+        )
 
     def convert(cells: Mapping[str, Any], number: int) -> dict[str, Any]:
         label, problem = labels(cells[columns["label"]])
-        group = cells[columns["group"]] if "group" in columns else None
+        groups = {column: opened.group(column, cells[column]) for column in config.group_columns}
+        names = {column: name for column, (name, _) in groups.items()}
+        group = cells[columns["group"]] if "group" in columns else next(iter(names.values()), None)
         return {
+            **names,
             "audio": cells[columns["audio"]],
             "visual": cells[columns["visual"]],
             "label": label,
-            "problem": problem,
+            "problem": next((wrong for wrong in (problem, *(w for _, w in groups.values())) if wrong), None),
             "id": f"{opened.names[source]}/{number}",
             "split": _split_at(_position(number, group), opened, config) if shared else source,
         }
