@@ -11,6 +11,7 @@ _HERE = "scmrl_plugins.plugins.fusions"
 @hookimpl
 def scmrl_register(register: Register) -> None:
     register("fusion", "cmrl", f"{_HERE}.cmrl:CMRL", "cross-modal residual by spiking cross-attention (S-CMRL)")
+    register("fusion", "cmrl_live", f"{_HERE}.cmrl:CMRLLive", "cmrl with settings under which its residuals fire")
     register("fusion", "late", f"{_HERE}.late:Late", "no interaction before the read-out")
     register(
         "fusion",
@@ -23,6 +24,9 @@ def scmrl_register(register: Register) -> None:
     register(
         "fusion", "cmqka", f"{_HERE}.cmqka:CMQKA", "cross-modal query-key masks, linear in the number of tokens"
     )
+    register("fusion", "gated", f"{_HERE}.gated:Gated", "the partner's summary to every token, through a gate")
+    register("fusion", "bilinear", f"{_HERE}.bilinear:Bilinear", "products of both summaries, to every token")
+    register("fusion", "perceptron", f"{_HERE}.perceptron:Perceptron", "a spiking perceptron of both summaries")
     register("fusion", "taaf", f"{_HERE}.taaf:TAAF", "attention over time steps with balanced learning")
     register("fusion", "audio", f"{_HERE}.unimodal:Audio", "audio only, with spiking self-attention")
     register("fusion", "visual", f"{_HERE}.unimodal:Visual", "vision only, with spiking self-attention")

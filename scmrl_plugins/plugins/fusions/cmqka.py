@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Fusion
+from scmrl_plugins.core.interfaces import Context, Fused, Fusion
+from scmrl_plugins.plugins.fusions.base import Partner, TwoWay, TwoWayConfig
 from scmrl_plugins.plugins.layers.attention import QueryKeyAttention
 from scmrl_plugins.registry import UserError
 
@@ -24,7 +25,7 @@ class CMQKA(Fusion):
     (arXiv 2602.00701) and on QKFormer (arXiv 2403.16552). The temporal masks and the sum are our choice.
     """
 
-    class Config(ComponentConfig):
+    class Config(TwoWayConfig):
         start: float = Field(1.0, description="initial weight of the residual")
         scales: int = Field(1, ge=1, le=8, description="number of last stages of the backbone that are fused")
 
@@ -40,18 +41,19 @@ class CMQKA(Fusion):
                 f"lower it, or choose a hierarchical backbone such as 'qkformer'"
             )
         contexts = [dataclasses.replace(context, embed_dims=width) for width in widths[-config.scales :]]
-        self.between = nn.ModuleList(BidirectionalQueryKey(one, config.start) for one in contexts[:-1])
-        self.last = BidirectionalQueryKey(contexts[-1], config.start)
+        scales = [BidirectionalQueryKey(one, config.start, config.partner) for one in contexts]
+        self.between = nn.ModuleList(scales[:-1])
+        self.last = scales[-1]
 
     def forward(self, audio: Tensor, visual: Tensor) -> Fused:
         return self.last(audio, visual)
 
 
-class BidirectionalQueryKey(nn.Module):
+class BidirectionalQueryKey(TwoWay):
     """Both directions at one scale: ``audio, visual [T, B, D, N] -> Fused``."""
 
-    def __init__(self, context: Context, start: float) -> None:
-        super().__init__()
+    def __init__(self, context: Context, start: float, partner: Partner) -> None:
+        super().__init__(partner)
         self.audio_from_visual = QueryKeyResidual(context)
         self.visual_from_audio = QueryKeyResidual(context)
         self.audio_weight = nn.Parameter(torch.tensor(start))
@@ -63,12 +65,11 @@ class BidirectionalQueryKey(nn.Module):
                 f"fusion 'cmqka' masks tokens one by one, but one modality has {audio.shape[-1]} and the other "
                 f"{visual.shape[-1]}: use the same size for both inputs, or another fusion"
             )
-        r_audio = self.audio_from_visual(audio, visual)
-        r_visual = self.visual_from_audio(visual, audio)
+        residuals = self.directions(audio, visual)
         return Fused(
-            audio + self.audio_weight * r_audio,
-            visual + self.visual_weight * r_visual,
-            residuals={"audio": r_audio, "visual": r_visual},
+            audio + self.audio_weight * residuals["audio"],
+            visual + self.visual_weight * residuals["visual"],
+            residuals=residuals,
         )
 
 

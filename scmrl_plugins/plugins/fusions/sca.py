@@ -5,11 +5,12 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Fusion
-from scmrl_plugins.plugins.layers.attention import PositionedAttention, SpikingAttention
+from scmrl_plugins.core.interfaces import Context, Fused
+from scmrl_plugins.plugins.fusions.base import TwoWay, TwoWayConfig
+from scmrl_plugins.plugins.layers.attention import AttentionConfig, PositionedAttention, SpikingAttention
 
 
-class SCA(Fusion):
+class SCA(TwoWay):
     """a' = SSA(a, v), v' = SSA(v, a): queries from one modality, keys and values from the other.
 
     ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes. The visual scores have a
@@ -17,18 +18,15 @@ class SCA(Fusion):
     here it is a learned table. A baseline of arXiv 2502.12488.
     """
 
-    class Config(ComponentConfig):
+    class Config(AttentionConfig, TwoWayConfig):
         reach: int = Field(
             7, ge=0, le=63, description="distance in tokens from which relative positions share a bias"
         )
-        attention_threshold: float | None = Field(
-            None, description="threshold of the neuron after the attention; none: the default of the neuron"
-        )
 
     def __init__(self, config: Config, context: Context) -> None:
-        super().__init__()
-        self.audio_from_visual = SpikingAttention(context, config.attention_threshold)
-        self.visual_from_audio = PositionedAttention(context, config.attention_threshold, reach=config.reach)
+        super().__init__(config.partner)
+        self.audio_from_visual = SpikingAttention(context, **config.keywords())
+        self.visual_from_audio = PositionedAttention(context, **config.keywords(), reach=config.reach)
 
     def forward(self, audio: Tensor, visual: Tensor) -> Fused:
-        return Fused(self.audio_from_visual(audio, visual), self.visual_from_audio(visual, audio))
+        return Fused(**self.directions(audio, visual))

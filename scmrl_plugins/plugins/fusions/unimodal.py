@@ -6,14 +6,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Fusion, Modality
-from scmrl_plugins.plugins.layers.attention import SpikingAttention
+from scmrl_plugins.core.interfaces import Context, Fused, Fusion, Modality
+from scmrl_plugins.plugins.layers.attention import AttentionConfig, SpikingAttention
 
 
 class Audio(Fusion):
     """a' = a + SSA(a), SSA spiking self-attention: ``audio [T, B, D, N] -> Fused``, vision unused."""
 
-    class Config(ComponentConfig):
+    class Config(AttentionConfig):
         pass
 
     modalities: ClassVar[tuple[Modality, ...]] = ("audio",)
@@ -21,7 +21,7 @@ class Audio(Fusion):
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__()
-        self.attention = SpikingAttention(context)
+        self.attention = SpikingAttention(context, **config.keywords())
 
     def forward(self, audio: Tensor | None, visual: Tensor | None) -> Fused:
         assert audio is not None

@@ -3,20 +3,64 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from einops import rearrange
+from pydantic import Field
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import Context
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Neuron
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv, token_by_token
+from scmrl_plugins.plugins.layers.spiking_conv import norm as batch_norm
 from scmrl_plugins.registry import UserError
 
 # The published factor, independent of the size of a head.
 SCALE = 0.25
 
+Scale = Annotated[float, Field(gt=0)] | Literal["auto"]
 TemporalOrder = Literal["corrected", "published"]
+
+
+class AttentionConfig(ComponentConfig):
+    """The settings of the neuron after an attention and of its current."""
+
+    attention_threshold: float | None = Field(
+        None, description="threshold of the neuron after the attention; none: the default of the neuron"
+    )
+    attention_scale: Scale = Field(
+        SCALE,
+        description="factor of the attention's current, 0.25 as published; auto: a mean current at the threshold",
+    )
+    attention_norm: bool = Field(False, description="batch norm before the neuron after the attention")
+
+    def keywords(self) -> dict[str, Any]:
+        """The settings as keywords of ``SpikingAttention``."""
+        return {
+            "threshold": self.attention_threshold,
+            "scale": self.attention_scale,
+            "norm": self.attention_norm,
+        }
+
+
+@torch.no_grad()
+def response(neuron: Neuron, steps: int) -> tuple[float, float]:
+    """p and theta of a neuron over T steps.
+
+    p is its mean output for independent standard normal currents, which batch norm gives it at initialisation;
+    theta is the smallest constant current at which it fires. Raises ``UserError`` for a neuron that does not fire.
+    """
+    normal = torch.randn(steps, 1, 4096, generator=torch.Generator().manual_seed(0))
+    rising = torch.logspace(-2, 3, 1001)
+    with torch.random.fork_rng(devices=[]):
+        rate = float(neuron(normal).mean())
+        fires = neuron(rising.expand(steps, 1, -1)).any(0).flatten()
+    if rate <= 0 or not fires.any():
+        raise UserError(
+            "fusion.attention_scale = 'auto' needs a neuron that fires for standard normal currents: lower "
+            "neuron.threshold, or set a number"
+        )
+    return rate, float(rising[fires][0])
 
 
 def mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -44,15 +88,25 @@ def laid_out_as(x: Tensor, heads: Tensor) -> Tensor:
 
 
 class SpikingAttention(nn.Module):
-    """LIF(BN(Conv(LIF((q k^T) v 0.25)))) with q = LIF(BN(Conv(x))) and k, v likewise from y.
+    """LIF(BN(Conv(LIF((q k^T) v s)))) with q = LIF(BN(Conv(x))) and k, v likewise from y.
 
     ``x [T, B, D, N], y [T, B, D, M] -> [T, B, D, N]``; y = x is self-attention, y of the other modality
     cross-attention. Heads are contiguous groups of channels. Attention is over the tokens of each step.
-    ``threshold`` is the threshold of the neuron after the attention; ``None``: the default of the neuron. Source:
+    ``threshold`` is the threshold of the neuron after the attention; ``None``: the default of the neuron.
+    ``scale`` is s, 0.25 as published. With ``auto``
+
+        s = theta / (M d p^3)
+
+    where d is the number of channels of a head, M that of keys, p the firing rate of q, k and v at initialisation,
+    and theta the smallest constant current at which the neuron fires in T steps. A sum over M d products of three
+    spikes then has the mean theta. By conservation of charge, ``lif`` fires at such a current in at most about
+    1 / tau of the steps. With ``norm`` the current is normalised: LIF(BN((q k^T) v s)). Source:
     Spikformer, arXiv 2209.15425; arXiv 2502.12488.
     """
 
-    def __init__(self, context: Context, threshold: float | None = None) -> None:
+    def __init__(
+        self, context: Context, threshold: float | None = None, *, scale: Scale = SCALE, norm: bool = False
+    ) -> None:
         super().__init__()
         dims, self.heads = context.embed_dims, context.num_heads
         if dims % self.heads:
@@ -62,15 +116,30 @@ class SpikingAttention(nn.Module):
         self.value = SpikingConv(dims, dims, context.neuron)
         self.neuron = context.neuron() if threshold is None else context.neuron(threshold=threshold)
         self.projection = SpikingConv(dims, dims, context.neuron)
+        self.norm = nn.BatchNorm1d(dims) if norm else None
+        self.fixed_scale = None if scale == "auto" else scale
+        self.scale_per_key = 0.0 if self.fixed_scale else self._scale_per_key(context.steps)
+
+    def _scale_per_key(self, steps: int) -> float:
+        """theta / (d p^3)."""
+        rate, _ = response(self.query.neuron, steps)
+        _, current = response(self.neuron, steps)
+        return current / (self.query.conv.out_channels / self.heads * rate**3)
+
+    def scale(self, keys: int) -> float:
+        """s for M = ``keys``."""
+        return self.fixed_scale or self.scale_per_key / keys
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        attended = self.attend(self.query(x), self.key(y), self.value(y))
-        return self.projection(self.neuron(attended))
+        current = self.attend(self.query(x), self.key(y), self.value(y))
+        if self.norm is not None:
+            current = batch_norm(self.norm, current.flatten(0, 1), 1).unflatten(0, current.shape[:2])
+        return self.projection(self.neuron(current))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """(q k^T) v 0.25, head by head: ``[T, B, D, N], [T, B, D, M], [T, B, D, M] -> [T, B, D, N]``."""
+        """(q k^T) v s, head by head: ``[T, B, D, N], [T, B, D, M], [T, B, D, M] -> [T, B, D, N]``."""
         by_head = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
-        return laid_out_as(q, rearrange(mix(*by_head) * SCALE, "t b h n d -> t b h d n"))
+        return laid_out_as(q, rearrange(mix(*by_head) * self.scale(k.shape[-1]), "t b h n d -> t b h d n"))
 
 
 class TemporalAttention(SpikingAttention):
@@ -82,9 +151,15 @@ class TemporalAttention(SpikingAttention):
     """
 
     def __init__(
-        self, context: Context, threshold: float | None = None, order: TemporalOrder = "corrected"
+        self,
+        context: Context,
+        threshold: float | None = None,
+        order: TemporalOrder = "corrected",
+        *,
+        scale: Scale = SCALE,
+        norm: bool = False,
     ) -> None:
-        super().__init__(context, threshold)
+        super().__init__(context, threshold, scale=scale, norm=norm)
         self.order = order
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -94,7 +169,7 @@ class TemporalAttention(SpikingAttention):
                 f"{k.shape[-1]}: set fusion.attention = 'spatial' or use the same size for both inputs"
             )
         by_token = (rearrange(z, "t b (h d) n -> n b h t d", h=self.heads) for z in (q, k, v))
-        mixed = mix(*by_token) * SCALE
+        mixed = mix(*by_token) * self.scale(len(k))
         if self.order == "published":
             mixed = rearrange(
                 rearrange(mixed, "n b h t d -> n b (h t) d"), "n b (t h) d -> n b h t d", h=self.heads
@@ -103,23 +178,40 @@ class TemporalAttention(SpikingAttention):
 
 
 class PositionedAttention(SpikingAttention):
-    """LIF(BN(Conv(LIF(LIF(q k^T + B) v 0.25)))): a bias by relative position, and a neuron on the scores.
+    """LIF(BN(Conv(LIF(LIF(c q k^T + B) v s)))): a bias by relative position, and a neuron on the scores.
 
     ``x [T, B, D, N], y [T, B, D, M] -> [T, B, D, N]``. Tokens are the rows of a square image. B has one learned
-    number per head for each offset in rows and columns; offsets are clamped to ``reach``.
+    number per head for each offset in rows and columns; offsets are clamped to ``reach``. By default c = 1. With
+    ``attention_scale = "auto"``, c = theta / (d p^2), a mean current of theta for the scores too; they then fire
+    at a rate of about 1 - exp(-d p^2), the probability of a coincidence, which replaces d p^2 in s.
     """
 
-    def __init__(self, context: Context, threshold: float | None = None, *, reach: int = 7) -> None:
-        super().__init__(context, threshold)
+    def __init__(
+        self,
+        context: Context,
+        threshold: float | None = None,
+        *,
+        scale: Scale = SCALE,
+        norm: bool = False,
+        reach: int = 7,
+    ) -> None:
+        super().__init__(context, threshold, scale=scale, norm=norm)
         self.reach = reach
         self.bias = nn.Parameter(torch.empty(self.heads, 2 * reach + 1, 2 * reach + 1))
         nn.init.trunc_normal_(self.bias, std=0.02)
         self.score_neuron = context.neuron()
+        self.score_scale = 1.0
+        if self.fixed_scale is None:
+            rate, current = response(self.score_neuron, context.steps)
+            expected = self.query.conv.out_channels / self.heads * rate**2
+            self.score_scale = current / expected
+            self.scale_per_key *= expected / -math.expm1(-expected)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         queries, k, v = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
-        scores = self.score_neuron(queries @ k.transpose(-2, -1) + self._bias(queries.shape[3], k.shape[3]))
-        return laid_out_as(q, rearrange(scores @ v * SCALE, "t b h n d -> t b h d n"))
+        products = (queries * self.score_scale) @ k.transpose(-2, -1)
+        scores = self.score_neuron(products + self._bias(queries.shape[3], k.shape[3]))
+        return laid_out_as(q, rearrange(scores @ v * self.scale(k.shape[3]), "t b h n d -> t b h d n"))
 
     def _bias(self, n: int, m: int) -> Tensor:
         """``[heads, N, M]``."""

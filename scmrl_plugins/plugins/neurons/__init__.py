@@ -15,3 +15,6 @@ def scmrl_register(register: Register) -> None:
     register("neuron", "plif", f"{_HERE}.plif:PLIF", "lif with a learned time constant")
     register("neuron", "alif", f"{_HERE}.alif:ALIF", "lif with a threshold that rises with each spike and decays")
     register("neuron", "ternary", f"{_HERE}.ternary:Ternary", "lif with positive and negative spikes")
+    register(
+        "neuron", "relu", f"{_HERE}.relu:ReLU", "rectified linear unit without memory, for an artificial twin"
+    )

@@ -22,8 +22,10 @@ from scmrl_plugins.plugins.layers.attention import (
     SpikingAttention,
     TemporalAttention,
     mix,
+    response,
 )
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv
+from scmrl_plugins.plugins.neurons.lif import LIF
 from scmrl_plugins.registry import UserError
 
 pytestmark = pytest.mark.numerical
@@ -53,6 +55,10 @@ def over_time(z: Tensor) -> Tensor:
 
 def draw(*shape: int, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def make_lif(threshold: float) -> Callable[..., LIF]:
+    return lambda **settings: LIF(LIF.Config(**{"threshold": threshold, **settings}))
 
 
 def test_the_factor_is_the_published_one() -> None:
@@ -271,3 +277,78 @@ def test_query_key_attention_masks_the_keys(make_context: Make, over: str) -> No
         mask = attention.mask_neuron(sums.unsqueeze(3)).squeeze(3).repeat_interleave(width, dim=2)
     assert torch.equal(masked, mask * k)
     assert 0 < mask.mean() < 1
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    rate=st.floats(0.02, 0.5),
+    heads=st.sampled_from([1, 2, 4]),
+    keys=st.integers(1, 40),
+    steps=st.integers(1, 6),
+    threshold=st.floats(0.1, 1.0),
+)
+def test_the_scale_makes_the_mean_current_the_threshold(
+    rate: float, heads: int, keys: int, steps: int, threshold: float
+) -> None:
+    """With spikes of probability p everywhere, (q k^T) v s has the mean M d p^3 s."""
+    context = Context(steps, 8, heads, 4, 2, {"visual": 1}, neuron=make_lif(threshold))
+    attention = SpikingAttention(context, scale="auto")
+    p, theta = response(attention.neuron, steps)
+    ones = torch.ones(steps, 1, 8, keys)
+    expected = torch.full_like(ones, rate**3 / p**3 * theta)
+    torch.testing.assert_close(attention.attend(rate * ones, rate * ones, rate * ones), expected)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 16])
+def test_a_neurons_response(steps: int) -> None:
+    """A constant current x charges lif to x (1 - (1 - 1 / tau)^T); its rate at noise is that of a long run."""
+    lif = make_lif(0.8)()
+    rate, current = response(lif, steps)
+    assert current == pytest.approx(0.8 / (1 - 0.5**steps), rel=0.012)  # the grid has steps of 1.2 %
+    noise = torch.randn(steps, 1, 200_000, generator=torch.Generator().manual_seed(1))
+    assert rate == pytest.approx(float(lif(noise).detach().mean()), rel=0.1)
+
+
+def test_calibration_draws_nothing(make_context: MakeContext) -> None:
+    """The weights of a model do not depend on the scale."""
+    states = []
+    for scale in (0.25, "auto"):
+        torch.manual_seed(0)
+        attention = PositionedAttention(make_context(), scale=scale)
+        states.append([*attention.state_dict().values(), torch.rand(1)])
+    assert all(torch.equal(one, two) for one, two in zip(*states, strict=True))
+
+
+def test_a_neuron_that_never_fires_has_no_scale() -> None:
+    context = Context(3, 8, 2, 4, 2, {"visual": 1}, neuron=make_lif(50.0))
+    with pytest.raises(UserError, match=r"attention_scale = 'auto'.*lower neuron\.threshold"):
+        SpikingAttention(context, scale="auto")
+
+
+def test_the_norm_is_before_the_neuron(make_context: MakeContext) -> None:
+    torch.manual_seed(0)
+    attention = SpikingAttention(make_context(0.1), norm=True).double()
+    x, y = streams()
+    seen: list[Tensor] = []
+    attention.neuron.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    attention(x, y)
+    attended = attention.attend(attention.query(x), attention.key(y), attention.value(y))
+    deviation = attended.var((0, 1, 3), unbiased=False, keepdim=True).add(1e-5).sqrt()
+    torch.testing.assert_close(seen[0], (attended - attended.mean((0, 1, 3), keepdim=True)) / deviation)
+
+
+def test_the_scores_of_a_positioned_attention_fire_with_auto() -> None:
+    context = Context(4, 32, 2, 4, 2, {"visual": 1}, neuron=make_lif(1.0))
+    generator = torch.Generator().manual_seed(0)
+    x, y = ((torch.rand(4, 8, 32, 16, generator=generator) < 0.2).float() for _ in range(2))
+    rates = {}
+    for scale in (0.25, "auto"):
+        torch.manual_seed(0)
+        attention = PositionedAttention(context, scale=scale)
+        seen: list[float] = []
+        for neuron in (attention.score_neuron, attention.neuron):
+            neuron.register_forward_hook(lambda _module, _given, out, seen=seen: seen.append(out.mean().item()))
+        attention(x, y)
+        rates[scale] = seen
+    assert max(rates[0.25]) < 0.005
+    assert all(0.005 < rate < 0.5 for rate in rates["auto"])
