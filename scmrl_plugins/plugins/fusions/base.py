@@ -35,6 +35,7 @@ class TwoWay(Fusion):
     def __init__(self, partner: Partner) -> None:
         super().__init__()
         self.partner = partner
+        self.interacts = partner == "other"
 
     def directions(self, audio: Tensor, visual: Tensor) -> dict[str, Tensor]:
         """r by modality."""

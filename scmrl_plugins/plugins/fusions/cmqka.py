@@ -34,6 +34,7 @@ class CMQKA(Fusion):
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__()
+        self.interacts = config.partner == "other"
         widths = context.widths or (context.embed_dims,)
         if config.scales > len(widths):
             raise UserError(

@@ -29,4 +29,5 @@ class SCA(TwoWay):
         self.visual_from_audio = PositionedAttention(context, **config.keywords(), reach=config.reach)
 
     def forward(self, audio: Tensor, visual: Tensor) -> Fused:
-        return Fused(**self.directions(audio, visual))
+        streams = self.directions(audio, visual)
+        return Fused(streams["audio"], streams["visual"])

@@ -66,6 +66,7 @@ def test_the_control_is_the_fusion_with_other_inputs(make_context: Make, cls: An
     assert {n: p.shape for n, p in fusion.state_dict().items()} == {
         n: p.shape for n, p in control.state_dict().items()
     }
+    assert (fusion.interacts, control.interacts) == (True, False)
     audio, visual = spikes(1), spikes(2)
     fused = control(audio, visual)
     assert torch.equal(fused.audio, fusion(audio, audio).audio)
