@@ -54,7 +54,7 @@ def corruptions(function: F) -> F:
     """The options of all corruptions."""
     noise = "Add Gaussian noise to the {} at this signal-to-noise ratio."
     occlusion = "Occlude a square that covers this share of the {}."
-    drop = "Set the input of a modality to zero; repeatable."
+    drop = "Replace a modality by the data set's silence or black; repeatable."
     for decorate in (
         click.option("--drop", multiple=True, type=click.Choice(list(INPUTS)), help=drop),
         corruption("occlusion", "occlusion", click.FloatRange(0, 1), "SHARE", occlusion),

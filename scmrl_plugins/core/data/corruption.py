@@ -1,4 +1,4 @@
-"""Gaussian noise on a sample, the same in training and at test time; modality dropout in training."""
+"""Noise and occlusion of a sample, the same in training and at test time; modality dropout in training."""
 
 from __future__ import annotations
 
@@ -43,6 +43,22 @@ def is_grey(x: Tensor) -> bool:
         return False
     standard = (channels - channels.mean(1, keepdim=True)) / deviation
     return bool((standard[1:] - standard[0]).abs().max() < _ROUNDING)
+
+
+def occlude(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """x with a rectangle of about ``share`` of its pixels set to its minimum, at a random position.
+
+    The rectangle has the proportions of x, and is the same for all channels and time steps. The minimum is the
+    dark of an image and the silence of a spectrogram.
+    """
+    hidden = torch.ones(x.shape[-2:], dtype=torch.bool)
+    for axis, size in enumerate(x.shape[-2:]):
+        side = max(0, min(size, round(size * share**0.5)))
+        start = int(torch.randint(0, size - side + 1, (), generator=generator))
+        inside = torch.zeros(size, dtype=torch.bool)
+        inside[start : start + side] = True
+        hidden &= inside if axis else inside.unsqueeze(1)
+    return torch.where(hidden, x.amin(), x)
 
 
 def corrupt_training_sample(

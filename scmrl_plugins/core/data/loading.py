@@ -16,6 +16,7 @@ from scmrl_plugins.core.data.corruption import corrupt_training_sample
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.data.workers import Guarded, first_error, unguarded
 from scmrl_plugins.core.parallel.processes import SINGLE_PROCESS, Processes
+from scmrl_plugins.core.system import seeds
 from scmrl_plugins.registry import UserError
 
 Batch = dict[str, Tensor]
@@ -54,14 +55,26 @@ class TrainingData(torch.utils.data.Dataset):
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         split, index = self._find(draw.sample)
-        words = np.random.SeedSequence([self.seed, *draw]).generate_state(1, np.uint64)
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(int(words[0]))
+            torch.default_generator.manual_seed(seeds.mix(self.seed, *draw))
             sample = split.sample(index, training=True)
             if not (self.config.noise or self.config.modality_dropout):
                 return sample
             blank = split.dataset.blank
             return corrupt_training_sample(sample, self.config, blank, torch.default_generator)
+
+
+class EvaluationData(torch.utils.data.Dataset):
+    """The samples of a split, each with its ``index`` in the split."""
+
+    def __init__(self, split: FeatureSplit) -> None:
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {**self.split[index], "index": np.int64(index)}
 
 
 class EpochSampler(Sampler[list[Draw]]):
@@ -120,10 +133,10 @@ def training_loader(
 def evaluation_loader(
     split: FeatureSplit, config: ExperimentConfig, processes: Processes = SINGLE_PROCESS
 ) -> Loader:
-    """Batches of a split in its order; of n processes, each takes every n-th batch."""
+    """Batches of a split in its order, with each sample's ``index``; n processes take every n-th batch each."""
     size = config.train.batch_size
     starts = range(0, len(split), size)[processes.rank :: processes.count]
-    return Loader(split, config, [range(start, min(start + size, len(split))) for start in starts])
+    return Loader(EvaluationData(split), config, [range(start, min(start + size, len(split))) for start in starts])
 
 
 class Loader:

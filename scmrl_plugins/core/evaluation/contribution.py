@@ -27,10 +27,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scmrl_plugins.core.data.loading import Batch, Loader
+from scmrl_plugins.core.data.loading import Batch, EvaluationData, Loader
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
-from scmrl_plugins.core.evaluation.evaluate import CLEAN
+from scmrl_plugins.core.evaluation.evaluate import CLEAN, corrupted_inputs
 from scmrl_plugins.core.evaluation.intervention import DIRECTIONS, Call, Direction, Pass, difference
 from scmrl_plugins.core.interfaces import MODALITIES
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
@@ -84,15 +84,15 @@ def contribution(
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             moments: list[_Moments] = []
             for batch in loaders[0]:
-                found = _pass(model, batch, device, disturbance, seed)
+                found = _pass(model, batch, loaders[0], device, disturbance, seed)
                 moments = moments or [_Moments(one) for one in DIRECTIONS if found.has(one)]
                 for one in moments:
                     one.add(found)
                 progress.advance()
             effects = [_Effects(one) for one in moments]
             for batch, others in zip(*loaders, strict=True):
-                found = _pass(model, batch, device, disturbance, seed)
-                partner = _pass(model, others, device, disturbance, seed)
+                found = _pass(model, batch, loaders[0], device, disturbance, seed)
+                partner = _pass(model, others, loaders[1], device, disturbance, seed)
                 for effect in effects:
                     effect.add(found, partner, batch["label"])
                 progress.advance()
@@ -108,9 +108,8 @@ def crosses(figures: Mapping[str, Any]) -> bool:
 
 def _loader(model: AudioVisualModel, split: FeatureSplit, order: np.ndarray) -> Loader:
     size = model.config.train.batch_size
-    return Loader(
-        split, model.config, [order[start : start + size].tolist() for start in range(0, len(order), size)]
-    )
+    batches = [order[start : start + size].tolist() for start in range(0, len(order), size)]
+    return Loader(EvaluationData(split), model.config, batches)
 
 
 class _Moments:
@@ -205,9 +204,14 @@ class _Effects:
 
 
 def _pass(
-    model: AudioVisualModel, batch: Batch, device: torch.device, disturbance: Disturbance, seed: int
+    model: AudioVisualModel,
+    batch: Batch,
+    loader: Loader,
+    device: torch.device,
+    disturbance: Disturbance,
+    seed: int,
 ) -> Pass:
     """A batch through the model."""
-    inputs = disturbance({name: x.to(device) for name, x in batch.items()}, torch.Generator().manual_seed(seed))
+    inputs = corrupted_inputs(batch, loader, device, disturbance, seed)
     torch.manual_seed(seed)
     return Pass(model, inputs)

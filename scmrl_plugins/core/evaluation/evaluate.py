@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from scmrl_plugins.core.data.loading import Batch
+from scmrl_plugins.core.data.loading import Batch, Loader
 from scmrl_plugins.core.evaluation import metrics
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.evaluation.metrics import Predictions
@@ -17,6 +17,7 @@ from scmrl_plugins.core.measure.firing import FiringRates
 from scmrl_plugins.core.model.assembly import Objective
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.parallel.processes import SINGLE_PROCESS, Processes
+from scmrl_plugins.core.system import seeds
 from scmrl_plugins.core.system.progress import Progress
 
 CLEAN = Disturbance()
@@ -47,19 +48,19 @@ class Evaluation:
 
 
 def first_inputs(
-    loader: Iterable[Batch], device: torch.device, *, disturbance: Disturbance = CLEAN, seed: int = 0
+    loader: Loader, device: torch.device, *, disturbance: Disturbance = CLEAN, seed: int = 0
 ) -> dict[str, Tensor]:
     """The first inputs that ``evaluate`` gives the model; random generators keep their state."""
     with torch.random.fork_rng(devices=[]):  # a loader draws a seed when it starts
-        batch = {key: value.to(device) for key, value in next(iter(loader)).items()}
-    return disturbance(batch, torch.Generator().manual_seed(seed))
+        batch = next(iter(loader))
+    return corrupted_inputs(batch, loader, device, disturbance, seed)
 
 
 @torch.no_grad()
 def evaluate(
     model: AudioVisualModel,
     objective: Objective,
-    loader: Iterable[Batch],
+    loader: Loader,
     device: torch.device,
     *,
     disturbance: Disturbance = CLEAN,
@@ -69,57 +70,62 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model on a split, in evaluation mode; the modules return to the mode they were in.
 
-    ``disturbance`` corrupts the inputs, with random numbers from ``seed``. Each of several ``processes`` has every
-    ``processes.count``-th batch, as ``evaluation_loader`` deals them; all of them get the result for the split.
+    ``loader`` is an ``evaluation_loader``. ``disturbance`` corrupts the inputs, with random numbers from ``seed``,
+    the same for any batches and processes; ``seed`` and the first sample of a batch also seed torch's generators,
+    for components that draw, and the generators return to their state. All of several ``processes`` get the
+    result for the split.
     """
-    generator = torch.Generator().manual_seed(seed)
     modes = model.training, objective.training
     model.eval()
     objective.eval()
-    targets = [torch.zeros(0, dtype=torch.long)]
-    logits = [torch.zeros(0, len(model.classes))]
-    losses = [torch.zeros(0, dtype=torch.float64)]
+    seen = [(torch.zeros(0, dtype=torch.long), torch.zeros(0, len(model.classes)), torch.zeros(0).double())]
+    indices = [torch.zeros(0, dtype=torch.long)]
     try:
-        with FiringRates(model) as firing:
+        with FiringRates(model) as firing, _generators_kept(device):
             for batch in loader:
-                batch = {key: value.to(device) for key, value in batch.items()}
-                target = batch["label"]
-                output = model(**disturbance(batch, generator))
+                inputs, target = (
+                    corrupted_inputs(batch, loader, device, disturbance, seed),
+                    batch["label"].to(device),
+                )
+                torch.manual_seed(seeds.mix(seed, int(batch["index"][0])))
+                output = model(**inputs)
                 loss, _ = objective(output, target)
-                targets.append(target.cpu())
-                logits.append(output.logits.cpu())
-                losses.append(torch.full((len(target),), loss.item(), dtype=torch.float64))
+                losses = torch.full((len(target),), loss.item(), dtype=torch.float64)
+                seen.append((batch["label"], output.logits.float().cpu(), losses))
+                indices.append(batch["index"])
                 if progress:
                     progress.advance()
     finally:
         model.train(modes[0])
         objective.train(modes[1])
-    predictions = Predictions(
-        _gather(targets, processes), _gather(logits, processes), _gather(losses, processes), model.classes
-    )
+    index = torch.cat(indices)
+    columns = [_by_index(index, torch.cat(column), processes) for column in zip(*seen, strict=True)]
+    predictions = Predictions(*columns, model.classes)
     firing.add_up(processes)
     return Evaluation(
         len(predictions), metrics.compute(predictions), predictions.confusion.tolist(), firing.rates, disturbance
     )
 
 
-def _gather(batches: Sequence[Tensor], processes: Processes) -> Tensor:
-    """The rows of all processes' batches, in the order in which one process would have them.
+def corrupted_inputs(
+    batch: Batch, loader: Loader, device: torch.device, disturbance: Disturbance, seed: int
+) -> dict[str, Tensor]:
+    """The inputs of a batch of an ``evaluation_loader`` as the model gets them."""
+    inputs = disturbance(batch, loader.dataset.split.dataset.blank, seed)
+    return {name: x.to(device) for name, x in inputs.items()}
 
-    ``batches`` are an empty tensor and then the batches of this process, of which the i-th is number
-    ``i * count + rank`` of all.
-    """
-    first, *own = batches
-    if processes.count == 1:
-        return torch.cat([first, *own])
-    counts = torch.zeros(processes.count, dtype=torch.long)
-    counts[processes.rank] = len(own)
-    sizes = torch.zeros(int(processes.sum(counts).max()), processes.count, dtype=torch.long)
-    sizes[: len(own), processes.rank] = torch.tensor([len(batch) for batch in own], dtype=torch.long)
-    sizes = processes.sum(sizes)
-    ends = sizes.flatten().cumsum(0).view_as(sizes)
+
+def _generators_kept(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Torch's generators, of the CPU and of the device, have their state again after the block."""
+    if device.type == "cpu":
+        return torch.random.fork_rng(devices=[])
+    return torch.random.fork_rng(devices=[device.index or 0], device_type=device.type)
+
+
+def _by_index(index: Tensor, rows: Tensor, processes: Processes) -> Tensor:
+    """The rows of all processes, each at its sample's index in the split."""
+    total = int(processes.sum(torch.tensor(len(index))))
     # Each row is zero in all processes but one, so that the sum is the row.
-    rows = first.new_zeros(int(sizes.sum()), *first.shape[1:])
-    for batch, end in zip(own, ends[:, processes.rank].tolist(), strict=False):
-        rows[end - len(batch) : end] = batch
-    return processes.sum(rows)
+    ordered = rows.new_zeros(total, *rows.shape[1:])
+    ordered[index] = rows
+    return processes.sum(ordered)

@@ -1,4 +1,4 @@
-"""Noise on one sample, and modality dropout."""
+"""Noise and occlusion of one sample, and modality dropout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from scmrl_plugins.core.config.sections import DataConfig
-from scmrl_plugins.core.data.corruption import add_noise, corrupt_training_sample, is_grey
+from scmrl_plugins.core.data.corruption import add_noise, corrupt_training_sample, is_grey, occlude
 from scmrl_plugins.core.data.loading import collate, evaluation_loader, training_loader
 from scmrl_plugins.core.data.prepare import load_splits
 from scmrl_plugins.core.model.assembly import Assembly
@@ -66,6 +66,27 @@ def test_grey_is_told_from_colour() -> None:
     assert not is_grey(colour)
     assert not is_grey(torch.zeros(3, 8, 8))
     assert not is_grey(torch.randn(1, 8, 8, generator=seeded()))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0, 1), st.integers(1, 9), st.integers(1, 9), st.booleans(), st.integers(0, 99))
+def test_occlusion_hides_one_rectangle_of_its_share(
+    share: float, height: int, width: int, events: bool, seed: int
+) -> None:
+    x = torch.rand((4, 2, height, width) if events else (2, height, width)) + 1
+    hidden = occlude(x, share, seeded(seed))
+    covered = (hidden == x.amin()).flatten(0, -3).all(0)
+    sides = (round(height * share**0.5), round(width * share**0.5))
+    if min(sides) and height * width > 1:
+        assert (covered.any(1).sum().item(), covered.any(0).sum().item()) == sides
+        assert covered.sum() == sides[0] * sides[1]
+    assert torch.equal(hidden[..., ~covered], x[..., ~covered])
+
+
+def test_occlusion_reaches_every_position() -> None:
+    x = torch.rand(1, 4, 4) + 1
+    masks = {tuple((occlude(x, 0.25, seeded(seed)) != x).flatten().tolist()) for seed in range(200)}
+    assert len(masks) >= 9
 
 
 BLANK = {"audio": np.full((1, 1, 1), -16.0, np.float32), "visual": np.arange(2, dtype=np.float32)[:, None, None]}

@@ -32,6 +32,8 @@ Small = Callable[..., Assembly]
 class Bits(list[dict[str, Any]]):
     """A split whose audio and visual inputs show one bit each, in all pixels."""
 
+    dataset = SimpleNamespace(blank={})
+
     def __init__(self) -> None:
         pixels = np.ones((1, 4, 4), np.float32)
         super().__init__(

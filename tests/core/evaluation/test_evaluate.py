@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from blob_data import SIZES
@@ -47,11 +48,18 @@ class Mean(nn.Module):
         return nn.functional.cross_entropy(output.logits, target) + 1000.0 * self.training
 
 
-def evaluate_logits(logits: Tensor, labels: Tensor, **options: Any) -> Any:
+class Batches(list[dict[str, Tensor]]):
+    """Batches as an ``evaluation_loader`` gives them."""
+
+    dataset = SimpleNamespace(split=SimpleNamespace(dataset=SimpleNamespace(blank={"audio": np.zeros((4, 1, 1))})))
+
+
+def evaluate_logits(logits: Tensor, labels: Tensor, size: int = 5, **options: Any) -> Any:
     model, objective = Echo(), Objective(["mean"], [Mean()], [1.0])
-    loader = [
-        {"audio": x.view(-1, 4, 1, 1), "label": y} for x, y in zip(logits.split(5), labels.split(5), strict=True)
-    ]
+    columns = (logits.view(-1, 1, 2, 2), labels, torch.arange(len(labels)))
+    loader = Batches(
+        {"audio": x, "label": y, "index": i} for x, y, i in zip(*(c.split(size) for c in columns), strict=True)
+    )
     model.train()
     objective.eval()
     result = evaluate(model, objective, loader, torch.device("cpu"), **options)
@@ -86,10 +94,11 @@ def test_noise_of_an_evaluation_follows_from_its_seed() -> None:
     logits, labels = torch.randn(40, 4), torch.randint(0, 4, (40,))
     clean = evaluate_logits(logits, labels)
     noisy, same, other = (
-        evaluate_logits(logits, labels, disturbance=Disturbance(noise={"audio": -5.0}), seed=seed)
-        for seed in (0, 0, 1)
+        evaluate_logits(logits, labels, size, disturbance=Disturbance(noise={"audio": -5.0}), seed=seed)
+        for seed, size in ((0, 5), (0, 7), (1, 5))
     )
-    assert noisy.as_dict() == same.as_dict()
+    assert noisy.confusion == same.confusion
+    assert noisy.metrics == pytest.approx(same.metrics)
     assert noisy.metrics["loss"] != other.metrics["loss"]
     assert noisy.metrics["loss"] != clean.metrics["loss"]
     assert (clean.as_dict()["noise"], noisy.as_dict()["noise"]) == ({}, {"audio": -5.0})
@@ -98,7 +107,7 @@ def test_noise_of_an_evaluation_follows_from_its_seed() -> None:
 def test_modes_come_back_after_an_error() -> None:
     model, objective = Echo().train(), Objective(["mean"], [Mean()], [1.0]).train()
     with pytest.raises(KeyError):
-        evaluate(model, objective, [{"audio": torch.zeros(1, 4, 1, 1)}], torch.device("cpu"))
+        evaluate(model, objective, Batches([{"audio": torch.zeros(1, 1, 2, 2)}]), torch.device("cpu"))
     assert model.training
     assert objective.training
 
@@ -114,6 +123,22 @@ def test_evaluation_leaves_the_model_as_it_was_and_measures_its_firing(small: Sm
     assert "backbones.audio.patches.stages.0.neuron" in result.firing_rates
     assert result.metrics["per_class"].keys() == {"one", "two", "three"}
     assert SimpleNamespace(**result.as_dict()).accuracy == result.metrics["accuracy"]
+
+
+def test_a_stochastic_encoder_draws_the_same_in_every_evaluation(small: Small) -> None:
+    """And the generators keep their state."""
+    parts = small(encoder={"name": "rate"}, sets=["train.batch_size=4"])
+    split = load_splits(parts.dataset, parts.config, ["test"])["test"]
+    first, again, other = (
+        evaluate(parts.model, parts.loss, evaluation_loader(split, parts.config), torch.device("cpu"), seed=seed)
+        for seed in (0, 0, 1)
+    )
+    assert first.as_dict() == again.as_dict()
+    assert first.metrics["loss"] != other.metrics["loss"]
+
+    state = torch.get_rng_state()
+    evaluate(parts.model, parts.loss, evaluation_loader(split, parts.config), torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_the_measured_batch_is_the_one_evaluated_first(small: Small) -> None:
