@@ -61,17 +61,17 @@ class Disturbance(ComponentConfig):
     dropped: tuple[Modality, ...] = Field((), strict=False, description="modalities left out")
 
     def __call__(
-        self, batch: Mapping[str, Tensor], blank: Mapping[str, np.ndarray], seed: int
+        self, batch: Mapping[str, Tensor], blank: Mapping[Modality, np.ndarray], seed: int
     ) -> dict[str, Tensor]:
         """The corrupted inputs of a batch, on the CPU.
 
         ``batch["index"] [B]`` numbers the samples of the split. What is drawn for a sample follows from ``seed``,
         its index, the modality and the corruption, so that neither the batch nor another corruption matters.
         """
-        inputs = {name: batch[name] for name in MODALITIES if name in batch}
-        for name, (kind, corruption) in itertools.product(inputs, CORRUPTIONS.items()):
+        inputs: dict[str, Tensor] = {name: batch[name] for name in MODALITIES if name in batch}
+        for name, (kind, corruption) in itertools.product(MODALITIES, CORRUPTIONS.items()):
             amounts = self._amounts(kind)
-            if name in amounts:
+            if name in inputs and name in amounts:
                 missing = torch.tensor(blank[name], dtype=inputs[name].dtype)
                 inputs[name] = torch.stack(
                     [

@@ -83,14 +83,11 @@ def evaluate(
     try:
         with FiringRates(model) as firing, _generators_kept(device):
             for batch in loader:
-                inputs, target = (
-                    corrupted_inputs(batch, loader, device, disturbance, seed),
-                    batch["label"].to(device),
-                )
+                inputs = corrupted_inputs(batch, loader, device, disturbance, seed)
                 torch.manual_seed(seeds.mix(seed, int(batch["index"][0])))
                 output = model(**inputs)
-                loss, _ = objective(output, target)
-                losses = torch.full((len(target),), loss.item(), dtype=torch.float64)
+                loss, _ = objective(output, batch["label"].to(device))
+                losses = torch.full((len(batch["label"]),), loss.item(), dtype=torch.float64)
                 seen.append((batch["label"], output.logits.float().cpu(), losses))
                 indices.append(batch["index"])
                 if progress:
@@ -99,8 +96,10 @@ def evaluate(
         model.train(modes[0])
         objective.train(modes[1])
     index = torch.cat(indices)
-    columns = [_by_index(index, torch.cat(column), processes) for column in zip(*seen, strict=True)]
-    predictions = Predictions(*columns, model.classes)
+    targets, logits, losses = (
+        _by_index(index, torch.cat(column), processes) for column in zip(*seen, strict=True)
+    )
+    predictions = Predictions(targets, logits, losses, model.classes)
     firing.add_up(processes)
     return Evaluation(
         len(predictions), metrics.compute(predictions), predictions.confusion.tolist(), firing.rates, disturbance
