@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -81,6 +82,7 @@ def _settings(amounts: dict[str, float | None], dropped: tuple[str, ...]) -> dic
 )
 @corruptions
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Random seed of noise and occlusion.")
+@options.predictions
 @options.optimize
 @options.device
 @options.json
@@ -90,6 +92,7 @@ def command(
     split: str,
     drop: tuple[str, ...],
     seed: int,
+    predictions: Path | None,
     optimize: bool,
     device: str,
     as_json: bool,
@@ -97,12 +100,14 @@ def command(
 ) -> None:
     """Evaluate a trained run, optionally with corrupted inputs.
 
-    Inputs can be corrupted by noise, by occlusion, or by dropping a modality.
+    Inputs can be corrupted by noise, by occlusion, or by dropping a modality. The interval of the accuracy is
+    clustered by the data set's first group column, if it has one, such as the speaker.
     """
     from scmrl_plugins.core.data.loading import evaluation_loader
     from scmrl_plugins.core.data.prepare import prepare
     from scmrl_plugins.core.evaluation.disturbance import Disturbance
     from scmrl_plugins.core.evaluation.evaluate import evaluate, first_inputs
+    from scmrl_plugins.core.evaluation.predictions import write_predictions
     from scmrl_plugins.core.measure.recording import optimize_measured
     from scmrl_plugins.core.run.directory import open_run
     from scmrl_plugins.core.system import devices
@@ -120,6 +125,9 @@ def command(
     with Progress() as progress:
         progress.stage(split, len(loader))
         result = evaluate(model, loss, loader, target, progress=progress, **corrupted)
+    if predictions:
+        described = {"run": run, "split": split, "seed": seed, "condition": disturbance.settings()}
+        write_predictions(predictions, result.predictions, described)
     if as_json:
         folding = {"optimized": asdict(optimized)} if optimized else {}
         output.document({"split": split, "skipped": len(data.bad), **result.as_dict(), **folding})
@@ -134,4 +142,4 @@ def _print(title: str, result: Evaluation, skipped: int) -> None:
     from scmrl_plugins.core.evaluation.metrics import rows
 
     counts = [("samples", f"{result.n:,}"), *([("bad files left out", f"{skipped:,}")] if skipped else [])]
-    output.table(title, [*counts, *rows(result.metrics)])
+    output.table(title, [*counts, *rows(result.as_dict())])

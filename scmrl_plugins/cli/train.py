@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="If a step does not fit in memory, split it into smaller batches and accumulate their gradients.",
 )
+@options.predictions
 @click.option("--dry-run", is_flag=True, help="Print the plan with its estimated time and memory, and exit.")
 @options.plugin
 def command(
@@ -41,6 +42,7 @@ def command(
     run: str | None,
     processes: int | None,
     auto_batch: bool,
+    predictions: Path | None,
     dry_run: bool,
     **experiment: Any,
 ) -> None:
@@ -72,7 +74,7 @@ def command(
     if auto_batch or dry_run:
         parts = _planned(parts, target, count, auto_batch, dry_run)
     if not dry_run:
-        fit(parts, target, resumed.path if resumed else _path(run, parts), resumed)
+        fit(parts, target, resumed.path if resumed else _path(run, parts), resumed, predictions)
 
 
 def _join(processes: int | None, dry_run: bool) -> int:

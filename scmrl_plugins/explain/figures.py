@@ -25,13 +25,13 @@ class Record:
         return "test" if self.test["protocol"] == "published" else "validation"
 
 
-Draw = Callable[[Record], "Figure"]
+Draw = Callable[[Record], "Figure | None"]
 FIGURES: dict[str, Draw] = {}
-"""By description, which is the alternative text of the image."""
+"""By description, which is the alternative text of the image. A figure that a run has nothing for is none."""
 
 
 def figure(description: str) -> Callable[[Draw], Draw]:
-    """Declare a function ``Record -> Figure`` as a figure of the report."""
+    """Declare a function ``Record -> Figure | None`` as a figure of the report."""
 
     def declare(draw: Draw) -> Draw:
         FIGURES[description] = draw
@@ -88,4 +88,27 @@ def confusion(record: Record) -> Figure:
                 if count:
                     shade = "white" if count > top / 2 else "black"
                     axes.text(j, i, count, ha="center", va="center", fontsize=7, color=shade)
+    return fig
+
+
+@figure("accuracy by group of the test split")
+def groups(record: Record) -> Figure | None:
+    """The accuracy of every group, ordered, a panel for each group column; dotted, that of the split."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    columns = record.test.get("per_group")
+    if not columns:
+        return None
+    fig = Figure(figsize=(4.4 * len(columns), 4), layout="constrained")
+    for axes, (column, figures) in zip(
+        fig.subplots(1, len(columns), squeeze=False)[0], columns.items(), strict=True
+    ):
+        ranked = sorted(figures.items(), key=lambda item: item[1]["accuracy"])
+        axes.bar(range(len(ranked)), [group["accuracy"] for _, group in ranked])
+        axes.axhline(record.test["accuracy"], color="k", ls=":", lw=1)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set(xlabel=column, title="Accuracy by group", ylim=(0, 1))
+        names = [name for name, _ in ranked] if len(ranked) <= 20 else []
+        axes.set_xticks(range(len(names)), names, rotation=90)
     return fig

@@ -70,8 +70,11 @@ def _page(run: Run, record: Record) -> str:
 
 
 def _image(description: str, draw: Draw, record: Record) -> str:
+    figure = draw(record)
+    if figure is None:
+        return ""
     image = io.BytesIO()
-    draw(record).savefig(image, format="png", dpi=110)
+    figure.savefig(image, format="png", dpi=110)
     data = base64.b64encode(image.getvalue()).decode()
     return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{data}">'
 

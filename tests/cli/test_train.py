@@ -14,6 +14,8 @@ import pytest
 import torch
 from cli_runs import TINY, assert_refused, contents, fork_scmrl, invoke, run_scmrl
 
+from scmrl_plugins.core.evaluation.metrics import compute
+from scmrl_plugins.core.evaluation.predictions import read_predictions
 from scmrl_plugins.core.run.directory import open_run
 
 
@@ -97,10 +99,14 @@ def test_eval_for_people_and_of_another_split(trained: Path) -> None:
     assert result["accuracy"] == metrics(trained)[0]["validation_accuracy"]
 
 
-def test_eval_with_noise_is_reproducible_and_not_the_clean_result(trained: Path) -> None:
+def test_eval_with_noise_is_reproducible_and_not_the_clean_result(trained: Path, tmp_path: Path) -> None:
     noisy = ["eval", trained, "--visual-snr", "0", "--audio-snr", "-3.5", "--device", "cpu", "--json"]
-    first = json.loads(invoke(*noisy).out)
+    first = json.loads(invoke(*noisy, "--predictions", tmp_path / "p.parquet").out)
     assert first["noise"] == {"visual": 0.0, "audio": -3.5}
+    predictions, described = read_predictions(tmp_path / "p.parquet")
+    assert compute(predictions)["accuracy"] == first["accuracy"]
+    assert described["condition"] == {"noise": first["noise"], "occlusion": {}, "dropped": []}
+    assert first["interval"][0] < first["accuracy"] < first["interval"][1]
     assert json.loads(invoke(*noisy).out) == first
     assert json.loads(invoke(*noisy, "--seed", "1").out)["loss"] != first["loss"]
     assert first["loss"] != metrics(trained)[-1]["loss"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -37,6 +38,13 @@ json = click.option(
     is_flag=True,
     callback=_keep_stdout,
     help="Print a single JSON document to standard output.",
+)
+
+predictions = click.option(
+    "--predictions",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Parquet file to write the predictions by sample to, with log-probabilities and groups.",
 )
 
 optimize = click.option(

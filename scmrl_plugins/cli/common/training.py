@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from scmrl_plugins.core.run.directory import Run
 
 
-def fit(parts: Assembly, device: torch.device, path: Path, run: Run | None = None) -> Run:
+def fit(
+    parts: Assembly, device: torch.device, path: Path, run: Run | None = None, predictions: Path | None = None
+) -> Run:
     """Train with progress on standard error, write the report, print the result and the path, and return the run.
 
-    Without a ``run``, one is created at ``path`` once the data and the recipe have proved usable. Of several
-    processes, the main one creates it and prints.
+    Without a ``run``, one is created at ``path`` once the data and the recipe have proved usable. ``predictions``:
+    the file to write those of the test split to. Of several processes, the main one creates the run and prints.
     """
+    from scmrl_plugins.core.evaluation.predictions import write_predictions
     from scmrl_plugins.core.measure.firing import dead_layers
     from scmrl_plugins.core.run.directory import create_run, load_pretrained, open_run
     from scmrl_plugins.core.system.progress import Progress
@@ -46,6 +49,8 @@ def fit(parts: Assembly, device: torch.device, path: Path, run: Run | None = Non
             raise
     if not main:
         return run
+    if predictions:
+        write_predictions(predictions, result.predictions, {"run": str(path), "split": "test", "condition": {}})
     report.write(run)
     protocol = parts.config.train.protocol
     click.echo(f"test accuracy {result.metrics['accuracy']:.2%} of {result.n} samples ({protocol} protocol)")

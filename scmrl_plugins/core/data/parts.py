@@ -20,6 +20,10 @@ VERSION = 2
 """Counts up with every change of what is written."""
 
 
+GROUP = "group."
+"""Prefix of the columns of groups."""
+
+
 @dataclass
 class Outcome:
     """What became of some rows: how many are stored, in how many bytes, and their bad and repaired files."""
@@ -101,6 +105,7 @@ def _write_arrow(path: Path, batch: Transformed) -> int:
             **{key: pyarrow.array(_cells(batch.arrays, key), type=array) for key in batch.arrays[0]},
             "id": pyarrow.array(batch.ids),
             "label": pyarrow.array(batch.labels, type=pyarrow.int64()),
+            **{f"{GROUP}{name}": pyarrow.array(cells, pyarrow.string()) for name, cells in batch.groups.items()},
         }
     )
     with files.replacing(path) as temporary:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scmrl_plugins.core.data.parts import read_array
+from scmrl_plugins.core.data.parts import GROUP, read_array
 from scmrl_plugins.core.data.transform import Arrays
 from scmrl_plugins.core.interfaces import MODALITIES, Dataset
 
@@ -31,6 +31,17 @@ class FeatureSplit(torch.utils.data.Dataset):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def ids(self) -> list[str]:
+        """The id of every sample."""
+        return self.rows["id"][:].to_pylist()
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """By group column of the data set, the group of every sample."""
+        columns = [name for name in self.rows.column_names if name.startswith(GROUP)]
+        return {name.removeprefix(GROUP): self.rows[name][:].to_pylist() for name in columns}
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.sample(index)

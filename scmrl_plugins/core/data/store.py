@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.data.parts import VERSION, Outcome, Part
 from scmrl_plugins.core.data.split import FeatureSplit
-from scmrl_plugins.core.data.transform import Rows, transform_rows
+from scmrl_plugins.core.data.transform import Rows, groups_of, transform_rows
 from scmrl_plugins.core.data.workers import map_items
 from scmrl_plugins.core.interfaces import MODALITIES, Dataset, cache_dir
 from scmrl_plugins.core.system import files
@@ -54,6 +54,7 @@ class FeatureStore(ABC):
             entry.plugin.version,
             entry.name,
             transform_settings(dataset, config),
+            *dataset.group_columns,
         )
         self.folder = cache_dir() / "features" / f"{entry.name.replace(':', '-')}-{self.key[:16]}"
         self._complete: dict[Part, Outcome] = {}
@@ -123,6 +124,9 @@ class TableStore(FeatureStore):
 
         table = self.rows.with_format("arrow")[start : start + self.part_rows]
         described: list[Any] = [table["id"].to_pylist(), table["label"].to_pylist()]
+        if self.dataset.group_columns:
+            named = table.select([name for name in self.dataset.group_columns if name in table.column_names])
+            described.append(groups_of(self.dataset, {"id": described[0], **named.to_pydict()}))
         holds_content = False
         for name in MODALITIES:
             cells = table[name].combine_chunks() if name in table.column_names else None

@@ -23,11 +23,12 @@ FileNotes = list[tuple[str, str]]
 
 @dataclass
 class Transformed:
-    """The good rows of a batch as arrays, ids and labels; and its bad and its repaired files."""
+    """The good rows of a batch as arrays, ids, labels and groups; and its bad and its repaired files."""
 
     arrays: list[Arrays] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
+    groups: dict[str, list[str]] = field(default_factory=dict)
     bad: FileNotes = field(default_factory=list)
     repaired: FileNotes = field(default_factory=list)
 
@@ -48,7 +49,22 @@ def transform_rows(dataset: Dataset, rows: Rows) -> Transformed:
             result.arrays.append({key: np.asarray(array) for key, array in arrays.items()})
             result.ids.append(str(name))
             result.labels.append(int(label))
+    for column, values in groups_of(dataset, rows).items():
+        result.groups[column] = [value for value, arrays in zip(values, batch, strict=True) if arrays is not None]
     return result
+
+
+def groups_of(dataset: Dataset, rows: Rows) -> dict[str, list[str]]:
+    """The group columns of a batch of rows; ``UserError`` if one is missing, or a sample has no group."""
+    groups = {}
+    for column in dataset.group_columns:
+        if column not in rows:
+            raise UserError(f"the data has no column {column!r}, which is a group column of the data set")
+        values = groups[column] = list(rows[column])
+        if None in values:
+            name = rows["id"][values.index(None)]
+            raise UserError(f"sample {name!r} has no {column!r}, a group column of the data set; give it one")
+    return {column: [str(value) for value in values] for column, values in groups.items()}
 
 
 def _by_row(columns: Mapping[str, Iterable[Any]]) -> Iterator[dict[str, Any]]:

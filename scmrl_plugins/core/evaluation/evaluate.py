@@ -13,6 +13,7 @@ from scmrl_plugins.core.data.loading import Batch, Loader
 from scmrl_plugins.core.evaluation import metrics
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.evaluation.metrics import Predictions
+from scmrl_plugins.core.evaluation.statistics import Interval, accuracy_interval
 from scmrl_plugins.core.measure.firing import FiringRates
 from scmrl_plugins.core.model.assembly import Objective
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
@@ -25,22 +26,44 @@ CLEAN = Disturbance()
 
 @dataclass
 class Evaluation:
-    """The result for a split of n samples: ``metrics`` by name, as ``metrics.METRICS`` declares them.
-
-    ``confusion[true][predicted]`` are counts; ``firing_rates`` are spikes per neuron and time step, by layer.
+    """The result for a split: its ``predictions``, and their ``metrics`` by name, as ``metrics.METRICS`` declares
+    them. ``firing_rates`` are spikes per neuron and time step, by layer.
     """
 
-    n: int
+    predictions: Predictions
     metrics: dict[str, Any]
-    confusion: list[list[int]]
     firing_rates: dict[str, float] = field(default_factory=dict)
     disturbance: Disturbance = CLEAN
 
+    @property
+    def n(self) -> int:
+        """The number of samples."""
+        return len(self.predictions)
+
+    @property
+    def confusion(self) -> list[list[int]]:
+        """Counts, ``confusion[true][predicted]``."""
+        return self.predictions.confusion.tolist()
+
+    @property
+    def interval(self) -> Interval | None:
+        """The 95 % interval of the accuracy, clustered by the first group column; none where all are one group."""
+        scores = self.predictions.scores
+        return None if not self.n or len(set(scores.groups)) == 1 else accuracy_interval(scores)
+
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, in one level: metrics and corruptions by their names."""
+        """For JSON, in one level: metrics, interval, groups and corruptions by their names."""
+        interval, column = self.interval, next(iter(self.predictions.groups), None)
+        if interval and interval.clusters:
+            method = f"clustered by {column}: {interval.clusters}, design effect {interval.design_effect:.2g}"
+        else:
+            method = f"none: all samples are of one {column}" if column else "samples taken as independent"
         return {
             "n": self.n,
             **self.metrics,
+            "interval": [interval.low, interval.high] if interval else None,
+            "interval_method": method,
+            "per_group": metrics.per_group(self.predictions),
             "confusion": self.confusion,
             "firing_rates": self.firing_rates,
             **self.disturbance.settings(),
@@ -99,11 +122,10 @@ def evaluate(
     targets, logits, losses = (
         _by_index(index, torch.cat(column), processes) for column in zip(*seen, strict=True)
     )
-    predictions = Predictions(targets, logits, losses, model.classes)
+    split = loader.dataset.split
+    predictions = Predictions(targets, logits, losses, model.classes, split.ids, split.groups)
     firing.add_up(processes)
-    return Evaluation(
-        len(predictions), metrics.compute(predictions), predictions.confusion.tolist(), firing.rates, disturbance
-    )
+    return Evaluation(predictions, metrics.compute(predictions), firing.rates, disturbance)
 
 
 def corrupted_inputs(

@@ -7,14 +7,20 @@ of ``METRICS``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-Value = float | dict[str, float]
+from scmrl_plugins.core.evaluation.statistics import Scores
+
+Value = float | dict[str, float] | None
+
+_SHOWN = 10
+"""The groups of a column that tables show."""
 
 
 @dataclass(frozen=True)
@@ -22,22 +28,35 @@ class Predictions:
     """A model's output for a split of n samples and K classes, in the order of the split.
 
     ``targets [n]`` are class indices, ``logits [n, K]`` the model's scores, ``losses [n]`` the mean loss of the
-    batch of each sample.
+    batch of each sample. ``groups`` are by column of the data set; samples of the first one are not independent.
     """
 
     targets: Tensor
     logits: Tensor
     losses: Tensor
     classes: Sequence[str]
+    ids: Sequence[str] = ()
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @cached_property
+    def predicted(self) -> Tensor:
+        """The class of the largest logit, ``[n]``."""
+        return self.logits.argmax(1)
+
+    @property
+    def scores(self) -> Scores:
+        """Which predictions are right, with the groups of the first column."""
+        hits = (self.predicted == self.targets).numpy().astype(float)
+        return Scores(self.ids, self.targets.tolist(), hits, next(iter(self.groups.values()), ()))
+
+    @cached_property
     def confusion(self) -> Tensor:
         """Counts ``[K, K]``: rows are true classes, columns predicted ones."""
         k = len(self.classes)
-        pairs = self.targets * k + self.logits.argmax(1)
+        pairs = self.targets * k + self.predicted
         return torch.bincount(pairs, minlength=k * k).view(k, k)
 
 
@@ -75,8 +94,9 @@ def metric(
 
 
 def compute(predictions: Predictions) -> dict[str, Any]:
-    """Every metric by name."""
-    return {name: one.compute(predictions) for name, one in METRICS.items()}
+    """Every metric by name; those that are not defined for these predictions are left out."""
+    values = {name: one.compute(predictions) for name, one in METRICS.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def scalars(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -93,12 +113,37 @@ def scalars(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """``(label, text)`` of every metric in ``values``, those by class last, a row each."""
+    """``(label, text)`` of an evaluation's figures, as ``Evaluation.as_dict`` names them; those by class and group
+    last, a row each."""
     shown = [(METRICS[name].label, METRICS[name].text(value)) for name, value in scalars(values).items()]
+    if interval := values.get("interval"):
+        shown.insert(1, ("95 % interval", f"{interval[0]:.2%} to {interval[1]:.2%} ({values['interval_method']})"))
     for name, one in METRICS.items():
         if one.by_class:
             shown += [(f"{one.label} {key}", one.text(value)) for key, value in values.get(name, {}).items()]
+    for column, groups in values.get("per_group", {}).items():
+        ranked = sorted(groups.items(), key=lambda item: item[1]["accuracy"])
+        for name, figures in ranked[:_SHOWN]:
+            shown.append((f"accuracy of {column} {name}", f"{figures['accuracy']:.2%} of {figures['n']}"))
+        if rest := ranked[_SHOWN:]:
+            worst = rest[0][1]["accuracy"]
+            shown.append((f"accuracy of {len(rest)} other groups by {column}", f"{worst:.2%} or more"))
     return shown
+
+
+def per_group(predictions: Predictions) -> dict[str, dict[str, dict[str, float]]]:
+    """By group column and group, the number of samples ``n`` and their ``accuracy``."""
+    hits = predictions.scores.hits
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for column, groups in predictions.groups.items():
+        names, index = np.unique(np.asarray(groups), return_inverse=True)
+        counts = np.bincount(index)
+        shares = np.bincount(index, weights=hits) / counts
+        found[column] = {
+            str(name): {"n": int(n), "accuracy": float(share)}
+            for name, n, share in zip(names, counts, shares, strict=True)
+        }
+    return found
 
 
 @metric("accuracy")
@@ -120,6 +165,13 @@ def macro_f1(predictions: Predictions) -> float:
     total = (predictions.confusion.sum(0) + predictions.confusion.sum(1)).double()
     present = total > 0
     return float((2 * hits[present] / total[present]).sum()) / max(1, int(present.sum()))
+
+
+@metric("accuracy of the worst group")
+def worst_group(predictions: Predictions) -> float | None:
+    """The smallest accuracy of a group of the first column; not defined without groups."""
+    first = next(iter(per_group(predictions).values()), None)
+    return min(figures["accuracy"] for figures in first.values()) if first else None
 
 
 @metric("accuracy of class", by_class=True)

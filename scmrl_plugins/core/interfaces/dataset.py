@@ -65,7 +65,8 @@ class Dataset(Component):
     """Channels of each modality's inputs, ``{"audio": 1, "visual": 3}``."""
 
     group_columns: Sequence[str] = ()
-    """Further columns of text in its splits, which name the group of a sample, such as ``("speaker",)``."""
+    """The names of further string columns of ``splits``, such as ``("speaker",)``, whose samples resemble one
+    another. Accuracy is reported by group; the first column is the unit of sampling of intervals."""
 
     @property
     def blank(self) -> Mapping[Modality, np.ndarray]:

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from scmrl_plugins.core.data.loading import evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
-from scmrl_plugins.core.evaluation.evaluate import evaluate, first_inputs
+from scmrl_plugins.core.evaluation.evaluate import Evaluation, evaluate, first_inputs
+from scmrl_plugins.core.evaluation.metrics import Predictions
 from scmrl_plugins.core.interfaces import ModelOutput
 from scmrl_plugins.core.model.assembly import Assembly, Objective
+from scmrl_plugins.core.parallel.processes import Processes
 
 Small = Callable[..., Assembly]
 
@@ -51,7 +53,9 @@ class Mean(nn.Module):
 class Batches(list[dict[str, Tensor]]):
     """Batches as an ``evaluation_loader`` gives them."""
 
-    dataset = SimpleNamespace(split=SimpleNamespace(dataset=SimpleNamespace(blank={"audio": np.zeros((4, 1, 1))})))
+    dataset = SimpleNamespace(
+        split=SimpleNamespace(dataset=SimpleNamespace(blank={"audio": np.zeros((1, 1, 1))}), ids=[], groups={})
+    )
 
 
 def evaluate_logits(logits: Tensor, labels: Tensor, size: int = 5, **options: Any) -> Any:
@@ -139,6 +143,50 @@ def test_a_stochastic_encoder_draws_the_same_in_every_evaluation(small: Small) -
     state = torch.get_rng_state()
     evaluate(parts.model, parts.loss, evaluation_loader(split, parts.config), torch.device("cpu"))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class Alone(Processes):
+    """One of two processes, to which the other one adds nothing."""
+
+    def sum(self, x: Tensor) -> Tensor:
+        return x if x.dim() else torch.tensor(SIZES["test"])
+
+
+@pytest.mark.parametrize("encoder", ["direct", "rate"])
+def test_predictions_are_in_the_order_of_the_split(small: Small, encoder: str) -> None:
+    """Of every number of processes, which evaluate noise and draws as one process does."""
+    parts = small(encoder={"name": encoder}, sets=["train.batch_size=4"])
+    split = load_splits(parts.dataset, parts.config, ["test"])["test"]
+    noise, device = Disturbance(noise={"audio": 3.0}), torch.device("cpu")
+
+    def predictions(processes: Processes) -> Predictions:
+        loader = evaluation_loader(split, parts.config, processes)
+        result = evaluate(parts.model, parts.loss, loader, device, disturbance=noise, processes=processes)
+        return result.predictions
+
+    one = predictions(Processes())
+    assert one.ids == [f"test-{index}" for index in range(SIZES["test"])]
+    assert one.targets.tolist() == [index % 3 for index in range(SIZES["test"])]
+    shares = [predictions(Alone(rank, 2)).logits for rank in range(2)]
+    assert torch.equal(shares[0] + shares[1], one.logits)
+    assert [int(row.any()) for row in shares[1]] == [index // 4 % 2 for index in range(SIZES["test"])]
+
+
+def test_an_interval_is_clustered_by_the_first_column() -> None:
+    targets = torch.arange(40) % 2
+    logits = torch.nn.functional.one_hot(torch.where(torch.arange(40) < 30, targets, 1 - targets), 2).float()
+    groups = {"speaker": [f"s{index // 10}" for index in range(40)], "writer": ["w"] * 40}
+
+    def described(groups: dict[str, list[str]]) -> dict[str, Any]:
+        predictions = Predictions(targets, logits, torch.zeros(40), ["a", "b"], list(map(str, range(40))), groups)
+        return Evaluation(predictions, {}).as_dict()
+
+    clustered, plain = described(groups), described({})
+    assert clustered["interval_method"] == "clustered by speaker: 4, design effect 13"
+    assert plain["interval_method"] == "samples taken as independent"
+    assert clustered["interval"][0] < plain["interval"][0] < 0.75 < plain["interval"][1] < clustered["interval"][1]
+    single = described({"writer": groups["writer"]})
+    assert (single["interval"], single["interval_method"]) == (None, "none: all samples are of one writer")
 
 
 def test_the_measured_batch_is_the_one_evaluated_first(small: Small) -> None:

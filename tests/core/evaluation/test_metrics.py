@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,34 @@ def test_rows_show_what_there_is() -> None:
         ("accuracy of class one", "25.00%"),
     ]
     assert metrics.scalars({"validation_loss": 0.5, "loss": 1.0}, "validation_") == {"loss": 0.5}
+
+
+def test_groups_by_hand() -> None:
+    split = predictions([0, 0, 1, 1], [0, 1, 1, 1])
+    grouped = replace(split, groups={"speaker": ["x", "x", "y", "y"], "writer": ["p", "q", "q", "q"]})
+    assert metrics.per_group(grouped) == {
+        "speaker": {"x": {"n": 2, "accuracy": 0.5}, "y": {"n": 2, "accuracy": 1.0}},
+        "writer": {"p": {"n": 1, "accuracy": 1.0}, "q": {"n": 3, "accuracy": 2 / 3}},
+    }
+    assert metrics.compute(grouped)["worst_group"] == 0.5  # of the first column
+    assert metrics.per_group(split) == {}
+    assert "worst_group" not in metrics.compute(split)
+
+
+def test_rows_show_the_interval_and_the_worst_groups() -> None:
+    groups = {f"s{index:02}": {"n": 5, "accuracy": index / 20} for index in range(14)}
+    values = {
+        "accuracy": 0.5,
+        "interval": [0.25, 0.75],
+        "interval_method": "by hand",
+        "per_group": {"speaker": groups},
+    }
+    shown = metrics.rows(values)
+    assert shown[1:3] == [
+        ("95 % interval", "25.00% to 75.00% (by hand)"),
+        ("accuracy of speaker s00", "0.00% of 5"),
+    ]
+    assert shown[-1] == ("accuracy of 4 other groups by speaker", "50.00% or more")
 
 
 @pytest.mark.slow

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
 from scmrl_plugins.core.evaluation.evaluate import Evaluation
+from scmrl_plugins.core.evaluation.metrics import Predictions
 from scmrl_plugins.core.run.weights import TrainingState
 from scmrl_plugins.core.training import lines
 from scmrl_plugins.core.training.step import StepResult
@@ -34,7 +37,9 @@ def test_a_line_of_each_kind() -> None:
         "gradient_norm": 0.5,
         "seconds": 1.235,
     }
-    evaluation = Evaluation(9, {"accuracy": 0.5, "loss": 1.0, "macro_f1": 0.25, "per_class": {"one": 1.0}}, [[9]])
+    predictions = Predictions(torch.zeros(9, dtype=torch.long), torch.zeros(9, 1), torch.ones(9), ["one"])
+    figures = {"accuracy": 0.5, "loss": 1.0, "macro_f1": 0.25, "per_class": {"one": 1.0}}
+    evaluation = Evaluation(predictions, figures)
     epoch = lines.epoch_line(state, 0.1, "validation", evaluation, 2.0)
     assert epoch == {
         "epoch": 2,
