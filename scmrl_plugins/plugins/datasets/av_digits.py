@@ -51,7 +51,12 @@ class AVDigits(Digits):
         """Settings of ``av-digits``."""
 
         images: int = Field(IMAGES, ge=100, le=IMAGES, description="number of handwritten digits to use")
-        pairs: int = Field(2, ge=1, le=50, description="recordings per training and validation image")
+        pairs: int | None = Field(
+            None,
+            ge=1,
+            le=50,
+            description="recordings per training and validation image; none: 2, or 6 if the task is not same",
+        )
         test_pairs: int = Field(3, ge=1, le=30, description="recordings per test image")
 
     native_size: ClassVar[int] = 8
@@ -74,11 +79,16 @@ class AVDigits(Digits):
         """
         import datasets
 
-        settings = self.config.model_dump(include={"seed", "task", "sample_rate", "images", "pairs", "test_pairs"})
+        settings = self.config.model_dump(include={"seed", "task", "sample_rate", "images", "test_pairs"})
+        settings["pairs"] = self._pairs
         key = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode()).hexdigest()[:16]
         return built_once(
             f"av-digits-{key}", self._build, lambda folder: datasets.DatasetDict.load_from_disk(str(folder))
         )
+
+    @property
+    def _pairs(self) -> int:
+        return self.config.pairs or (2 if self.config.task == "same" else 6)
 
     def _build(self, folder: Path) -> None:
         import datasets
@@ -118,7 +128,7 @@ class AVDigits(Digits):
         parts = stratified(digits.target, [share * used for share in SHARES.values()], rng)
         plan = {}
         for name, members in zip(SHARES, parts, strict=True):
-            pairs = self.config.test_pairs if name == "test" else self.config.pairs
+            pairs = self.config.test_pairs if name == "test" else self._pairs
             order = rng.permutation(members)
             partners = self.task.partners(digits.target[order], pairs, rng)
             plan[name] = [
