@@ -50,6 +50,9 @@ class AVDigits(Digits):
     class Config(DigitsConfig):
         """Settings of ``av-digits``."""
 
+        sample_rate: int = Field(
+            8000, ge=sound.RATES[0], le=192_000, description="sample rate in Hz of what is spoken"
+        )
         images: int = Field(IMAGES, ge=100, le=IMAGES, description="number of handwritten digits to use")
         pairs: int | None = Field(
             None,

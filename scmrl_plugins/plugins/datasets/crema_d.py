@@ -80,6 +80,11 @@ class CremaD(FileRecordings):
 
     classes = CLASSES
 
+    @classmethod
+    def native_rate(cls, config: CremaD.Config) -> int:
+        """16,000 Hz, as distributed."""
+        return 16_000
+
     @staticmethod
     def fixture(folder: Path) -> Mapping[str, Any]:
         """Five actors in the official folders, with two clips per emotion."""

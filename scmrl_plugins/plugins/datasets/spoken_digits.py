@@ -116,6 +116,11 @@ class SpokenDigits(Digits):
         self.source = SOURCES[config.speech]()
         self.group_columns = ("speaker", "writer") if config.picture_split == "by-writer" else ("speaker",)
 
+    @classmethod
+    def native_rate(cls, config: Config) -> int:
+        """The sample rate of the recordings of ``speech``."""
+        return SOURCES[config.speech].rate
+
     @staticmethod
     def fixture(folder: Path) -> Mapping[str, Any]:
         """FSDD with tones and MNIST with noise, a few of each digit."""

@@ -139,6 +139,22 @@ def _inputs(
 
 
 @check("dataset")
+def check_blank(subject: Subject) -> None:
+    """``blank`` has finite float32 values for each modality that broadcast to its inputs ``[C, H, W]``."""
+    dataset = subject.build()
+    size = subject.model.image_size
+    require(set(dataset.blank) == set(MODALITIES), f"blank is of {sorted(dataset.blank)}")
+    for name, array in dataset.blank.items():
+        wanted = (dataset.channels[name], size, size)
+        require(array.dtype == np.float32, f"blank {name} is {array.dtype}, expected float32")
+        try:
+            np.broadcast_to(array, wanted)
+        except ValueError:
+            fail(f"blank {name} is {list(array.shape)}, which does not broadcast to {list(wanted)}")
+        require(bool(np.isfinite(array).all()), f"blank {name} is not finite")
+
+
+@check("dataset")
 def check_a_bad_file_is_refused(subject: Subject) -> None:
     """``transform`` raises a ``UserError`` that names the file if its content is invalid."""
     dataset = subject.build()

@@ -281,6 +281,28 @@ class AugmentsTheTest(Dataset):
         return {name: array + torch.randn(1).numpy() for name, array in stored.items()}
 
 
+@fails(blank="blank audio is [2, 1, 1], which does not broadcast to [1, 8, 8]")
+class BlankOfOtherChannels(Dataset):
+    blank: ClassVar[Mapping[str, np.ndarray]] = dict.fromkeys(MODALITIES, np.zeros((2, 1, 1), np.float32))
+
+
+@fails(blank="blank audio is float64, expected float32")
+class DoubleBlank(Dataset):
+    blank: ClassVar[Mapping[str, np.ndarray]] = {"audio": np.zeros((1, 1, 1)), "visual": np.zeros((2, 1, 1))}
+
+
+@fails(blank="blank audio is not finite")
+class InfiniteBlank(Dataset):
+    blank: ClassVar[Mapping[str, np.ndarray]] = {
+        name: np.full((channels, 1, 1), -np.inf, np.float32) for name, channels in Rows.channels.items()
+    }
+
+
+@fails(blank="blank is of ['audio']")
+class BlankOfOneModality(Dataset):
+    blank: ClassVar[Mapping[str, np.ndarray]] = {"audio": np.zeros((1, 1, 1), np.float32)}
+
+
 class Files(Dataset):
     """Its rows hold the bytes of arrays; it believes whatever they are."""
 

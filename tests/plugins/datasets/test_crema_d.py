@@ -480,10 +480,11 @@ def test_planted_files_are_found_and_left_out(root: Path, cache: Path) -> None:
     ):
         expected[write_sound(sound_of(root, name), 1)] = reason
         expected[write_video(video_of(root, name), 1)] = reason
-    found = prepared("crema-d", root=root, validation=0.25)
+    found = prepared("crema-d", root=root, validation=0.25, sample_rate=22_050)
     assert_found(found, expected)
     assert sum(map(len, found.splits.values())) == len(CLIPS)
-    assert {what for _, what in found.repaired} == {"16000 Hz, resampled to 22050 Hz"}
+    lacks = "16000 Hz, resampled to 22050 Hz, holds nothing above 8000 Hz, where features reach to 11025 Hz"
+    assert {what for _, what in found.repaired} == {lacks}
     assert {path for path, _ in found.repaired} >= {str(sound_of(root, name)) for name in CLIPS}
 
 

@@ -22,6 +22,7 @@ from scmrl_plugins.plugins.datasets.files.folders import root_folder, user_path
 from scmrl_plugins.plugins.datasets.files.groups import connected, refuse_divided, refuse_taken
 from scmrl_plugins.plugins.datasets.files.samples import Listing, Sample, first_bad
 from scmrl_plugins.plugins.datasets.files.splits import grouped
+from scmrl_plugins.plugins.datasets.media.audio import common_rate
 from scmrl_plugins.plugins.datasets.miniatures.av_folder import write_av_folder
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
@@ -89,17 +90,19 @@ class AVFolder(FileRecordings):
 
     @classmethod
     def settle(cls, config: AVFolder.Config) -> AVFolder.Config:
-        """The configuration with the names of the classes; where it has none, those in the files."""
-        if config.classes:
+        """The configuration with the classes and the sample rate; where it has none, those of the files."""
+        if config.classes and (config.sample_rate or not (config.root or config.manifest)):
             return config
         bad: list[BadFileError] = []
-        classes = sorted({pair.label for pair in _pairs(config, bad)})
+        pairs = _pairs(config, bad)
+        classes = config.classes or sorted({pair.label for pair in pairs})
         if len(classes) < 2:
             raise UserError(
                 f"{config.root or config.manifest}: {len(classes)} classes of audio with images, but at least "
                 f"two are required; add some, or name the classes in dataset.classes{first_bad(bad)}"
             )
-        return config.model_copy(update={"classes": tuple(classes)})
+        rate = config.sample_rate or common_rate([pair.audio for pair in pairs])
+        return super().settle(config.model_copy(update={"classes": tuple(classes), "sample_rate": rate}))
 
     @staticmethod
     def fixture(folder: Path) -> Mapping[str, Any]:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Dataset, ModelConfig
+from scmrl_plugins.core.interfaces import MODALITIES, ModelConfig
+from scmrl_plugins.plugins.datasets.bases.sound import SoundDataset
 from scmrl_plugins.plugins.datasets.bases.tasks import TASKS, Task, TaskName
 from scmrl_plugins.plugins.datasets.files.samples import table
 from scmrl_plugins.plugins.datasets.media import audio as sound
 from scmrl_plugins.plugins.datasets.media import images
+from scmrl_plugins.plugins.datasets.media.front_end import SoundConfig
 from scmrl_plugins.plugins.datasets.media.read import source_of
 from scmrl_plugins.plugins.datasets.media.resize import resize
 from scmrl_plugins.registry import UserError
@@ -26,7 +28,7 @@ VERSION = 1
 """Incremented when the result of ``transform`` changes."""
 
 
-class DigitsConfig(ComponentConfig):
+class DigitsConfig(SoundConfig):
     """Settings of every digit data set."""
 
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits and of the pairing")
@@ -35,19 +37,8 @@ class DigitsConfig(ComponentConfig):
         description="same: which digit is said and shown; match: is the digit said the digit shown; sum: of both, "
         "modulo 10; select: the digit said or the digit shown, as a cue in the picture tells",
     )
-    sample_rate: int = Field(
-        8000, ge=sound.RATES[0], le=192_000, description="sample rate of the recordings in Hz"
-    )
-    n_fft: int = Field(256, ge=16, le=8192, description="window length of the spectrogram in samples")
-    hop: int = Field(80, ge=1, le=8192, description="hop between windows in samples")
-
-    @model_validator(mode="after")
-    def _windows_cover_the_sound(self) -> DigitsConfig:
-        if self.hop > self.n_fft:
-            raise ValueError(
-                f"hop {self.hop} is larger than n_fft {self.n_fft}: samples between windows would be ignored"
-            )
-        return self
+    n_fft: int = Field(256, ge=16, le=8192, description="window length in samples (log-stft)")
+    hop: int = Field(80, ge=1, le=8192, description="hop between windows in samples (log-stft)")
 
 
 class Row(NamedTuple):
@@ -62,12 +53,11 @@ class Row(NamedTuple):
     groups: tuple[str, ...]
 
 
-class Digits(Dataset):
-    """Recordings and images of the ten digits: ``log(|STFT| + 1e-7)`` and gray values, each ``[1, S, S]``.
+class Digits(SoundDataset):
+    """Recordings and images of the ten digits: spectrograms and gray values, each ``[1, S, S]``.
 
-    S is the model's ``image_size``. The spectrogram is computed as S-CMRL does (arXiv 2502.12488): clamped to
-    [-1, 1], periodic Hann window, centred with zeros; the complete spectrogram is resized bilinearly, whatever its
-    duration. Images are gray values in [0, 1], light strokes on dark, resized bilinearly.
+    S is the model's ``image_size``; ``FrontEnd`` computes the spectrograms. Images are gray values in [0, 1],
+    light strokes on dark, resized bilinearly.
     """
 
     Config: ClassVar[type[DigitsConfig]] = DigitsConfig
@@ -82,9 +72,13 @@ class Digits(Dataset):
     """Height and width of the data set's own images."""
 
     def __init__(self, config: Any, model: ModelConfig) -> None:
-        self.config: Any = config
+        super().__init__(config, model)
         self.classes = self.task.classes
-        self.image_size = model.image_size
+
+    @classmethod
+    def native_rate(cls, config: Any) -> int:
+        """8,000 Hz, as FSDD has it."""
+        return 8000
 
     @property
     def task(self) -> Task:
@@ -93,8 +87,7 @@ class Digits(Dataset):
 
     def transform_key(self) -> Mapping[str, Any]:
         """The settings and sizes that the stored arrays depend on."""
-        settings = self.config.model_dump(include={"sample_rate", "n_fft", "hop"})
-        return {"version": VERSION, **settings, "image_size": self.image_size}
+        return {"version": VERSION, **self.front_end.key()}
 
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
         """Rows to ``audio`` and ``visual``, float32 ``[B, 1, S, S]``; a modality that is absent is left out.
@@ -114,6 +107,13 @@ class Digits(Dataset):
                 raise UserError(f"row {row} of the batch has no {modality}, others have; leave it out")
             result[modality] = np.stack([decoders[modality](cell) for cell in cells])[:, None]
         return result
+
+    def inputs(self, stored: Mapping[str, np.ndarray], training: bool) -> dict[str, np.ndarray]:
+        """The stored arrays of a sample to ``audio`` and ``visual``, ``[1, S, S]``."""
+        inputs = dict(stored)
+        if "audio" in inputs:
+            inputs["audio"] = self.front_end.inputs(inputs["audio"], training)
+        return inputs
 
     def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
         """One row from the user's files, ``{"audio": {"bytes", "path"}, "visual": ...}``; ``None`` if not given.
@@ -154,9 +154,7 @@ class Digits(Dataset):
     def _spectrogram(self, cell: Mapping[str, Any]) -> np.ndarray:
         source, name = source_of(cell, "audio")
         samples, rate = sound.decode(source, name)
-        sound.refuse_silence(samples, name)
-        samples = sound.repair_rate(samples, rate, self.config.sample_rate, name)
-        return resize(sound.log_spectrogram(samples, self.config.n_fft, self.config.hop), self.image_size)
+        return self.front_end.spectrogram(samples, rate, name)[0]
 
     def _image(self, cell: Mapping[str, Any]) -> np.ndarray:
         return resize(images.decode(*source_of(cell, "visual")), self.image_size)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Dataset, ModelConfig
+from scmrl_plugins.core.interfaces import MODALITIES, ModelConfig
+from scmrl_plugins.plugins.datasets.bases.sound import SoundDataset
 from scmrl_plugins.plugins.datasets.files.folders import VIDEOS
 from scmrl_plugins.plugins.datasets.media import audio as sound
 from scmrl_plugins.plugins.datasets.media import images, video
+from scmrl_plugins.plugins.datasets.media.front_end import SoundConfig
 from scmrl_plugins.plugins.datasets.media.read import read_bytes, source_of
-from scmrl_plugins.plugins.datasets.media.resize import resize
 from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
@@ -28,16 +29,11 @@ _MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)[:, None, None]
 _DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)[:, None, None]
 
 
-class RecordingsConfig(ComponentConfig):
-    """Settings of all data sets of recordings, with the defaults of S-CMRL."""
+class RecordingsConfig(SoundConfig):
+    """Settings of all data sets of recordings."""
 
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits")
     validation: float = Field(0.1, gt=0, lt=1, description="share of training samples for validation")
-    sample_rate: int = Field(
-        22_050, ge=sound.RATES[0], le=192_000, description="sample rate in Hz to which recordings are resampled"
-    )
-    n_fft: int = Field(512, ge=16, le=8192, description="window length of the spectrogram in samples")
-    hop: int = Field(353, ge=1, le=8192, description="hop between windows in samples")
     frames: int = Field(1, ge=1, le=64, description="number of video frames, spread over the time steps")
     resize: int | None = Field(
         None, ge=4, le=4096, description="shorter side of stored images; none: twice model.image_size"
@@ -46,18 +42,12 @@ class RecordingsConfig(ComponentConfig):
         (0.08, 1.0), strict=False, description="smallest and largest share of the picture in a training crop"
     )
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip in training")
-    freq_mask: float = Field(0.0, ge=0, lt=1, description="maximum share of masked frequencies in training")
-    time_mask: float = Field(0.0, ge=0, lt=1, description="maximum share of masked time in training")
     normalize: Literal["imagenet", "none"] = Field(
         "imagenet", description="imagenet: with ImageNet's mean and standard deviation; none: values in [0, 1]"
     )
 
     @model_validator(mode="after")
     def _settings_fit(self) -> RecordingsConfig:
-        if self.hop > self.n_fft:
-            raise ValueError(
-                f"hop {self.hop} is larger than n_fft {self.n_fft}: samples between windows would be ignored"
-            )
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise ValueError(
@@ -66,8 +56,8 @@ class RecordingsConfig(ComponentConfig):
         return self
 
 
-class Recordings(Dataset):
-    """Sounds and pictures: ``log(|STFT| + 1e-7)`` ``[1, S, S]``, RGB ``[3, S, S]`` or ``[T, 3, S, S]``.
+class Recordings(SoundDataset):
+    """Sounds and pictures: spectrograms ``[1, S, S]``, RGB ``[3, S, S]`` or ``[T, 3, S, S]``.
 
     S is the model's ``image_size``. Stored: the complete spectrogram, resized to S x S, and the picture (or
     ``frames`` of a video) with its shorter side ``resize``. Drawn each time a training sample is loaded: a random
@@ -82,8 +72,7 @@ class Recordings(Dataset):
     channels: Mapping[str, int] = {"audio": 1, "visual": 3}
 
     def __init__(self, config: Any, model: ModelConfig) -> None:
-        self.config: Any = config
-        self.image_size, self.steps = model.image_size, model.steps
+        super().__init__(config, model)
         if config.frames > model.steps:
             raise UserError(
                 f"dataset.frames = {config.frames}: the model has only {model.steps} time steps; "
@@ -98,8 +87,7 @@ class Recordings(Dataset):
 
     def transform_key(self) -> Mapping[str, Any]:
         """The settings and sizes that the stored arrays depend on."""
-        settings = self.config.model_dump(include={"sample_rate", "n_fft", "hop", "frames"})
-        return {"version": VERSION, **settings, "side": self.side, "image_size": self.image_size}
+        return {"version": VERSION, **self.front_end.key(), "frames": self.config.frames, "side": self.side}
 
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, list[np.ndarray]]:
         """Rows to ``audio``, float32 ``[1, S, S]``, and ``visual``, uint8 ``[frames, H, W, 3]``, as stored.
@@ -115,10 +103,7 @@ class Recordings(Dataset):
         }
 
     def _spectrogram(self, source: bytes | Path, name: str) -> np.ndarray:
-        samples, rate = sound.decode(source, name)
-        sound.refuse_silence(samples, name)
-        samples = sound.repair_rate(samples, rate, self.config.sample_rate, name)
-        return resize(sound.log_spectrogram(samples, self.config.n_fft, self.config.hop), self.image_size)[None]
+        return self.front_end.spectrogram(*sound.decode(source, name), name)
 
     def _pictures(self, source: bytes | Path, name: str) -> np.ndarray:
         from PIL import Image
@@ -134,7 +119,7 @@ class Recordings(Dataset):
         """The stored arrays of a sample to ``audio [1, S, S]`` and ``visual [3, S, S]`` or ``[T, 3, S, S]``."""
         result = {}
         if "audio" in stored:
-            result["audio"] = self._masked(stored["audio"]) if training else stored["audio"]
+            result["audio"] = self.front_end.inputs(stored["audio"], training)
         if "visual" in stored:
             result["visual"] = self._picture(stored["visual"], training)
         return result
@@ -173,21 +158,6 @@ class Recordings(Dataset):
         size = (self.image_size, self.image_size)
         resized = F.interpolate(crop, size=size, mode="bilinear", align_corners=False, antialias=True).numpy()
         return resized[..., ::-1] if torch.rand(1).item() < self.config.flip else resized
-
-    def _masked(self, spectrogram: np.ndarray) -> np.ndarray:
-        import torch
-
-        shares = (self.config.freq_mask, self.config.time_mask)
-        if not any(shares):
-            return spectrogram
-        masked = spectrogram.copy()
-        for axis, share in zip((1, 2), shares, strict=True):
-            length = masked.shape[axis]
-            width, position = torch.rand(2).tolist()
-            hidden = round(width * share * length)
-            start = round(position * (length - hidden))
-            masked[(slice(None),) * axis + (slice(start, start + hidden),)] = spectrogram.mean()
-        return masked
 
     def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
         """One row from the user's files, ``{"audio": {"bytes", "path"}, "visual": ...}``; ``None`` if not given.

@@ -16,6 +16,7 @@ from scmrl_plugins.plugins.datasets.hub.cells import file_of
 from scmrl_plugins.plugins.datasets.hub.columns import Opened
 from scmrl_plugins.plugins.datasets.hub.config import HubConfig
 from scmrl_plugins.plugins.datasets.hub.source import Source
+from scmrl_plugins.plugins.datasets.media.audio import HEADERS, common_rate
 from scmrl_plugins.plugins.datasets.miniatures.hub import write_tables
 from scmrl_plugins.registry import UserError
 
@@ -41,15 +42,16 @@ class Hub(Recordings):
 
     @classmethod
     def settle(cls, config: HubConfig) -> HubConfig:
-        """The configuration with the classes, columns and commit of the data, where it lacks any."""
+        """The configuration with the classes, columns, commit and sample rate of the data, where it lacks any."""
         source = _source(config)
-        if config.classes and all(config.columns.values()):
+        if config.classes and all(config.columns.values()) and config.sample_rate:
             return config  # as in a run, which may be opened where its data are not
         opened = Opened.of(source, config)
         update: dict[str, Any] = {f"{purpose}_column": name for purpose, name in opened.columns.items()}
         update["classes"] = config.classes or opened.classes()
+        update["sample_rate"] = config.sample_rate or common_rate(rows.some_sounds(opened, HEADERS))
         update["revision"] = source.commit() or config.revision
-        return config.model_copy(update=update)
+        return super().settle(config.model_copy(update=update))
 
     @staticmethod
     def fixture(folder: Path) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from scmrl_plugins.registry import UserError
 if TYPE_CHECKING:
     import datasets
 
+FIRST = 16
+"""Rows of a stream that are read for their sample rate."""
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
@@ -128,6 +131,38 @@ def _limited(table: datasets.Dataset, limit: int | None) -> datasets.Dataset:
     return table.select(np.arange(limit) * len(table) // limit)
 
 
+def some_sounds(opened: Opened, count: int) -> list[bytes | Path]:
+    """Contents or paths of up to ``count`` recordings of the training rows, evenly spread; of a stream the first.
+
+    Empty cells, and addresses, which would have to be fetched, are passed over.
+    """
+    import datasets
+
+    rows, name = opened.rows["train"], opened.columns["audio"]
+    if isinstance(rows, datasets.IterableDataset):
+        cells = [row[name] for row in _not_decoded(rows, opened).take(min(count, FIRST))]
+    else:
+        picked = rows.select(range(0, len(rows), math.ceil(len(rows) / count) or 1))
+        cells = _file_column(picked, name, "audio")[:]["audio"]
+    sounds: list[bytes | Path] = []
+    for cell in cells:
+        content = cell.get("bytes") if isinstance(cell, Mapping) else cell
+        path = cell.get("path") if isinstance(cell, Mapping) else cell
+        if isinstance(content, bytes):
+            sounds.append(content)
+        elif isinstance(path, str) and path and "://" not in (path := absolute(path, opened.source.base)):
+            sounds.append(Path(path))
+    return sounds
+
+
+def _not_decoded(rows: datasets.IterableDataset, opened: Opened) -> datasets.IterableDataset:
+    """A stream whose cells hold files as they are."""
+    for name in (opened.columns["audio"], opened.columns["visual"]):
+        if type(opened.features[name]).__name__ in ("Audio", "Image", "Video"):
+            rows = rows.cast_column(name, dataclasses.replace(opened.features[name], decode=False))
+    return rows
+
+
 def streams(opened: Opened, config: HubConfig, classes: Sequence[str]) -> datasets.IterableDatasetDict:
     """All splits as streams; those that the data set lacks get a share of its training rows."""
     import datasets
@@ -137,10 +172,7 @@ def streams(opened: Opened, config: HubConfig, classes: Sequence[str]) -> datase
 
 def _stream(opened: Opened, config: HubConfig, classes: Sequence[str], split: str) -> datasets.IterableDataset:
     source = split if split in opened.rows else "train"
-    rows, columns = opened.rows[source], opened.columns
-    for name in (columns["audio"], columns["visual"]):
-        if type(opened.features[name]).__name__ in ("Audio", "Image", "Video"):
-            rows = rows.cast_column(name, dataclasses.replace(opened.features[name], decode=False))
+    rows, columns = _not_decoded(opened.rows[source], opened), opened.columns
     labels = Labels(opened.features[columns["label"]], classes)
     shared = source == "train" and len(opened.rows) < len(SPLITS)
     if shared and len(config.group_columns) > 1:

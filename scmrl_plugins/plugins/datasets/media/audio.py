@@ -1,11 +1,14 @@
-"""Sound files to samples, and samples to the log-magnitude spectrogram that the models take."""
+"""Sound files to samples, and samples to the log-magnitude spectrogram of the published models."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import math
 import warnings
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,8 @@ from scmrl_plugins.plugins.datasets.media.read import read_bytes
 LOG_FLOOR = 1e-7
 RATES = (1_000, 384_000)
 """Plausible sample rates in Hz; a header with another one is damaged."""
+HEADERS = 100
+"""Files whose headers tell the sample rate of a data set."""
 SILENCE = 2.0 / 32768.0
 """Largest range of the samples of digital silence: the last bit of 16."""
 
@@ -77,11 +82,32 @@ def resample(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
     return resample_poly(samples, up, down, window=_low_pass(max(up, down)))
 
 
-def repair_rate(samples: np.ndarray, rate: int, target: int, name: str | Path) -> np.ndarray:
-    """Samples of a file at ``target`` Hz; where it has another rate, with a ``RepairedFileWarning``."""
+def repair_rate(samples: np.ndarray, rate: int, target: int, name: str | Path, highest: float) -> np.ndarray:
+    """Samples of a file at ``target`` Hz; where it has another rate, with a ``RepairedFileWarning``.
+
+    That also says where the file holds no frequencies up to ``highest`` Hz, which the features reach to.
+    """
     if rate != target:
-        warnings.warn(RepairedFileWarning(name, f"{rate} Hz, resampled to {target} Hz"), stacklevel=2)
+        what = f"{rate} Hz, resampled to {target} Hz"
+        if rate / 2 < highest:
+            what += f", holds nothing above {rate / 2:g} Hz, where features reach to {highest:g} Hz"
+        warnings.warn(RepairedFileWarning(name, what), stacklevel=2)
     return resample(samples, rate, target)
+
+
+def common_rate(sources: Sequence[bytes | Path]) -> int | None:
+    """The most common sample rate in Hz of at most ``HEADERS`` files, evenly spread; of several the highest.
+
+    Only headers are read. Files that cannot be read do not count; ``None`` if none can.
+    """
+    import soundfile
+
+    rates: Counter[int] = Counter()
+    for source in sources[:: math.ceil(len(sources) / HEADERS) or 1]:
+        with contextlib.suppress(soundfile.SoundFileError, RuntimeError, OSError, ValueError, TypeError):
+            rate = soundfile.info(io.BytesIO(source) if isinstance(source, bytes) else str(source)).samplerate
+            rates[rate] += RATES[0] <= rate <= RATES[1]
+    return max(+rates, key=lambda rate: (rates[rate], rate), default=None)
 
 
 @functools.lru_cache(maxsize=4)

@@ -269,8 +269,24 @@ def test_repaired_files_are_reported(root: Path, cache: Path) -> None:
     found = prepared("av-folder", root=root, validation=0.25)
     assert {*found.repaired} == {
         (str(sound), "2 channels, averaged to one"),
-        (str(sound), "8000 Hz, resampled to 22050 Hz"),
+        (
+            str(sound),
+            "8000 Hz, resampled to 22050 Hz, holds nothing above 4000 Hz, where features reach to 11025 Hz",
+        ),
     }
+
+
+def test_the_most_common_sample_rate_is_settled(root: Path, cache: Path) -> None:
+    config = AVFolder.Config(root=str(root), validation=0.25)
+    assert AVFolder.settle(config).sample_rate == 22_050
+    for path in root.rglob("*.wav"):
+        soundfile.write(path, tone(rate=16_000), 16_000)
+    (root / "train" / "bell" / "bell 0.wav").write_bytes(b"no sound")
+    settled = AVFolder.settle(config)
+    assert settled.sample_rate == 16_000
+    assert AVFolder.settle(settled) == settled
+    assert AVFolder.settle(config.model_copy(update={"classes": CLASSES})).sample_rate == 16_000
+    assert AVFolder.settle(config.model_copy(update={"sample_rate": 8000})).sample_rate == 8000
 
 
 def test_frames_of_videos_are_spread_over_the_steps(written: Path) -> None:

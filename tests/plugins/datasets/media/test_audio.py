@@ -84,6 +84,18 @@ def test_resampling_is_scipys_and_removes_what_would_alias() -> None:
     assert np.abs(audio.resample(tone(6000, 16000, 0.5), 16000, 8000)[200:-200]).max() < 0.01
 
 
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [([8000, 16_000, 16_000], 16_000), ([8000, 16_000], 16_000), ([8000, None], 8000), ([None], None), ([], None)],
+)
+def test_the_common_rate_is_that_of_most_headers(tmp_path: Path, rates: list[int], expected: int | None) -> None:
+    paths = [tmp_path / f"{number}.wav" for number in range(len(rates))]
+    for path, rate in zip(paths, rates, strict=True):
+        path.write_bytes(audio.encode_wav(tone(), rate) if rate else b"no sound")
+    assert audio.common_rate(paths) == expected
+    assert audio.common_rate([path.read_bytes() for path in paths]) == expected
+
+
 def test_stereo_is_averaged(tmp_path: Path) -> None:
     left, right = tone(300), tone(700)
     soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 8000, subtype="FLOAT")

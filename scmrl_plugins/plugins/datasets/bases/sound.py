@@ -1,0 +1,43 @@
+"""What data sets with sound share: the front end and the sample rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scmrl_plugins.core.interfaces import Dataset, Modality, ModelConfig
+from scmrl_plugins.plugins.datasets.media.front_end import USUAL_RATE, FrontEnd, SoundConfig
+
+
+class SoundDataset(Dataset):
+    """A data set whose audio is sound: its ``front_end`` makes spectrograms of recordings and inputs of those."""
+
+    Config: ClassVar[type[SoundConfig]] = SoundConfig
+
+    def __init__(self, config: Any, model: ModelConfig) -> None:
+        self.config: Any = self._with_rate(config)
+        self.image_size, self.steps = model.image_size, model.steps
+        self.front_end = FrontEnd(self.config, model.image_size)
+
+    @classmethod
+    def native_rate(cls, config: Any) -> int:
+        """The sample rate of the data set's recordings in Hz, as far as it is known without them."""
+        return USUAL_RATE
+
+    @classmethod
+    def _with_rate(cls, config: Any) -> Any:
+        if config.sample_rate is not None:
+            return config
+        return config.model_copy(update={"sample_rate": cls.native_rate(config)})
+
+    @classmethod
+    def settle(cls, config: Any) -> Any:
+        """The configuration with the sample rate."""
+        return cls._with_rate(config)
+
+    @property
+    def blank(self) -> Mapping[Modality, np.ndarray]:
+        """Digital silence as the front end shows it, and what the base class gives for pictures."""
+        return {**super().blank, "audio": self.front_end.blank}

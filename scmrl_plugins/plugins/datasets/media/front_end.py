@@ -1,0 +1,158 @@
+"""The front end of sound: its settings, and the way from samples to a model's input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from scmrl_plugins.core.interfaces import ComponentConfig
+from scmrl_plugins.plugins.datasets.media import audio
+from scmrl_plugins.plugins.datasets.media.mel import MEL_FLOOR, log_mel
+from scmrl_plugins.plugins.datasets.media.resize import resize
+from scmrl_plugins.registry import UserError
+
+USUAL_RATE = 22_050
+"""The sample rate in Hz of a data set that cannot tell the one of its files."""
+BANDS = 64
+"""Most mel bands unless ``bands`` says otherwise: more of them are narrower than what a window resolves."""
+_TRANSFORM = {
+    "log-mel": ("front_end", "lowest_hz", "highest_hz", "window_ms", "hop_ms"),
+    "log-stft": ("n_fft", "hop"),
+}
+_EPSILON = np.float32(1e-3)
+
+
+class SoundConfig(ComponentConfig):
+    """Settings of every data set with sound."""
+
+    sample_rate: int | None = Field(
+        None,
+        ge=audio.RATES[0],
+        le=192_000,
+        description="sample rate in Hz to which recordings are resampled; none: the most common one of the files",
+    )
+    front_end: Literal["log-mel", "log-stft"] = Field(
+        "log-mel",
+        description="log-mel: the logarithm of the power in mel bands; log-stft (published): of the spectrum",
+        json_schema_extra={"before": "log-stft"},
+    )
+    bands: int | None = Field(
+        None, ge=4, le=512, description=f"mel bands (log-mel); none: model.image_size, but at most {BANDS}"
+    )
+    lowest_hz: float = Field(20.0, ge=0, description="lower edge of the first band in Hz (log-mel)")
+    highest_hz: float | None = Field(
+        None, gt=0, description="upper edge of the last band in Hz (log-mel); none: half the sample rate"
+    )
+    window_ms: float = Field(25.0, ge=1, le=1000, description="window length in ms (log-mel)")
+    hop_ms: float = Field(10.0, ge=0.1, le=1000, description="hop between windows in ms (log-mel)")
+    n_fft: int = Field(512, ge=16, le=8192, description="window length in samples (log-stft)")
+    hop: int = Field(353, ge=1, le=8192, description="hop between windows in samples (log-stft)")
+    standardize: Literal["recording", "none"] = Field(
+        "recording",
+        description="recording: zero mean and unit deviation of each spectrogram; none: as it is (published)",
+        json_schema_extra={"before": "none"},
+    )
+    freq_mask: float = Field(0.0, ge=0, lt=1, description="maximum share of masked frequencies in training")
+    time_mask: float = Field(0.0, ge=0, lt=1, description="maximum share of masked time in training")
+
+    @model_validator(mode="after")
+    def _windows_cover_the_sound(self) -> SoundConfig:
+        for hop, window in (("hop", "n_fft"), ("hop_ms", "window_ms")):
+            values = dict(self)
+            if values[hop] > values[window]:
+                raise ValueError(
+                    f"{hop} {values[hop]:g} is larger than {window} {values[window]:g}: samples between windows "
+                    f"would be ignored"
+                )
+        if self.highest_hz is not None and self.highest_hz <= self.lowest_hz:
+            raise ValueError(f"highest_hz {self.highest_hz:g} is not above lowest_hz {self.lowest_hz:g}")
+        return self
+
+
+class FrontEnd:
+    """Samples of any rate to a spectrogram ``[1, S, S]``, which is stored, and that to the model's input.
+
+    ``log-mel`` is ``mel.log_mel``, ``log-stft`` is ``audio.log_spectrogram``, both of the complete recording, the
+    lowest frequency in row 0, resized bilinearly to S x S whatever the duration. Raises ``UserError`` for bands
+    above half the sample rate, or too many of them.
+    """
+
+    def __init__(self, config: SoundConfig, size: int) -> None:
+        self.config, self.size = config, size
+        self.rate = config.sample_rate or USUAL_RATE
+        self.bands = config.bands or min(size, BANDS)
+        self.mel = config.front_end == "log-mel"
+        self.highest = self.rate / 2 if config.highest_hz is None or not self.mel else config.highest_hz
+        if self.highest > self.rate / 2:
+            raise UserError(
+                f"dataset.highest_hz = {self.highest:g}: at {self.rate} Hz a recording holds frequencies up to "
+                f"{self.rate / 2:g} Hz; lower it, or raise dataset.sample_rate"
+            )
+
+    def key(self) -> Mapping[str, Any]:
+        """The settings and sizes that stored spectrograms depend on."""
+        settings = self.config.model_dump(include=set(_TRANSFORM[self.config.front_end]))
+        sizes = {"sample_rate": self.rate, "image_size": self.size}
+        return {**settings, **sizes, **({"bands": self.bands, "highest_hz": self.highest} if self.mel else {})}
+
+    def spectrogram(self, samples: np.ndarray, rate: int, name: Any) -> np.ndarray:
+        """Samples ``[n]`` at ``rate`` Hz to float32 ``[1, S, S]``, not standardised.
+
+        Raises ``BadFileError`` for silence. A recording of another rate is resampled, with a
+        ``RepairedFileWarning`` that names the file.
+        """
+        audio.refuse_silence(samples, name)
+        samples = audio.repair_rate(samples, rate, self.rate, name, self.highest)
+        if self.mel:
+            settings = self.config
+            spectrogram = log_mel(
+                samples,
+                self.rate,
+                self.bands,
+                settings.lowest_hz,
+                self.highest,
+                settings.window_ms,
+                settings.hop_ms,
+            )
+        else:
+            spectrogram = audio.log_spectrogram(samples, self.config.n_fft, self.config.hop)
+        return resize(spectrogram, self.size)[None]
+
+    @property
+    def blank(self) -> np.ndarray:
+        """The input of digital silence, float32 ``[1, 1, 1]``; 0 where a recording is standardised by itself."""
+        silence = np.log(MEL_FLOOR if self.mel else audio.LOG_FLOOR)
+        return self._standardized(np.full((1, 1, 1), silence, np.float32))
+
+    def inputs(self, stored: np.ndarray, training: bool) -> np.ndarray:
+        """A stored spectrogram to the model's input, ``[1, S, S]``; in training with what is masked.
+
+        Random draws come from torch's generator.
+        """
+        x = self._standardized(stored)
+        return self._masked(x) if training else x
+
+    def _standardized(self, x: np.ndarray) -> np.ndarray:
+        """``(x - mean x) / (std x + 1e-3)``, or x."""
+        if self.config.standardize == "none":
+            return x
+        return (x - x.mean()) / (x.std() + _EPSILON)
+
+    def _masked(self, x: np.ndarray) -> np.ndarray:
+        """x with a band of frequencies and a stretch of time set to its mean (SpecAugment, arXiv 1904.08779)."""
+        import torch
+
+        shares = (self.config.freq_mask, self.config.time_mask)
+        if not any(shares):
+            return x
+        masked, mean = x.copy(), x.mean()
+        for axis, share in zip((1, 2), shares, strict=True):
+            length = masked.shape[axis]
+            width, position = torch.rand(2).tolist()
+            hidden = round(width * share * length)
+            start = round(position * (length - hidden))
+            masked[(slice(None),) * axis + (slice(start, start + hidden),)] = mean
+        return masked

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from scmrl_plugins.core.interfaces import BadFileError, RepairedFileWarning
+from scmrl_plugins.plugins.datasets.media import audio
+from scmrl_plugins.plugins.datasets.media.front_end import FrontEnd, SoundConfig
+from scmrl_plugins.plugins.datasets.media.mel import log_mel
+from scmrl_plugins.plugins.datasets.media.resize import resize
+from scmrl_plugins.plugins.datasets.miniatures.digits import tone
+from scmrl_plugins.registry import UserError
+
+KINDS = ("log-mel", "log-stft")
+
+
+def front_end(size: int = 28, **options: Any) -> FrontEnd:
+    return FrontEnd(SoundConfig(**{"sample_rate": 16_000, **options}), size)
+
+
+def noise(seed: int = 0, length: int = 8000) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal(length)
+
+
+def test_the_published_transform_is_as_it_was() -> None:
+    published = front_end(64, sample_rate=22_050, front_end="log-stft", standardize="none")
+    stored = published.spectrogram(noise(), 22_050, "a.wav")
+    expected = resize(audio.log_spectrogram(noise(), 512, 353), 64)[None]
+    np.testing.assert_array_equal(stored, expected)
+    assert published.inputs(stored, True) is stored
+
+
+@pytest.mark.parametrize(("size", "bands"), [(16, 16), (28, 28), (128, 64)])
+def test_there_is_a_band_a_row_but_at_most_64(size: int, bands: int) -> None:
+    stored = front_end(size).spectrogram(noise(), 16_000, "a.wav")
+    expected = log_mel(noise(), 16_000, bands, 20.0, 8000.0, 25.0, 10.0)
+    np.testing.assert_array_equal(stored, resize(expected, size)[None])
+
+
+@given(kind=st.sampled_from(KINDS), gain=st.floats(-60, 0), seed=st.integers(0, 99), length=st.integers(400, 9000))
+@settings(max_examples=20, deadline=None)
+def test_a_recording_standardised_by_itself(kind: str, gain: float, seed: int, length: int) -> None:
+    made = front_end(front_end=kind)
+    stored = made.spectrogram(noise(seed, length) * 10 ** (gain / 20), 16_000, "a.wav")
+    x = made.inputs(stored, False)
+    assert x.dtype == np.float32
+    np.testing.assert_allclose(x, (stored - stored.mean()) / (stored.std() + 1e-3), atol=1e-5)
+    np.testing.assert_allclose([x.mean(), x.std()], [0, 1], atol=5e-3)
+
+
+def test_how_loud_a_recording_is_does_not_matter_where_it_is_standardised() -> None:
+    made = front_end()
+    loud, quiet = (made.inputs(made.spectrogram(noise() * gain, 16_000, "a.wav"), False) for gain in (1, 0.1))
+    np.testing.assert_allclose(loud, quiet, atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("standardize", ["recording", "none"])
+def test_blank_is_what_silence_becomes(kind: str, standardize: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = front_end(front_end=kind, standardize=standardize)
+    monkeypatch.setattr(audio, "refuse_silence", lambda *_: None)
+    silence = made.inputs(made.spectrogram(np.zeros(8000), 16_000, "a.wav"), False)
+    np.testing.assert_allclose(np.broadcast_to(made.blank, silence.shape), silence, atol=1e-2)
+
+
+def test_silence_is_refused() -> None:
+    with pytest.raises(BadFileError, match=r"a\.wav: the sound file holds nothing but silence"):
+        front_end().spectrogram(np.zeros(8000), 16_000, "a.wav")
+
+
+def test_a_recording_of_a_lower_rate_says_what_it_lacks() -> None:
+    low = tone(1000, 8000, 0.5)
+    lacks = r"a\.wav: 8000 Hz, resampled to 16000 Hz, holds nothing above 4000 Hz, where features reach to 8000 Hz"
+    with pytest.warns(RepairedFileWarning, match=lacks):
+        from_low = front_end().spectrogram(low, 8000, "a.wav")
+    direct = front_end().spectrogram(tone(1000, 16_000, 0.5), 16_000, "a.wav")
+    assert from_low.argmax(1).shape == direct.argmax(1).shape
+    np.testing.assert_array_equal(from_low[0, :, 14].argmax(), direct[0, :, 14].argmax())
+    with pytest.warns(RepairedFileWarning) as caught:
+        front_end(highest_hz=4000.0).spectrogram(low, 8000, "a.wav")
+    assert str(caught[0].message) == "a.wav: 8000 Hz, resampled to 16000 Hz"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        front_end(sample_rate=8000).spectrogram(low, 8000, "a.wav")
+
+
+def test_frequencies_that_no_recording_holds_are_refused() -> None:
+    with pytest.raises(UserError, match=r"dataset\.highest_hz = 9000: at 16000 Hz .* up to 8000 Hz; lower it"):
+        front_end(highest_hz=9000.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"lowest_hz": 300.0, "highest_hz": 200.0}, "highest_hz 200 is not above lowest_hz 300"),
+        ({"hop_ms": 30.0}, "hop_ms 30 is larger than window_ms 25"),
+        ({"hop": 600}, "hop 600 is larger than n_fft 512"),
+        ({"front_end": "mel"}, "log-mel"),
+        ({"bands": 3}, "greater"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        SoundConfig(**options)
+
+
+def test_only_settings_that_matter_are_in_the_key() -> None:
+    published = front_end(front_end="log-stft").key()
+    assert published == {"n_fft": 512, "hop": 353, "sample_rate": 16_000, "image_size": 28}
+    assert published == front_end(front_end="log-stft", window_ms=30.0, standardize="none", freq_mask=0.1).key()
+    others = {"bands": 20, "lowest_hz": 50.0, "highest_hz": 7000.0, "window_ms": 30.0, "hop_ms": 8.0}
+    for name, value in others.items():
+        assert front_end(**{name: value}).key() != front_end().key()
+    assert front_end(n_fft=1024, standardize="none", time_mask=0.2).key() == front_end().key()
+
+
+@given(freq=st.floats(0, 0.9), time=st.floats(0, 0.9), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_masks_hide_a_band_and_a_stretch(freq: float, time: float, seed: int) -> None:
+    made = front_end(freq_mask=freq, time_mask=time)
+    stored = made.spectrogram(noise(seed), 16_000, "a.wav")
+    still = made.inputs(stored, False)
+    torch.manual_seed(seed)
+    masked = made.inputs(stored, True)
+    hidden = masked[0] != still[0]
+    rows, columns = hidden.all(1), hidden.all(0)
+    assert rows.sum() <= round(28 * freq)
+    assert columns.sum() <= round(28 * time)
+    np.testing.assert_array_equal(hidden, rows[:, None] | columns)
+    for line in (rows, columns):
+        assert np.abs(np.diff(np.concatenate([[0], line, [0]]).astype(int))).sum() in (0, 2)
+    np.testing.assert_allclose(masked[0][hidden], still.mean(), atol=1e-6)
