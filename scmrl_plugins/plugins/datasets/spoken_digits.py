@@ -151,16 +151,11 @@ class SpokenDigits(Digits):
                     f"add some, or change dataset.split and what belongs to it"
                 )
             cycle = ClassCycle(mnist.labels, shares[name], rng)
-            task = self.task
-            pairs = (
-                (config.train_pairs or task.train_pairs)
-                if name == "train"
-                else config.test_pairs or task.test_pairs
-            )
+            task, given = self.task, config.train_pairs if name == "train" else config.test_pairs
+            pairs = given or (task.train_pairs if name == "train" else task.test_pairs)
             partners = task.partners(np.array([recording.digit for recording in group]), pairs, rng)
-            splits[name] = to_dataset(
-                self._rows(group, partners, mnist, cycle, name), name, self.classes, self.group_columns
-            )
+            rows = self._rows(group, partners, mnist, cycle, name)
+            splits[name] = to_dataset(rows, name, self.classes, self.group_columns)
         return datasets.DatasetDict(splits)
 
     def bad_files(self) -> list[BadFileError]:
