@@ -148,6 +148,9 @@ class Readout(Component, nn.Module):
     """Whether it supports ``Context.joint`` and ``Context.heads``: it predicts from a joint stream, and returns
     the logits of the heads as ``aux_logits``. A fusion that needs either is refused with other read-outs."""
 
+    reads_unimodal: ClassVar[bool] = False
+    """Whether it also reads ``Fused.unimodal``, the streams of the modalities without the fusion block."""
+
     def head_of(self, modality: Modality) -> nn.Module | None:
         """The head that predicts the classes from the stream of this modality alone; none by default.
 

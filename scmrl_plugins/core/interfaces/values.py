@@ -58,6 +58,9 @@ class Fused:
     """One stream of both modalities, ``[T, B, D, N]``, from which the read-out predicts instead of the two."""
     shares: dict[str, Tensor] = field(default_factory=dict)
     """By modality, ``[B]``: its share of the fused stream. The shares of a sample sum to 1."""
+    unimodal: dict[str, Tensor] = field(default_factory=dict)
+    """By modality, ``[T, B, D, N]``: the stream as it is without the fusion; set by the model for a read-out with
+    ``reads_unimodal``."""
 
     def streams(self) -> list[Tensor]:
         """The streams of the modalities in use, audio first."""

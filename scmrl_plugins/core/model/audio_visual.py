@@ -98,12 +98,7 @@ class AudioVisualModel(nn.Module):
         batch = next(iter(tokens.values())).shape[1]
         fused = fuse(self.fusion, tokens.get("audio"), tokens.get("visual"))
         self._check_fused(fused, batch)
-        fused = dataclasses.replace(
-            fused,
-            audio=self._feed_forward("audio", fused.audio),
-            visual=self._feed_forward("visual", fused.visual),
-        )
-        output = self.readout(fused)
+        output = self.readout(self._feed_forward(fused, tokens))
         if not isinstance(output, ModelOutput):
             self._reject("readout", f"returned {_shown(output)}, expected a ModelOutput")
         self._expect("readout", "as logits ", output.logits, (batch, len(self.classes)))
@@ -160,11 +155,20 @@ class AudioVisualModel(nn.Module):
         entry = catalogue().get(kind, self.config.section(kind).name)
         raise UserError(f"{entry} {complaint}; {entry.plugin.remedy}")
 
-    def _feed_forward(self, modality: str, stream: Tensor | None) -> Tensor | None:
-        if stream is None:
-            return None
-        backbone: Any = self.backbones[modality]
-        return backbone.feed_forward(stream)
+    def _feed_forward(self, fused: Fused, tokens: Mapping[str, Tensor]) -> Fused:
+        """``fused`` after the backbones' feed-forward, with the unimodal streams if the read-out uses them."""
+        readout: Any = self.readout
+        streams = {"audio": fused.audio, "visual": fused.visual}
+        unimodal = {}
+        for name, stream in streams.items():
+            backbone: Any = self.backbones[name] if stream is not None else None
+            if stream is not None and readout.reads_unimodal:
+                # In one call, so that batch norm has the statistics of both.
+                both = backbone.feed_forward(torch.cat([stream, tokens[name]], dim=1))
+                streams[name], unimodal[name] = both.split(stream.shape[1], dim=1)
+            elif stream is not None:
+                streams[name] = backbone.feed_forward(stream)
+        return dataclasses.replace(fused, audio=streams["audio"], visual=streams["visual"], unimodal=unimodal)
 
     def _check(self, given: Mapping[str, Tensor | None]) -> int:
         """The batch size; ``UserError`` if the inputs do not fit the model."""

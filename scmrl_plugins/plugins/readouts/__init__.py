@@ -14,3 +14,9 @@ def scmrl_register(register: Register) -> None:
     register(
         "readout", "concat", f"{_HERE}.linear:Concat", "linear head on the concatenated features of the modalities"
     )
+    register(
+        "readout",
+        "experts",
+        f"{_HERE}.experts:Experts",
+        "product of a prediction per modality and of their fusion",
+    )

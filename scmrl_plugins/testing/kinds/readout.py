@@ -16,7 +16,9 @@ from scmrl_plugins.testing.values import convert
 def inputs(draw: Draw) -> tuple[Any, ...]:
     """What a read-out is called with: a ``Fused`` of spikes."""
     residuals = {"audio": draw.spikes(TOKENS), "visual": draw.spikes(draw.visual_tokens)}
-    return (Fused(draw.spikes(TOKENS), draw.spikes(draw.visual_tokens), residuals),)
+    audio, visual = draw.spikes(TOKENS), draw.spikes(draw.visual_tokens)
+    unimodal = {"audio": draw.spikes(TOKENS), "visual": draw.spikes(draw.visual_tokens)}
+    return (Fused(audio, visual, residuals, unimodal=unimodal),)
 
 
 @check("readout")
@@ -39,7 +41,8 @@ def check_one_stream_alone(subject: Subject) -> None:
     for name in MODALITIES:
         component = subject.build(modalities=(name,))
         stream = torch.randn(subject.model.steps, BATCH, subject.model.embed_dims, TOKENS)
-        fused = Fused(stream if name == "audio" else None, stream if name == "visual" else None)
+        streams = (stream if name == "audio" else None, stream if name == "visual" else None)
+        fused = Fused(*streams, unimodal={name: stream})
         output = component(fused)
         require(
             tuple(output.logits.shape) == (BATCH, len(CLASSES)), f"{name} alone gives {list(output.logits.shape)}"
