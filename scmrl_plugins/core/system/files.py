@@ -76,9 +76,15 @@ def _sync_folder(folder: Path) -> None:
 def append_line(path: Path, line: str) -> None:
     """Append a line to a text file and sync it to disk.
 
-    A process that is killed meanwhile leaves an incomplete line, which ``read_lines`` ignores.
+    A process that is killed meanwhile leaves an incomplete line. ``read_lines`` ignores it, and the next call
+    removes it, so that its line is not glued to it.
     """
-    with path.open("ab") as file:
+    with path.open("a+b") as file:
+        if size := file.seek(0, os.SEEK_END):
+            file.seek(size - 1)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
         file.write(f"{line}\n".encode())
         file.flush()
         os.fsync(file.fileno())

@@ -108,10 +108,16 @@ class Step:
                 self.accelerator.backward(loss * (n / result.samples) if len(batches) > 1 else loss)
         self.processes.average_statistics(self.model)
         result.gradient_norm = self._gradient_norm()
-        if result.gradient_norm is not None and not math.isfinite(result.gradient_norm):
+        scaler = self.accelerator.scaler
+        if scaler is None and result.gradient_norm is not None and not math.isfinite(result.gradient_norm):
             return self._abandon(result, f"the norm of the gradient is {result.gradient_norm}")
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if scaler is not None and self.optimizer.step_was_skipped:
+            # The scale of the loss was too large, and is now smaller, unless that was not the reason.
+            result.gradient_norm = None
+            if (scale := scaler.get_scale()) < 1:
+                result.not_finite = f"the gradient is not finite, although the loss is scaled by {scale:g} only"
         return result
 
     def _forward(self, batch: Batch, n: int, draw: Sequence[int], result: StepResult) -> Tensor:
@@ -143,6 +149,6 @@ class Step:
             norm = self.accelerator.clip_grad_norm_(self.parameters, self.clip_grad)
             return None if norm is None else float(norm)
         if self.accelerator.scaler is not None:
-            return None  # it skips the step if the scale was too large
+            return None  # it checks the gradient itself
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         return float(nn.utils.get_total_norm(gradients))

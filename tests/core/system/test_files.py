@@ -79,3 +79,13 @@ def test_of_several_writers_one_wins(tmp_path: Path) -> None:
         thread.join()
     assert path.read_text() in texts
     assert leftovers(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("before", ["", "one\n", "one\ntwo\n"])
+@pytest.mark.parametrize("cut", ["", "t", '{"epoch": 2, "lo'])
+def test_a_line_is_not_glued_to_one_that_was_cut(tmp_path: Path, before: str, cut: str) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text(before + cut)
+    files.append_line(path, "last")
+    assert path.read_text() == f"{before}last\n"
+    assert files.read_lines(path) == [*before.splitlines(), "last"]

@@ -64,7 +64,7 @@ class Digits(SoundDataset):
     # Digits need neither the published model's size nor a hundred epochs.
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "model": {"steps": 4, "embed_dims": 32, "num_heads": 4, "image_size": 28},
-        "train": {"epochs": 8, "batch_size": 32, "lr": 4e-3, "warmup_epochs": 0},
+        "train": {"epochs": 8, "batch_size": 32, "lr": 4e-3, "warmup_epochs": 0, "schedule": "step"},
     }
     channels: Mapping[str, int] = {"audio": 1, "visual": 1}
     group_columns: Sequence[str] = ("speaker",)
