@@ -39,3 +39,14 @@ def check_input_gets_gradients(subject: Subject) -> None:
     (x,) = convert(subject.inputs(), Tensor.requires_grad_)
     tensors(subject.build()(x))["output"].sum().backward()
     require_gradient("the input", x)
+
+
+@check("backbone")
+def check_after_fusion(subject: Subject) -> None:
+    """The tokens do not depend on the modules in ``after_fusion``, which may learn if the rest is frozen."""
+    component = subject.build()
+    after = {id(parameter) for module in component.after_fusion for parameter in module.parameters()}
+    tensors(component(*subject.inputs()))["output"].sum().backward()
+    for name, parameter in component.named_parameters():
+        used = parameter.grad is not None and id(parameter) in after
+        require(not used, f"after_fusion has {name}, on which the tokens depend")

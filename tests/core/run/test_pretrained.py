@@ -138,9 +138,9 @@ def test_another_front_end_is_refused(small: Small, tmp_path: Path, monkeypatch:
     pretrained = {"pretrained": {"audio": str(audio.path)}}
     assert load_pretrained(small(train=pretrained)).keys() == {"audio"}
     message = refused(small(train=pretrained, dataset={"spread": 0.5}))
-    assert (
-        "the input for no audio (dataset.standardize or the like) is [0.3] in that run and [0.5] here" in message
-    )
+    assert "the input for no audio (dataset.standardize or the like) is [0.3] in that run and [0.5]" in message
+    message = refused(small(train=pretrained, dataset={"seed": 3}))
+    assert "dataset.seed is 0 in that run and 3 here" in message  # other samples may be for training
 
 
 def test_a_run_that_is_missing_or_not_trained_is_refused(small: Small, tmp_path: Path) -> None:

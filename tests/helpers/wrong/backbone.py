@@ -117,6 +117,13 @@ class TransposedTokens(Backbone):
         return tokens.transpose(2, 3) if self.modality == "visual" else tokens
 
 
+@fails(after_fusion="after_fusion has patches.weight, on which the tokens depend")
+class EverythingAfterFusion(Backbone):
+    @property
+    def after_fusion(self) -> tuple[nn.Module, ...]:
+        return (self.further, self.patches)
+
+
 @fails(input_gets_gradients="the input gets no gradient")
 class DetachedInput(Backbone):
     def forward(self, x: Tensor) -> Tensor:
