@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from scmrl_plugins.bench.accuracy.grid import read_grid
-from scmrl_plugins.core.config.layers import compose
+from scmrl_plugins.core.config.layers import compose, read_run
 from scmrl_plugins.core.measure import operations
 from scmrl_plugins.core.model.assembly import assemble
 from scmrl_plugins.sweep.sweep import read_sweep
@@ -67,6 +67,14 @@ def test_published_recipes_are_the_published_ones() -> None:
     for config in (crema, sound, events):
         assert (config.train.epochs, config.train.batch_size, config.train.lr) == (100, 128, 6.25e-4)
         assert config.fusion.options["temporal_order"] == "published"
+
+
+@pytest.mark.parametrize("name", ["crema_d", "urbansound8k_av", "mnistdvs_ntidigits"])
+def test_published_recipes_resolve_as_in_version_0_1_0(name: str) -> None:
+    """To the configuration of a run that was made with the recipe before any default changed."""
+    before = read_run(ROOT / "tests" / "golden" / "configs" / f"published_{name}.toml")
+    recipe = compose([EXAMPLES / "published" / f"{name}.toml"])
+    assert assemble(recipe).config.model_dump() == assemble(before).config.model_dump()
 
 
 def test_the_comparison_can_be_assembled() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from scmrl_plugins.core.interfaces import BadFileError
-from scmrl_plugins.plugins.datasets.bases.files import FileRecordings, FileRecordingsConfig
+from scmrl_plugins.plugins.datasets.bases.files import FileRecordings, PhotographsConfig
 from scmrl_plugins.plugins.datasets.files.folders import (
     PICTURES,
     SOUNDS,
@@ -47,7 +47,7 @@ class CremaD(FileRecordings):
     the model knows the faces and voices of the test. By default no actor is in two splits.
     """
 
-    class Config(FileRecordingsConfig):
+    class Config(PhotographsConfig):
         """Settings of ``crema-d``."""
 
         root: str | None = Field(
@@ -79,6 +79,7 @@ class CremaD(FileRecordings):
             return self
 
     classes = CLASSES
+    group_columns = ("actor",)
 
     @classmethod
     def native_rate(cls, config: CremaD.Config) -> int:
@@ -217,7 +218,7 @@ def _named(paths: list[Path], bad: list[BadFileError]) -> list[Path]:
 
 
 def _sample(stem: str, sound: Path, picture: Path) -> Sample:
-    return Sample(sound, picture, CLASSES.index(stem.split("_")[2]), stem)
+    return Sample(sound, picture, CLASSES.index(stem.split("_")[2]), stem, (stem[:4],))
 
 
 def _misplaced(sample: Sample) -> BadFileError | None:

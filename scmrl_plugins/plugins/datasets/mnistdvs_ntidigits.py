@@ -77,6 +77,7 @@ class MNISTDVSNTIDIGITS(FileDataset):
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"model": {"steps": 16, "image_size": 28}}
     classes = DIGITS
     channels: Mapping[str, int] = {"audio": 1, "visual": 2}
+    group_columns = ("speaker",)
 
     def __init__(self, config: Config, model: ModelConfig) -> None:
         self.config = config
@@ -116,8 +117,8 @@ class MNISTDVSNTIDIGITS(FileDataset):
                         f"file, or change dataset.validation or dataset.seed{first_bad(bad)}"
                     )
                 for path, index in zip(paths, partners, strict=True):
-                    sound = recordings[index].path
-                    splits[name].append(Sample(sound, path, digit, f"{path.stem}/{sound.name}"))
+                    sound, speaker = recordings[index].path, recordings[index].speaker
+                    splits[name].append(Sample(sound, path, digit, f"{path.stem}/{sound.name}", (speaker,)))
         return Listing(splits, bad)
 
     def _seen(

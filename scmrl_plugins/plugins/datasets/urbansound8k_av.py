@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from scmrl_plugins.core.interfaces import BadFileError
-from scmrl_plugins.plugins.datasets.bases.files import FileRecordings, FileRecordingsConfig
+from scmrl_plugins.plugins.datasets.bases.files import FileRecordings, PhotographsConfig
 from scmrl_plugins.plugins.datasets.files.folders import (
     PICTURES,
     SOUNDS,
@@ -58,7 +58,7 @@ class UrbanSound8KAV(FileRecordings):
     no recording is in two splits.
     """
 
-    class Config(FileRecordingsConfig):
+    class Config(PhotographsConfig):
         """Settings of ``urbansound8k-av``."""
 
         root: str | None = Field(None, description="folder with Dataset_v3_sound and Dataset_v3_vision")

@@ -136,6 +136,17 @@ def test_transform(built: datasets.DatasetDict) -> None:
     np.testing.assert_allclose(single["audio"][0], av().transform(rows)["audio"][2], rtol=1e-6)
 
 
+def test_pictures_are_moved_in_training() -> None:
+    dataset = AVDigits(AVDigits.Config(), ModelConfig(image_size=16))
+    picture = np.zeros((1, 16, 16), np.float32)
+    picture[0, 8, 8] = 1
+    assert np.array_equal(dataset.inputs({"visual": picture}, False)["visual"], picture)
+    moved = [dataset.inputs({"visual": picture}, True)["visual"] for _ in range(100)]
+    assert {tuple(np.argwhere(one)[0, 1:] - 8) for one in moved} == {
+        (r, c) for r in (-1, 0, 1) for c in (-1, 0, 1)
+    }
+
+
 @pytest.mark.parametrize("absent", ["audio", "visual"])
 def test_transform_leaves_out_what_is_absent(built: datasets.DatasetDict, absent: str) -> None:
     rows = dict(built["train"][:3])

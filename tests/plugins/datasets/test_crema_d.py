@@ -372,8 +372,9 @@ def test_prepared_files_that_belong_nowhere(prepared_root: Path) -> None:
 @pytest.mark.filterwarnings("ignore::scmrl_plugins.core.interfaces.RepairedFileWarning")
 def test_frames_are_spread_over_the_steps(written: Path) -> None:
     rows = crema(written).splits()["test"][:1]
+    assert rows["actor"] == [rows["id"][0][:4]]
     (one,) = crema(written).transform(rows)["visual"]
-    assert one.shape == (1, 32, 42, 3)
+    assert one.shape == (1, 16, 16, 3)
     two = crema(written, frames=2)
     stored = {name: column[0] for name, column in two.transform(rows).items()}
     shown = two.inputs(stored, training=False)["visual"]

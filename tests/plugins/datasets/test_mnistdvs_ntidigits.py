@@ -89,6 +89,7 @@ def test_no_recording_and_no_speaker_is_in_two_splits(written: Path, seed: int) 
         name: {"-".join(path.rpartition("/")[2].split("-")[:2]) for path in one} for name, one in sounds.items()
     }
     assert sum(map(len, speakers.values())) == len(set().union(*speakers.values()))
+    assert {name: {*split["speaker"][:]} for name, split in dataset.splits().items()} == speakers
     assert speakers["test"] <= set(SPEAKERS["test"])
 
 

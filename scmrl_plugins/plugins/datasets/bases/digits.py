@@ -17,6 +17,7 @@ from scmrl_plugins.plugins.datasets.files.samples import table
 from scmrl_plugins.plugins.datasets.media import audio as sound
 from scmrl_plugins.plugins.datasets.media import images
 from scmrl_plugins.plugins.datasets.media.front_end import SoundConfig
+from scmrl_plugins.plugins.datasets.media.picture import shifted
 from scmrl_plugins.plugins.datasets.media.read import source_of
 from scmrl_plugins.plugins.datasets.media.resize import resize
 from scmrl_plugins.registry import UserError
@@ -38,6 +39,13 @@ class DigitsConfig(SoundConfig):
         "modulo 10; select: the digit said or the digit shown, as a cue in the picture tells",
     )
     n_fft: int = Field(256, ge=16, le=8192, description="window length in samples (log-stft)")
+    shift: float = Field(
+        0.08,
+        ge=0,
+        le=0.5,
+        description="largest translation of the picture in training, as a share of the side",
+        json_schema_extra={"before": 0.0},
+    )
     hop: int = Field(80, ge=1, le=8192, description="hop between windows in samples (log-stft)")
 
 
@@ -113,6 +121,8 @@ class Digits(SoundDataset):
         inputs = dict(stored)
         if "audio" in inputs:
             inputs["audio"] = self.front_end.inputs(inputs["audio"], training)
+        if "visual" in inputs and training:
+            inputs["visual"] = shifted(inputs["visual"], self.config.shift)
         return inputs
 
     def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:

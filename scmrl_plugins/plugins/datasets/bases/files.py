@@ -43,6 +43,17 @@ class FileRecordingsConfig(RecordingsConfig):
     root: str | None = Field(None, description="folder of the data set")
 
 
+class PhotographsConfig(FileRecordingsConfig):
+    """Settings of data sets of photographs, which show the same when they are mirrored or cut."""
+
+    crop_scale: tuple[float, float] = Field(
+        (0.5, 1.0),
+        strict=False,
+        description="smallest and largest share of the picture in a training crop; published: [0.08, 1.0]",
+    )
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip in training")
+
+
 class FileRecordings(FileDataset, Recordings):
     """Recordings in the files of a folder. A subclass defines ``classes`` and ``listing``."""
 

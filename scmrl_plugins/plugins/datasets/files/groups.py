@@ -21,12 +21,15 @@ def refuse_taken(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def refuse_divided(source: object, column: str, splits: Mapping[str, Sequence[str | None]]) -> None:
-    """``UserError`` if a group is in two splits. ``splits``: the groups of the samples, by the split's name."""
+def refuse_divided(source: object, column: str, splits: Mapping[str, Sequence[str]]) -> None:
+    """``UserError`` if a group is in two splits. ``splits``: the groups of the samples, by the split's name.
+
+    An empty name is no group.
+    """
     home: dict[str, str] = {}
     for split, groups in splits.items():
         for group in dict.fromkeys(groups):
-            if group is not None and home.setdefault(group, split) != split:
+            if group and home.setdefault(group, split) != split:
                 raise UserError(
                     f"{source}: group {group!r} of column {column!r} is in the splits {home[group]} and {split}; "
                     f"keep it in one of them, or remove {column!r} from dataset.group_columns"

@@ -64,14 +64,14 @@ class Opened:
         name = self.columns[column]
         return self.rows[purpose].select_columns([name])[:][name]
 
-    def group(self, column: str, value: Any) -> tuple[str | None, str | None]:
-        """The name of the group in a cell or none, and what is wrong with the cell or none."""
+    def group(self, column: str, value: Any) -> tuple[str, str | None]:
+        """The name of the group in a cell, empty if it has none; and what is wrong with the cell or none."""
         name = label_name(value, self.features[column])
         if name is None or not name.strip():
-            return None, f"its cell of column {column!r} is empty; fill it or leave the row out"
+            return "", f"its cell of column {column!r} is empty; fill it or leave the row out"
         return name, None
 
-    def groups(self, purpose: str, column: str) -> list[tuple[str | None, str | None]]:
+    def groups(self, purpose: str, column: str) -> list[tuple[str, str | None]]:
         """``group`` of every cell in a column of one split."""
         return [self.group(column, value) for value in self.rows[purpose].select_columns([column])[:][column]]
 

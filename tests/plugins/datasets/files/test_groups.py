@@ -25,7 +25,7 @@ def test_what_is_divided_shares_no_group_of_any_column(pairs: list[tuple[str, st
 
 
 def test_a_divided_group_is_named() -> None:
-    refuse_divided("a.csv", "speaker", {"train": ["ann", "bob", None], "test": ["cid", None]})
+    refuse_divided("a.csv", "speaker", {"train": ["ann", "bob", ""], "test": ["cid", ""]})
     with pytest.raises(UserError) as caught:
         refuse_divided("a.csv", "speaker", {"train": ["ann", "bob"], "dev": [], "test": ["cid", "bob"]})
     assert str(caught.value) == (

@@ -10,7 +10,7 @@ import pytest
 from hub_data import build, write
 from pydantic import ValidationError
 
-from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.core.data.transform import transform_rows
 from scmrl_plugins.plugins.datasets.miniatures.hub import CLASSES, table
 from scmrl_plugins.registry import UserError
 
@@ -87,5 +87,5 @@ def test_a_row_without_a_group_is_bad(tmp_path: Path, streaming: bool) -> None:
     says = "its cell of column 'speaker' is empty; fill it or leave the row out"
     assert {row: problem for row, problem in problems.items() if problem} == {"train/5": says, "train/8": says}
     row = next(row for split in dataset.splits().values() for row in split if row["id"] == "train/5")
-    with pytest.raises(BadFileError, match="column 'speaker' is empty"):
-        dataset.transform({name: [cell] for name, cell in row.items()})
+    done = transform_rows(dataset, {name: [cell] for name, cell in row.items()})
+    assert (done.bad, done.ids, done.groups) == ([("train/5", says)], [], {"speaker": []})
