@@ -132,7 +132,9 @@ def command(
         folding = {"optimized": asdict(optimized)} if optimized else {}
         output.document({"split": split, "skipped": len(data.bad), **result.as_dict(), **folding})
         return
-    _print(", ".join(filter(None, [f"{run}: {split} split", str(disturbance)])), result, len(data.bad))
+    precision = result.precision if result.precision != "fp32" else ""
+    title = ", ".join(filter(None, [f"{run}: {split} split", str(disturbance), precision]))
+    _print(title, result, len(data.bad))
     if optimized:
         click.echo(str(optimized))
 

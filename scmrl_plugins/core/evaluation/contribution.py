@@ -30,7 +30,7 @@ from torch import Tensor
 from scmrl_plugins.core.data.loading import Batch, EvaluationData, Loader
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
-from scmrl_plugins.core.evaluation.evaluate import CLEAN, corrupted_inputs
+from scmrl_plugins.core.evaluation.evaluate import CLEAN, corrupted_inputs, trained_precision
 from scmrl_plugins.core.evaluation.intervention import DIRECTIONS, Call, Direction, Pass, difference
 from scmrl_plugins.core.interfaces import MODALITIES
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
@@ -81,7 +81,8 @@ def contribution(
     training = model.training
     model.eval()
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        kept = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        with kept, trained_precision(model, device):
             moments: list[_Moments] = []
             for batch in loaders[0]:
                 found = _pass(model, batch, loaders[0], device, disturbance, seed)

@@ -20,6 +20,7 @@ from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.parallel.processes import SINGLE_PROCESS, Processes
 from scmrl_plugins.core.system import seeds
 from scmrl_plugins.core.system.progress import Progress
+from scmrl_plugins.registry import UserError
 
 CLEAN = Disturbance()
 
@@ -34,6 +35,7 @@ class Evaluation:
     metrics: dict[str, Any]
     firing_rates: dict[str, float] = field(default_factory=dict)
     disturbance: Disturbance = CLEAN
+    precision: str = "fp32"
 
     @property
     def n(self) -> int:
@@ -66,6 +68,7 @@ class Evaluation:
             "per_group": metrics.per_group(self.predictions),
             "confusion": self.confusion,
             "firing_rates": self.firing_rates,
+            "precision": self.precision,
             **self.disturbance.settings(),
         }
 
@@ -93,6 +96,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model on a split, in evaluation mode; the modules return to the mode they were in.
 
+    The precision is that of the training, ``train.precision``, on every device and for any copy of the weights.
     ``loader`` is an ``evaluation_loader``. ``disturbance`` corrupts the inputs, with random numbers from ``seed``,
     the same for any batches and processes; ``seed`` and the first sample of a batch also seed torch's generators,
     for components that draw, and the generators return to their state. All of several ``processes`` get the
@@ -104,7 +108,7 @@ def evaluate(
     seen = [(torch.zeros(0, dtype=torch.long), torch.zeros(0, len(model.classes)), torch.zeros(0).double())]
     indices = [torch.zeros(0, dtype=torch.long)]
     try:
-        with FiringRates(model) as firing, _generators_kept(device):
+        with FiringRates(model) as firing, _generators_kept(device), trained_precision(model, device):
             for batch in loader:
                 inputs = corrupted_inputs(batch, loader, device, disturbance, seed)
                 torch.manual_seed(seeds.mix(seed, int(batch["index"][0])))
@@ -125,7 +129,17 @@ def evaluate(
     split = loader.dataset.split
     predictions = Predictions(targets, logits, losses, model.classes, split.ids, split.groups)
     firing.add_up(processes)
-    return Evaluation(predictions, metrics.compute(predictions), firing.rates, disturbance)
+    precision = model.config.train.precision
+    return Evaluation(predictions, metrics.compute(predictions), firing.rates, disturbance, precision)
+
+
+def trained_precision(model: AudioVisualModel, device: torch.device) -> torch.autocast:
+    """Mixed precision as in the training of the model; ``UserError`` where the device does not have it."""
+    name = model.config.train.precision
+    kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+    if name != "fp32" and not torch.amp.is_autocast_available(device.type):
+        raise UserError(f"train.precision = {name!r} does not work on {device}: use another --device")
+    return torch.autocast(device.type, kind, enabled=name != "fp32")
 
 
 def corrupted_inputs(

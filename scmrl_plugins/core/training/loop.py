@@ -33,9 +33,6 @@ from scmrl_plugins.core.training.recipe import Schedule
 from scmrl_plugins.core.training.saving import Saving
 from scmrl_plugins.core.training.step import StepResult
 
-_EVALUATION = 2**32 - 1
-"""In place of the step, in the seed of an evaluation."""
-
 
 def train(run: Run, parts: Assembly, device: torch.device, progress: Progress) -> Evaluation:
     """``Training(parts, device, progress).fit(run)``."""
@@ -216,7 +213,6 @@ class Training:
         raise plan.memory_error(self.parts, self.device, self.processes.count)
 
     def _evaluate(self, model: AudioVisualModel, split: str, stage: str) -> Evaluation:
-        set_seed(_seed(self.recipe.seed, self.state.epoch, _EVALUATION, *self._rank))  # for random encoders
         loader = evaluation_loader(self.data.splits[split], self.parts.config, self.processes)
         self.progress.stage(stage, len(loader))
         return evaluate(

@@ -31,6 +31,7 @@ class Echo(nn.Module):
     """Its logits are its audio input."""
 
     classes = ("a", "b", "c", "d")
+    config = SimpleNamespace(train=SimpleNamespace(precision="fp32"))
     neuron_type = nn.Identity
 
     def __init__(self) -> None:

@@ -73,6 +73,26 @@ def test_a_run_learns_and_leaves_what_it_promises(small: Small, tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ema", [[], ["train.ema=0.5"]])
+def test_validation_test_and_evaluation_have_one_precision(small: Small, tmp_path: Path, ema: list[str]) -> None:
+    run = create_run(tmp_path / "run", small(sets=["train.epochs=1", "train.precision=bf16", *ema]))
+    tested = fit(run)
+    parts = run.assemble()
+    splits = load_splits(parts.dataset, parts.config)
+
+    def loss(name: str) -> float:
+        loader = evaluation_loader(splits[name], parts.config)
+        return float(evaluate(parts.model, parts.loss, loader, CPU).metrics["loss"])
+
+    assert loss("validation") == epochs(run)[0]["validation_loss"]
+    assert loss("test") == tested.metrics["loss"] == run.metrics()[-1]["loss"]
+    assert run.metrics()[-1]["precision"] == "bf16"
+    full = parts.config.train.model_copy(update={"precision": "fp32"})
+    parts.model.config = parts.config.model_copy(update={"train": full})
+    assert loss("test") != tested.metrics["loss"]
+
+
+@pytest.mark.slow
 def test_a_finished_run_is_only_tested_again(small: Small, tmp_path: Path) -> None:
     parts = small(sets=["train.epochs=2"])
     run = create_run(tmp_path / "run", parts)
