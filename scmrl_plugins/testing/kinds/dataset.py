@@ -49,7 +49,10 @@ def check_fixture(subject: Subject) -> None:
 
 @check("dataset")
 def check_rows_are_as_declared(subject: Subject) -> None:
-    """Rows have ``audio``, ``visual``, ``label`` and ``id``; labels are indices of classes, and ids are unique."""
+    """Rows have ``audio``, ``visual``, ``label``, ``id`` and the group columns.
+
+    Labels are indices of classes, ids are unique, and groups are text.
+    """
     dataset = subject.build()
     for name, rows in dataset.splits().items():
         require(set(rows.column_names) >= COLUMNS, f"the {name} rows have the columns {rows.column_names}")
@@ -60,6 +63,10 @@ def check_rows_are_as_declared(subject: Subject) -> None:
             f"a label of the {name} split is not the index of a class",
         )
         require(len(set(ids)) == len(ids), f"an id comes twice in the {name} split")
+        for column in dataset.group_columns:
+            require(column in rows.column_names, f"the {name} rows lack the group column {column!r}")
+            texts = all(isinstance(group, str) for group in rows[column])
+            require(texts, f"a group in the column {column!r} of the {name} split is not text")
 
 
 @check("dataset")

@@ -117,6 +117,19 @@ class OneClass(Dataset):
     classes = ("one",)
 
 
+@fails(rows_are_as_declared="the train rows lack the group column 'speaker'")
+class NoGroups(Dataset):
+    group_columns = ("speaker",)
+
+
+@fails(rows_are_as_declared="a group in the column 'speaker' of the train split is not text")
+class NumberedGroups(Dataset):
+    group_columns = ("speaker",)
+
+    def columns(self, split: str) -> dict[str, Any]:
+        return {**super().columns(split), "speaker": list(range(self.counts[split]))}
+
+
 @fails(building_touches_no_file="names a class twice")
 class OneNameForTwo(Dataset):
     classes = ("one", "two", "two")
