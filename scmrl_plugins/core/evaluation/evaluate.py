@@ -57,7 +57,7 @@ class Evaluation:
         """For JSON, in one level: metrics, interval, groups and corruptions by their names."""
         interval, column = self.interval, next(iter(self.predictions.groups), None)
         if interval and interval.clusters:
-            method = f"clustered by {column}: {interval.clusters}, design effect {interval.design_effect:.2g}"
+            method = f"clustered by {column}: {interval.clusters}, design effect {interval.design_effect:.1f}"
         else:
             method = f"none: all samples are of one {column}" if column else "samples taken as independent"
         return {

@@ -183,7 +183,7 @@ def test_an_interval_is_clustered_by_the_first_column() -> None:
         return Evaluation(predictions, {}).as_dict()
 
     clustered, plain = described(groups), described({})
-    assert clustered["interval_method"] == "clustered by speaker: 4, design effect 13"
+    assert clustered["interval_method"] == "clustered by speaker: 4, design effect 13.3"
     assert plain["interval_method"] == "samples taken as independent"
     assert clustered["interval"][0] < plain["interval"][0] < 0.75 < plain["interval"][1] < clustered["interval"][1]
     single = described({"writer": groups["writer"]})
