@@ -132,9 +132,7 @@ def command(
         folding = {"optimized": asdict(optimized)} if optimized else {}
         output.document({"split": split, "skipped": len(data.bad), **result.as_dict(), **folding})
         return
-    precision = result.precision if result.precision != "fp32" else ""
-    title = ", ".join(filter(None, [f"{run}: {split} split", str(disturbance), precision]))
-    _print(title, result, len(data.bad))
+    _print(", ".join(filter(None, [f"{run}: {split} split", str(disturbance)])), result, len(data.bad))
     if optimized:
         click.echo(str(optimized))
 
@@ -143,5 +141,9 @@ def _print(title: str, result: Evaluation, skipped: int) -> None:
     """The metrics as a table."""
     from scmrl_plugins.core.evaluation.metrics import rows
 
-    counts = [("samples", f"{result.n:,}"), *([("bad files left out", f"{skipped:,}")] if skipped else [])]
+    counts = [("samples", f"{result.n:,}")]
+    if skipped:
+        counts.append(("bad files left out", f"{skipped:,}"))
+    if result.precision != "fp32":
+        counts.append(("precision", result.precision))
     output.table(title, [*counts, *rows(result.as_dict())])

@@ -146,14 +146,17 @@ def test_report_is_written_again(copy: Path) -> None:
     assert len((copy / "report.html").read_bytes()) == pytest.approx(len(before), rel=0.2)
 
 
-def test_a_finished_run_is_only_tested_again(copy: Path, one_thread: None) -> None:
+def test_a_finished_run_is_only_tested_again(copy: Path, tmp_path: Path, one_thread: None) -> None:
     before = contents(copy)
-    done = invoke("train", copy, "--device", "cpu")
+    done = invoke("train", copy, "--device", "cpu", "--predictions", tmp_path / "p.parquet")
     assert done.code == 0, done.err
     after = contents(copy)
     assert after["metrics.jsonl"] == before["metrics.jsonl"]
     assert after["model.safetensors"] == before["model.safetensors"]
     assert after["checkpoints/epoch-00001.safetensors"] == before["checkpoints/epoch-00001.safetensors"]
+    predictions, described = read_predictions(tmp_path / "p.parquet")
+    assert compute(predictions)["accuracy"] == metrics(copy)[-1]["accuracy"]
+    assert described["split"] == "test"
 
 
 @pytest.mark.slow

@@ -49,9 +49,9 @@ def fit(
             raise
     if not main:
         return run
+    report.write(run)
     if predictions:
         write_predictions(predictions, result.predictions, {"run": str(path), "split": "test", "condition": {}})
-    report.write(run)
     protocol = parts.config.train.protocol
     click.echo(f"test accuracy {result.metrics['accuracy']:.2%} of {result.n} samples ({protocol} protocol)")
     if dead := dead_layers(result.firing_rates):
