@@ -133,13 +133,14 @@ def evaluate(
     return Evaluation(predictions, metrics.compute(predictions), firing.rates, disturbance, precision)
 
 
-def trained_precision(model: AudioVisualModel, device: torch.device) -> torch.autocast:
+def trained_precision(model: AudioVisualModel, device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Mixed precision as in the training of the model; ``UserError`` where the device does not have it."""
     name = model.config.train.precision
-    kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
-    if name != "fp32" and not torch.amp.is_autocast_available(device.type):
+    if name == "fp32":
+        return contextlib.nullcontext()  # not a disabled autocast, for which torch.compile compiles anew
+    if not torch.amp.is_autocast_available(device.type):
         raise UserError(f"train.precision = {name!r} does not work on {device}: use another --device")
-    return torch.autocast(device.type, kind, enabled=name != "fp32")
+    return torch.autocast(device.type, torch.bfloat16 if name == "bf16" else torch.float16)
 
 
 def corrupted_inputs(
