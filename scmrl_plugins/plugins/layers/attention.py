@@ -47,14 +47,15 @@ class AttentionConfig(ComponentConfig):
 def response(neuron: Neuron, steps: int) -> tuple[float, float]:
     """p and theta of a neuron over T steps.
 
-    p is its mean output for independent standard normal currents, which batch norm gives it at initialisation;
-    theta is the smallest constant current at which it fires. Raises ``UserError`` for a neuron that does not fire.
+    p is the mean magnitude of its output for independent standard normal currents, which batch norm gives it at
+    initialisation; theta is the smallest constant current at which its output reaches 1, so that a spiking neuron
+    fires. Raises ``UserError`` for a neuron that does not fire.
     """
     normal = torch.randn(steps, 1, 4096, generator=torch.Generator().manual_seed(0))
     rising = torch.logspace(-2, 3, 1001)
     with torch.random.fork_rng(devices=[]):
-        rate = float(neuron(normal).mean())
-        fires = neuron(rising.expand(steps, 1, -1)).any(0).flatten()
+        rate = float(neuron(normal).abs().mean())
+        fires = (neuron(rising.expand(steps, 1, -1)) >= 1).any(0).flatten()
     if rate <= 0 or not fires.any():
         raise UserError(
             "fusion.attention_scale = 'auto' needs a neuron that fires for standard normal currents: lower "

@@ -26,6 +26,8 @@ from scmrl_plugins.plugins.layers.attention import (
 )
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv
 from scmrl_plugins.plugins.neurons.lif import LIF
+from scmrl_plugins.plugins.neurons.relu import ReLU
+from scmrl_plugins.plugins.neurons.ternary import Ternary
 from scmrl_plugins.registry import UserError
 
 pytestmark = pytest.mark.numerical
@@ -307,6 +309,14 @@ def test_a_neurons_response(steps: int) -> None:
     assert current == pytest.approx(0.8 / (1 - 0.5**steps), rel=0.012)  # the grid has steps of 1.2 %
     noise = torch.randn(steps, 1, 200_000, generator=torch.Generator().manual_seed(1))
     assert rate == pytest.approx(float(lif(noise).detach().mean()), rel=0.1)
+
+
+def test_the_response_of_neurons_with_other_outputs() -> None:
+    """A rectified unit has the output 1 at a current of 1, and a mean of 1 / sqrt(2 pi); both signs count."""
+    rate, current = response(ReLU(ReLU.Config()), 1)
+    assert (rate, current) == (pytest.approx(0.399, rel=0.05), pytest.approx(1, rel=0.012))
+    signed, plain = response(Ternary(Ternary.Config()), 4), response(make_lif(1.0)(), 4)
+    assert signed == (pytest.approx(2 * plain[0], rel=0.2), plain[1])
 
 
 def test_calibration_draws_nothing(make_context: MakeContext) -> None:
