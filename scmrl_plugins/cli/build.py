@@ -35,10 +35,14 @@ def command(device: str, run: str | None, as_json: bool, **experiment: Any) -> N
     summary = _run_batch(parts, target)
     if run is not None:
         create_run(run, parts)
+    from scmrl_plugins.core.evaluation.contribution import warning
+
     if as_json:
         output.document({**summary, "run": run})
         return
     _print(summary)
+    if line := warning(parts.model, summary["contribution"], trained=False):
+        click.echo(line)
     if run is not None:
         click.echo(f"run: {run} (train it with scmrl train {run})")
 
@@ -47,11 +51,13 @@ def _run_batch(parts: Assembly, target: torch.device) -> dict[str, Any]:
     """What one random batch through the model and the loss shows of it."""
     import torch
 
+    from scmrl_plugins.core.evaluation import contribution
     from scmrl_plugins.core.measure import operations
 
     model = parts.model.to(target)
     inputs = operations.random_inputs(model, target)
     measured, result = operations.measure(model, inputs)
+    crossing = contribution.crossing(model, inputs)
     parts.loss.to(target)(result, torch.zeros(len(result.logits), dtype=torch.long, device=target))
     return {
         "kinds": parts.config.kinds(),
@@ -64,6 +70,7 @@ def _run_batch(parts: Assembly, target: torch.device) -> dict[str, Any]:
         "operations": measured.operations,
         "firing_rates": measured.firing_rates,
         "dead": measured.dead,
+        "contribution": crossing,
     }
 
 

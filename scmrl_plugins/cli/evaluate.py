@@ -10,7 +10,12 @@ import click
 from scmrl_plugins.cli.common import options, output
 
 if TYPE_CHECKING:
+    import torch
+
+    from scmrl_plugins.core.data.loading import Loader
     from scmrl_plugins.core.evaluation.evaluate import Evaluation
+    from scmrl_plugins.core.model.assembly import Objective
+    from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -83,6 +88,7 @@ def _settings(amounts: dict[str, float | None], dropped: tuple[str, ...]) -> dic
 @corruptions
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Random seed of noise and occlusion.")
 @options.predictions
+@click.option("--contribution", is_flag=True, help="Measure what crosses between the modalities in the fusion.")
 @options.optimize
 @options.device
 @options.json
@@ -93,6 +99,7 @@ def command(
     drop: tuple[str, ...],
     seed: int,
     predictions: Path | None,
+    contribution: bool,
     optimize: bool,
     device: str,
     as_json: bool,
@@ -106,7 +113,7 @@ def command(
     from scmrl_plugins.core.data.loading import evaluation_loader
     from scmrl_plugins.core.data.prepare import prepare
     from scmrl_plugins.core.evaluation.disturbance import Disturbance
-    from scmrl_plugins.core.evaluation.evaluate import evaluate, first_inputs
+    from scmrl_plugins.core.evaluation.evaluate import first_inputs
     from scmrl_plugins.core.evaluation.predictions import write_predictions
     from scmrl_plugins.core.measure.recording import optimize_measured
     from scmrl_plugins.core.run.directory import open_run
@@ -122,9 +129,7 @@ def command(
     model, loss = parts.model.to(target), parts.loss.to(target)
     corrupted: dict[str, Any] = {"disturbance": disturbance, "seed": seed}
     optimized = optimize_measured(model, first_inputs(loader, target, **corrupted)) if optimize else None
-    with Progress() as progress:
-        progress.stage(split, len(loader))
-        result = evaluate(model, loss, loader, target, progress=progress, **corrupted)
+    result = _evaluated(model, loss, loader, target, contribution, corrupted)
     if predictions:
         described = {"run": run, "split": split, "seed": seed, "condition": disturbance.settings()}
         write_predictions(predictions, result.predictions, described)
@@ -132,13 +137,46 @@ def command(
         folding = {"optimized": asdict(optimized)} if optimized else {}
         output.document({"split": split, "skipped": len(data.bad), **result.as_dict(), **folding})
         return
-    _print(", ".join(filter(None, [f"{run}: {split} split", str(disturbance)])), result, len(data.bad))
+    _print(", ".join(filter(None, [f"{run}: {split} split", str(disturbance)])), result, len(data.bad), model)
     if optimized:
         click.echo(str(optimized))
 
 
-def _print(title: str, result: Evaluation, skipped: int) -> None:
-    """The metrics as a table."""
+def _evaluated(
+    model: AudioVisualModel,
+    loss: Objective,
+    loader: Loader,
+    device: torch.device,
+    contribution: bool,
+    corrupted: dict[str, Any],
+) -> Evaluation:
+    """The model evaluated with progress on standard error, and its contribution measured if wanted."""
+    from scmrl_plugins.core.evaluation.contribution import contribution as measure
+    from scmrl_plugins.core.evaluation.evaluate import evaluate
+    from scmrl_plugins.core.system.progress import Progress
+
+    with Progress() as progress:
+        progress.stage("evaluation", len(loader))
+        result = evaluate(model, loss, loader, device, progress=progress, **corrupted)
+        if contribution:
+            result.contribution = measure(model, loader.dataset.split, device, progress=progress, **corrupted)
+    return result
+
+
+def _print_contribution(model: AudioVisualModel, directions: dict[str, Any]) -> None:
+    """The contribution as a table, and a line where nothing crosses."""
+    from scmrl_plugins.core.evaluation.contribution import HEADER, rows, warning
+
+    if not directions:
+        click.echo(f"fusion {model.config.fusion.name!r} uses one modality: there is no cross-modal contribution")
+        return
+    output.table("Cross-modal contribution; changes of accuracy in points", rows(directions), HEADER)
+    if line := warning(model, directions):
+        click.echo(line)
+
+
+def _print(title: str, result: Evaluation, skipped: int, model: AudioVisualModel) -> None:
+    """The metrics as a table, and the contribution if it was measured."""
     from scmrl_plugins.core.evaluation.metrics import rows
 
     counts = [("samples", f"{result.n:,}")]
@@ -147,3 +185,6 @@ def _print(title: str, result: Evaluation, skipped: int) -> None:
     if result.precision != "fp32":
         counts.append(("precision", result.precision))
     output.table(title, [*counts, *rows(result.as_dict())])
+    output.table(title, [*counts, *rows(result.metrics)])
+    if result.contribution is not None:
+        _print_contribution(model, result.contribution)

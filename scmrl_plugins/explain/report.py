@@ -6,10 +6,11 @@ import base64
 import html
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from scmrl_plugins.core.config.sections import PROTOCOLS
-from scmrl_plugins.core.evaluation import metrics
+from scmrl_plugins.core.evaluation import contribution, metrics
 from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.core.system import files
 from scmrl_plugins.explain.figures import FIGURES, Draw, Record
@@ -28,6 +29,7 @@ td.n {{ text-align: right; font-variant-numeric: tabular-nums }}
 <p><strong>{headline}</strong></p>
 {figures}
 <h2>Metrics on the test split</h2>{metrics}
+{contribution}
 <h2>Firing rates on the test split</h2>{rates}
 <h2>Configuration</h2><pre>{config}</pre>
 <h2>Environment</h2><pre>{environment}</pre>
@@ -62,8 +64,9 @@ def _page(run: Run, record: Record) -> str:
             + (f" {skipped} bad files were left out; skipped.json lists them." if skipped else "")
         ),
         figures="\n".join(_image(description, draw, record) for description, draw in FIGURES.items()),
-        metrics=_table(dict(metrics.rows(test))),
-        rates=_table({name: f"{rate:.4f}" for name, rate in test["firing_rates"].items()}),
+        metrics=_table(metrics.rows(test)),
+        contribution=_contribution(test.get("contribution")),
+        rates=_table([(name, f"{rate:.4f}") for name, rate in test["firing_rates"].items()]),
         config=html.escape(run.config_file.read_text(encoding="utf-8")),
         environment=html.escape(json.dumps(environment, indent=2)),
     )
@@ -79,9 +82,18 @@ def _image(description: str, draw: Draw, record: Record) -> str:
     return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{data}">'
 
 
-def _table(rows: Mapping[str, str]) -> str:
-    cells = "".join(
-        f'<tr><td>{html.escape(key)}</td><td class="n">{html.escape(value)}</td></tr>'
-        for key, value in rows.items()
-    )
-    return f"<table>{cells}</table>"
+def _contribution(directions: Mapping[str, Mapping[str, Any]] | None) -> str:
+    """A table by direction; empty for one modality, and for runs that were tested before it was measured."""
+    if not directions:
+        return ""
+    title = "Cross-modal contribution on the test split; changes of accuracy in points"
+    return f"<h2>{title}</h2>{_table([contribution.HEADER, *contribution.rows(directions)])}"
+
+
+def _table(rows: Iterable[Sequence[str]]) -> str:
+    """Rows of a name and values."""
+    lines = []
+    for name, *values in rows:
+        cells = "".join(f'<td class="n">{html.escape(value)}</td>' for value in values)
+        lines.append(f"<tr><td>{html.escape(name)}</td>{cells}</tr>")
+    return f"<table>{''.join(lines)}</table>"

@@ -82,6 +82,8 @@ def test_the_table_for_people_says_the_same() -> None:
     done = invoke("build", *SMALL, "--device", "cpu", "--fusion", "late", "--readout", "concat")
     said = build("--fusion", "late", "--readout", "concat")
     assert done.code == 0
+    assert "nothing crosses between the modalities in fusion 'late', by design" in done.out
+    assert said["contribution"]["audio_from_visual"] == {"rate": 0, "dead": True, "partner_share": None}
     for word in ("late", "concat", "lif", "spikformer", f"{said['parameters']:,}", "[2, 10]", "cpu"):
         assert word in done.out
     for layer in said["firing_rates"]:  # type: ignore[attr-defined]

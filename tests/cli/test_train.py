@@ -68,18 +68,22 @@ def test_training_leaves_a_complete_run(trained: Path) -> None:
     assert (test["split"], test["protocol"], test["best_epoch"]) == ("test", "honest", 1)
 
 
-def test_training_prints_the_result_and_the_path(trained: Path) -> None:
+def test_training_prints_the_result_and_the_path_and_that_nothing_crosses(trained: Path) -> None:
     lines = (trained.parent / "stdout").read_text().splitlines()
     test = metrics(trained)[-1]
+    assert test["contribution"]["audio_from_visual"]["dead"]  # after one epoch
+    assert lines[-2].startswith("warning: nothing crosses between the modalities in fusion 'cmrl': residual rates")
+    assert "Cross-modal contribution on the test split" in (trained / "report.html").read_text(encoding="utf-8")
     assert lines[0] == f"test accuracy {test['accuracy']:.2%} of {test['n']} samples (honest protocol)"
     assert lines[-1] == f"run: {trained}"
 
 
 def test_eval_agrees_exactly_with_the_result_of_the_training(trained: Path, small_cache: Path) -> None:
-    done = fork_scmrl("eval", trained, "--device", "cpu", "--json", SCMRL_CACHE=str(small_cache))
+    options = ("--device", "cpu", "--contribution", "--json")
+    done = fork_scmrl("eval", trained, *options, SCMRL_CACHE=str(small_cache))
     assert done.code == 0, done.err
     result = json.loads(done.out)
-    assert {"accuracy", "n", "loss", "per_class"} <= result.keys()
+    assert {"accuracy", "n", "loss", "per_class", "contribution"} <= result.keys()
     expected = metrics(trained)[-1]
     assert {key: result[key] for key in result if key in expected} == {
         key: expected[key] for key in expected if key not in ("protocol", "best_epoch")
@@ -90,8 +94,12 @@ def test_eval_agrees_exactly_with_the_result_of_the_training(trained: Path, smal
 
 
 def test_eval_for_people_and_of_another_split(trained: Path) -> None:
-    done = invoke("eval", trained, "--split", "validation", "--device", "cpu")
+    done = invoke("eval", trained, "--split", "validation", "--contribution", "--drop", "audio", "--device", "cpu")
     assert done.code == 0
+    for words in ("partner share", "audio from visual", "visual from audio", "nothing crosses"):
+        assert words in done.out
+    done = invoke("eval", trained, "--split", "validation", "--device", "cpu")
+    assert "partner share" not in done.out
     assert "validation split" in done.out
     result = json.loads(invoke("eval", trained, "--split", "validation", "--device", "cpu", "--json").out)
     assert f"{result['accuracy']:.2%}" in done.out

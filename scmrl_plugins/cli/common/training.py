@@ -24,6 +24,7 @@ def fit(
     Without a ``run``, one is created at ``path`` once the data and the recipe have proved usable. ``predictions``:
     the file to write those of the test split to. Of several processes, the main one creates the run and prints.
     """
+    from scmrl_plugins.core.evaluation.contribution import warning
     from scmrl_plugins.core.evaluation.predictions import write_predictions
     from scmrl_plugins.core.measure.firing import dead_layers
     from scmrl_plugins.core.run.directory import create_run, load_pretrained, open_run
@@ -56,5 +57,7 @@ def fit(
     click.echo(f"test accuracy {result.metrics['accuracy']:.2%} of {result.n} samples ({protocol} protocol)")
     if dead := dead_layers(result.firing_rates):
         click.echo(f"warning: {len(dead)} neuron layers never fired: {', '.join(dead)}")
+    if result.contribution and (line := warning(parts.model, result.contribution)):
+        click.echo(f"warning: {line}" if parts.model.fusion.interacts else line)
     click.echo(f"run: {path}")
     return run

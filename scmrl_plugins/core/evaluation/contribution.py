@@ -20,7 +20,7 @@ count together, and a change at one scale is carried on to the next.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,12 @@ from torch import Tensor
 from scmrl_plugins.core.data.loading import Batch, EvaluationData, Loader
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
-from scmrl_plugins.core.evaluation.evaluate import CLEAN, corrupted_inputs, trained_precision
+from scmrl_plugins.core.evaluation.evaluate import CLEAN, corrupted_inputs, generators_kept, trained_precision
 from scmrl_plugins.core.evaluation.intervention import DIRECTIONS, Call, Direction, Pass, difference
 from scmrl_plugins.core.interfaces import MODALITIES
+from scmrl_plugins.core.measure.operations import batch_statistics
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+from scmrl_plugins.core.system import seeds
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.registry import UserError
 
@@ -43,6 +45,9 @@ DEAD = 0.005
 CHANGES = ("shuffled", "mean", "zero")
 
 Contribution = dict[str, dict[str, Any]]
+
+HEADER = ("direction", "rate", "partner share", "shuffled", "shuffled, KL", "mean", "zero")
+"""Of ``rows``."""
 
 
 def derangement(n: int, seed: int) -> np.ndarray:
@@ -81,8 +86,7 @@ def contribution(
     training = model.training
     model.eval()
     try:
-        kept = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-        with kept, trained_precision(model, device):
+        with generators_kept(device), trained_precision(model, device):
             moments: list[_Moments] = []
             for batch in loaders[0]:
                 found = _pass(model, batch, loaders[0], device, disturbance, seed)
@@ -95,16 +99,73 @@ def contribution(
                 found = _pass(model, batch, loaders[0], device, disturbance, seed)
                 partner = _pass(model, others, loaders[1], device, disturbance, seed)
                 for effect in effects:
-                    effect.add(found, partner, batch["label"])
+                    effect.add(found, [call.before for call in partner.calls], batch["label"])
                 progress.advance()
     finally:
         model.train(training)
     return {effect.direction.name: effect.figures() for effect in effects}
 
 
+@torch.no_grad()
+def crossing(model: AudioVisualModel, inputs: Mapping[str, Tensor]) -> Contribution:
+    """Only ``rate``, ``dead`` and ``partner_share``, on one batch, whose samples exchange partners in a circle.
+
+    In training mode, so that batch norm uses the batch itself; running statistics and generators keep their
+    values.
+    """
+    if set(model.modalities) != set(MODALITIES):
+        return {}
+    device = next(iter(inputs.values())).device
+    with batch_statistics(model), generators_kept(device):
+        found = Pass(model, inputs)
+        partners = [{name: x.roll(1, dims=1) for name, x in call.before.items()} for call in found.calls]
+        figures = {}
+        for direction in filter(found.has, DIRECTIONS):
+            moments = _Moments(direction)
+            moments.add(found)
+            effects = _Effects(moments)
+            effects.shuffle(found, partners)
+            figures[direction.name] = effects.residual()
+    return figures
+
+
 def crosses(figures: Mapping[str, Any]) -> bool:
     """Whether a direction carries anything: its residual is not dead, and part of it is due to the partner."""
     return not figures["dead"] and (figures["partner_share"] or 0) > 1e-6
+
+
+def warning(model: AudioVisualModel, directions: Contribution, *, trained: bool = True) -> str | None:
+    """A line where nothing crosses between two modalities, with the remedy; none where something does."""
+    if not directions or any(map(crosses, directions.values())):
+        return None
+    section = model.config.fusion
+    subject = f"nothing crosses between the modalities in fusion {section.name!r}"
+    if not model.fusion.interacts:
+        return f"{subject}, by design: choose another for an interaction"
+    rates = ", ".join(
+        f"{name.replace('_', ' ')} {figures['rate']:.2%}" + " (the partner has no effect)" * (not figures["dead"])
+        for name, figures in directions.items()
+    )
+    scaled = section.options.get("attention_scale", "auto") != "auto"
+    remedy = "set fusion.attention_scale=auto" if scaled else "lower neuron.threshold"
+    rest = ", or train with more data or steps" if trained else ", or see whether training changes it"
+    return f"{subject}: residual rates are {rates}, dead below {DEAD:.1%}; {remedy}{rest}"
+
+
+def rows(directions: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """The contribution for a table with ``HEADER``; changes of accuracy are in points."""
+    return [
+        (
+            name.replace("_", " "),
+            f"{figures['rate']:.2%}" + " (dead)" * figures["dead"],
+            "undefined" if figures["partner_share"] is None else f"{figures['partner_share']:.3f}",
+            f"{figures['shuffled']:+.1f}",
+            f"{figures['shuffled_kl']:.4f}",
+            f"{figures['mean']:+.1f}",
+            f"{figures['zero']:+.1f}",
+        )
+        for name, figures in directions.items()
+    ]
 
 
 def _loader(model: AudioVisualModel, split: FeatureSplit, order: np.ndarray) -> Loader:
@@ -166,15 +227,21 @@ class _Effects:
         self.squares = self.divergence = 0.0
         self.correct: Counter[str] = Counter()
 
-    def add(self, found: Pass, partner: Pass, target: Tensor) -> None:
-        """Add the samples of a batch; ``partner`` has the samples whose partner streams they get."""
+    def shuffle(self, found: Pass, partners: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """The logits of a batch with the streams of other samples, by block, as partners."""
         direction = self.direction
 
         def shuffled(number: int, call: Call, own: Tensor) -> Tensor:
-            fused = direction.call(call.block, own, partner.calls[number].before[direction.partner])
+            fused = direction.call(call.block, own, partners[number][direction.partner])
             change = direction.residual(own, fused) - direction.residual(call.before[direction.stream], call.fused)
             self.squares += float(change.cpu().double().square().sum())
             return direction.result(fused)
+
+        return found.logits_with(direction, shuffled)
+
+    def add(self, found: Pass, partners: Sequence[Mapping[str, Tensor]], target: Tensor) -> None:
+        """Add the samples of a batch with labels ``target [B]``."""
+        direction = self.direction
 
         def zero(_number: int, call: Call, own: Tensor) -> Tensor:
             return direction.without(call.block, own, call.before[direction.partner], call.fused)
@@ -182,26 +249,28 @@ class _Effects:
         def mean(number: int, call: Call, own: Tensor) -> Tensor:
             return zero(number, call, own) + self.means[number].to(own)
 
-        predicted = {"model": found.logits}
-        for change in (shuffled, mean, zero):
-            predicted[change.__name__] = found.logits_with(direction, change)
+        predicted = {
+            "model": found.logits,
+            "shuffled": self.shuffle(found, partners),
+            "mean": found.logits_with(direction, mean),
+            "zero": found.logits_with(direction, zero),
+        }
         for name, logits in predicted.items():
             self.correct[name] += int((logits.argmax(1).cpu() == target).sum())
         log_p, log_q = (predicted[name].cpu().double().log_softmax(1) for name in ("model", "shuffled"))
         self.divergence += float((log_p.exp() * (log_p - log_q)).sum())
 
+    def residual(self) -> dict[str, Any]:
+        """``rate``, ``dead`` and ``partner_share``."""
+        moments = self.moments
+        rate, spread = moments.active / moments.elements, 2 * moments.samples * moments.variance
+        return {"rate": rate, "dead": rate < DEAD, "partner_share": self.squares / spread if spread else None}
+
     def figures(self) -> dict[str, Any]:
         """The contribution of the direction."""
-        moments, n = self.moments, self.moments.samples
-        rate = moments.active / moments.elements
+        n = self.moments.samples
         points = {name: 100 * (self.correct[name] - self.correct["model"]) / n for name in CHANGES}
-        return {
-            "rate": rate,
-            "dead": rate < DEAD,
-            "partner_share": self.squares / n / (2 * moments.variance) if moments.variance else None,
-            **points,
-            "shuffled_kl": self.divergence / n,
-        }
+        return {**self.residual(), **points, "shuffled_kl": self.divergence / n}
 
 
 def _pass(
@@ -214,5 +283,5 @@ def _pass(
 ) -> Pass:
     """A batch through the model."""
     inputs = corrupted_inputs(batch, loader, device, disturbance, seed)
-    torch.manual_seed(seed)
+    torch.manual_seed(seeds.mix(seed, int(batch["index"][0])))
     return Pass(model, inputs)

@@ -36,6 +36,8 @@ class Evaluation:
     firing_rates: dict[str, float] = field(default_factory=dict)
     disturbance: Disturbance = CLEAN
     precision: str = "fp32"
+    contribution: dict[str, Any] | None = None
+    """What ``contribution.contribution`` returned, where it was measured."""
 
     @property
     def n(self) -> int:
@@ -70,6 +72,7 @@ class Evaluation:
             "firing_rates": self.firing_rates,
             "precision": self.precision,
             **self.disturbance.settings(),
+            **({} if self.contribution is None else {"contribution": self.contribution}),
         }
 
 
@@ -108,7 +111,7 @@ def evaluate(
     seen = [(torch.zeros(0, dtype=torch.long), torch.zeros(0, len(model.classes)), torch.zeros(0).double())]
     indices = [torch.zeros(0, dtype=torch.long)]
     try:
-        with FiringRates(model) as firing, _generators_kept(device), trained_precision(model, device):
+        with FiringRates(model) as firing, generators_kept(device), trained_precision(model, device):
             for batch in loader:
                 inputs = corrupted_inputs(batch, loader, device, disturbance, seed)
                 torch.manual_seed(seeds.mix(seed, int(batch["index"][0])))
@@ -151,7 +154,7 @@ def corrupted_inputs(
     return {name: x.to(device) for name, x in inputs.items()}
 
 
-def _generators_kept(device: torch.device) -> contextlib.AbstractContextManager[None]:
+def generators_kept(device: torch.device) -> contextlib.AbstractContextManager[None]:
     """Torch's generators, of the CPU and of the device, have their state again after the block."""
     if device.type == "cpu":
         return torch.random.fork_rng(devices=[])

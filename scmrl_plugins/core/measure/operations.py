@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -44,6 +46,19 @@ def random_inputs(
     }
 
 
+@contextlib.contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Training mode, in which batch norm uses the batch itself; mode and running statistics are restored."""
+    training, state = model.training, {name: buffer.clone() for name, buffer in model.named_buffers()}
+    try:
+        model.train()
+        yield
+    finally:
+        model.train(training)
+        for name, buffer in model.named_buffers():
+            buffer.copy_(state[name])
+
+
 def measure(model: AudioVisualModel, inputs: dict[str, Tensor]) -> tuple[Measurement, ModelOutput]:
     """Run one batch in training mode, so that batch norm uses the batch itself, and measure it.
 
@@ -53,7 +68,6 @@ def measure(model: AudioVisualModel, inputs: dict[str, Tensor]) -> tuple[Measure
     from torch.utils.flop_counter import FlopCounterMode  # here, as it imports Triton
 
     batch = next(iter(inputs.values())).shape[0]
-    state = {name: buffer.clone() for name, buffer in model.named_buffers()}
     tokens: dict[str, int] = {}
 
     def count_tokens(_fusion: nn.Module, streams: tuple[Tensor | None, ...]) -> None:
@@ -61,15 +75,15 @@ def measure(model: AudioVisualModel, inputs: dict[str, Tensor]) -> tuple[Measure
         tokens.update({name: stream.shape[-1] for name, stream in given if stream is not None})
 
     handle = model.fusion.register_forward_pre_hook(count_tokens)
-    training = model.training
     try:
-        model.train()
-        with torch.no_grad(), FlopCounterMode(display=False) as flops, FiringRates(model) as firing:
+        with (
+            batch_statistics(model),
+            torch.no_grad(),
+            FlopCounterMode(display=False) as flops,
+            FiringRates(model) as firing,
+        ):
             output = model(**inputs)
     finally:
         handle.remove()
-        model.train(training)
-        for name, buffer in model.named_buffers():
-            buffer.copy_(state[name])
     operations = flops.get_total_flops() // 2 // batch
     return Measurement(count_parameters(model), operations, tokens, firing.rates), output

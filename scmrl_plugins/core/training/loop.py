@@ -14,6 +14,7 @@ from accelerate.utils import set_seed
 from scmrl_plugins.core.config.sections import TrainConfig
 from scmrl_plugins.core.data.loading import Batch, evaluation_loader
 from scmrl_plugins.core.data.prepare import Prepared, prepare
+from scmrl_plugins.core.evaluation.contribution import contribution
 from scmrl_plugins.core.evaluation.evaluate import Evaluation, evaluate
 from scmrl_plugins.core.evaluation.metrics import scalars
 from scmrl_plugins.core.model.assembly import Assembly
@@ -124,6 +125,10 @@ class Training:
         self.processes.barrier()  # until the weights of the best epoch are written
         weights.load_weights(self.run.weights_file, self.parts.model)
         result = self._evaluate(self.parts.model, "test", "test")
+        split = self.data.splits["test"]
+        if self.processes.main and len(split) > 1:
+            model = self.parts.model
+            result.contribution = contribution(model, split, self.device, progress=self.progress)
         if self.processes.main:
             line = lines.test_line(self.state, self.recipe.protocol, len(self.data.bad), result)
             self.run.add_metrics(line)

@@ -15,8 +15,19 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from scmrl_plugins.core.config.layers import validate
-from scmrl_plugins.core.evaluation.contribution import contribution, crosses, derangement
+from scmrl_plugins.core.data.prepare import load_splits
+from scmrl_plugins.core.evaluation.contribution import (
+    HEADER,
+    contribution,
+    crosses,
+    crossing,
+    derangement,
+    rows,
+    warning,
+)
+from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.interfaces import Backbone, ComponentConfig, Context, Fused, Fusion, ModelOutput, Readout
+from scmrl_plugins.core.measure.operations import random_inputs
 from scmrl_plugins.core.model.assembly import Assembly, assemble_model
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.registry import UserError, catalogue, register_inline
@@ -33,7 +44,7 @@ Small = Callable[..., Assembly]
 class Bits(list[dict[str, Any]]):
     """A split whose audio and visual inputs show one bit each, in all pixels."""
 
-    dataset = SimpleNamespace(blank={})
+    dataset = SimpleNamespace(blank=dict.fromkeys(("audio", "visual"), np.zeros((1, 1, 1), np.float32)))
 
     def __init__(self) -> None:
         pixels = np.ones((1, 4, 4), np.float32)
@@ -329,12 +340,69 @@ def test_batches_do_not_matter_and_seeds_do(cls: type[Fusion]) -> None:
     assert measured(cls, seed=1) != whole
 
 
+def test_partners_are_corrupted_like_all_samples() -> None:
+    noisy = Disturbance(noise={"visual": 0.0})
+    found, same = (contribution(model_of(Half, size), Bits(), CPU, disturbance=noisy) for size in (5, N))
+    assert found != measured(Half)
+    for name, figures in found.items():
+        assert figures == pytest.approx(same[name])
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = model_of(Half).train()
     state = torch.get_rng_state()
     contribution(model, Bits(), CPU)
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_built_in_fusions_that_let_nothing_cross(small: Small) -> None:
+    late = small(fusion={"name": "late"})
+    found = contribution(late.model, load_splits(late.dataset, late.config, ["test"])["test"], CPU)
+    nothing = {"rate": 0, "dead": True, "partner_share": None, "shuffled_kl": 0}
+    nothing |= dict.fromkeys(("shuffled", "mean", "zero"), 0)
+    assert found == {"audio_from_visual": nothing, "visual_from_audio": nothing}
+    assert "'late', by design" in str(warning(late.model, found))
+    alone = small(fusion={"name": "audio"}).model
+    assert contribution(alone, Bits(), CPU) == {}
+    assert warning(alone, {}) is None
+
+
+@pytest.mark.parametrize("name", ["cmrl", "sca", "cmci", "taaf", "weight-attention", "cmqka"])
+def test_built_in_fusions_on_a_batch(small: Small, name: str) -> None:
+    """In training mode, and the model keeps its statistics; with currents this high something crosses in each."""
+    model = small(fusion={"name": name}, sets=["neuron.threshold=0.01"]).model.eval()
+    torch.nn.init.normal_(dict(model.fusion.named_parameters()).get("score.weight", torch.zeros(1, 1)))
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    found = crossing(model, random_inputs(model, CPU, batch=6))
+    assert not model.training
+    assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
+    assert found.keys() == {"audio_from_visual", "visual_from_audio"}
+    assert all(0 <= figures["rate"] <= 1 for figures in found.values())
+    assert any(map(crosses, found.values()))
+    assert warning(model, found) is None
+
+
+def test_the_warning_names_the_fusion_the_rates_and_a_remedy() -> None:
+    model = model_of(Silent)
+    found = {"audio_from_visual": {"rate": 0.001, "dead": True, "partner_share": 0.4}}
+    assert warning(model, found) == (
+        "nothing crosses between the modalities in fusion 'known-silent': residual rates are "
+        "audio from visual 0.10%, dead below 0.5%; lower neuron.threshold, or train with more data or steps"
+    )
+    found["visual_from_audio"] = {"rate": 0.2, "dead": False, "partner_share": 0.0}
+    assert "visual from audio 20.00% (the partner has no effect)" in str(warning(model, found, trained=False))
+    found["visual_from_audio"]["partner_share"] = 0.1
+    assert warning(model, found) is None
+
+
+def test_rows_for_a_table() -> None:
+    found = measured(Replaces)
+    table = rows(found)
+    assert all(len(row) == len(HEADER) for row in table)
+    assert table[0][0] == "audio from visual"
+    assert f"{found['audio_from_visual']['shuffled']:+.1f}" in table[0]
+    assert table[1][1:3] == ("0.00% (dead)", "undefined")
 
 
 def test_one_sample_has_no_partner() -> None:
