@@ -231,7 +231,7 @@ def test_cmrl_live_fires_from_the_start(size: int, dims: int, heads: int, steps:
     rates = {}
     for name in ("cmrl_live", "cmrl"):
         sizes = {"image_size": size, "embed_dims": dims, "num_heads": heads, "steps": steps}
-        config = layers.compose(options={"fusion": {"name": name}, "model": sizes})
+        config = layers.compose(options={"fusion": {"name": name, "align": True}, "model": sizes})
         model, _ = assembly.assemble_model(config, ["a", "b"], {"audio": 1, "visual": 3})
         measured, _ = measure(model, random_inputs(model, torch.device("cpu")))
         rates[name] = {layer: r for layer, r in measured.firing_rates.items() if layer.startswith("fusion.")}
@@ -241,7 +241,7 @@ def test_cmrl_live_fires_from_the_start(size: int, dims: int, heads: int, steps:
 
 def test_cmrl_live_is_cmrl_with_other_settings(make_context: MakeContext) -> None:
     """The same parameters by name, so that one model's weights are read by the other."""
-    live = CMRLLive(CMRLLive.Config(), make_context())
+    live = CMRLLive(CMRLLive.Config(align=True), make_context())
     plain = cmrl(make_context(), attention="spatial", projection_norm=True)
     assert live.state_dict().keys() == plain.state_dict().keys()
     changed = {
@@ -249,4 +249,4 @@ def test_cmrl_live_is_cmrl_with_other_settings(make_context: MakeContext) -> Non
         for name, field in CMRLLive.Config.model_fields.items()
         if field.default != CMRL.Config.model_fields[name].default
     }
-    assert changed == {"attention", "attention_scale", "projection_norm"}
+    assert changed == {"attention", "attention_scale", "align", "projection_norm"}
