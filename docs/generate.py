@@ -1,5 +1,15 @@
 """Write docs/cli.md, docs/components.md and the tables of docs/plugins.md and README.md from the code.
 
+The tables of benchmark results in all documents are made from benchmarks/results.
+
+A table of results stands between two comments, and the first says what it shows:
+
+    <!-- table: digits/same accuracy; methods: late, cmrl; conditions: clean, audio-0dB -->
+    <!-- end of table -->
+
+The folder in benchmarks/results and the task, then accuracy, worst, costs, contribution, versus METHOD or the name
+of a metric. Without a list, all methods and all conditions are shown.
+
 With --check, write nothing and fail if a page is out of date.
 
 python docs/generate.py [--check]
@@ -8,6 +18,7 @@ python docs/generate.py [--check]
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import pkgutil
 import re
@@ -19,6 +30,7 @@ import click
 
 os.environ["SCMRL_DISABLE_PLUGINS"] = "all"  # the pages describe what this project ships
 
+from scmrl_plugins.bench.accuracy import tables
 from scmrl_plugins.cli import COMMANDS, main
 from scmrl_plugins.core import interfaces
 from scmrl_plugins.core.config.sections import DataConfig, TrainConfig
@@ -136,6 +148,35 @@ def readme() -> str:
     return text
 
 
+RESULTS = HERE.parent / "benchmarks" / "results"
+RESULT_TABLE = re.compile(r"(<!-- table: (?P<what>[^\n]+?) -->\n).*?(?=<!-- end of table -->)", re.DOTALL)
+
+
+def with_results(text: str, name: str) -> str:
+    """A document with its tables of benchmark results made anew."""
+
+    def table(match: re.Match[str]) -> str:
+        try:
+            return match[1] + "\n".join(["", *result_table(match["what"]), "", ""])
+        except (OSError, LookupError, ValueError) as error:
+            raise SystemExit(f"{name}: table: {match['what']}: {error!r}") from None
+
+    return RESULT_TABLE.sub(table, text)
+
+
+def result_table(what: str) -> list[str]:
+    """The lines of the table that a comment asks for."""
+    shown, *lists = [part.strip() for part in what.split(";")]
+    source, kind, *of = shown.split()
+    folder, _, task = source.partition("/")
+    only = {"methods": [], "conditions": []}
+    for part in lists:
+        key, _, names = part.partition(":")
+        only[key.strip()] = [name.strip() for name in names.split(",")]
+    results = json.loads((RESULTS / folder / "results.json").read_text(encoding="utf-8"))
+    return tables.named(tables.chosen(results["tasks"][task], **only), kind, *of)
+
+
 def _cell(text: str) -> str:
     return " ".join(text.replace("``", "`").replace("|", "/").split())
 
@@ -149,6 +190,11 @@ def run(check: bool) -> int:
         "docs/plugins.md": plugins_page(),
         "README.md": readme(),
     }
+    for path in sorted([*HERE.glob("*.md"), *HERE.parent.glob("*.md"), *HERE.parent.glob("benchmarks/**/*.md")]):
+        name = path.relative_to(HERE.parent).as_posix()
+        text = pages.get(name) or path.read_text(encoding="utf-8")
+        if name in pages or RESULT_TABLE.search(text):
+            pages[name] = with_results(text, name)
     for name, text in pages.items():
         path = HERE.parent / name
         if check and (not path.exists() or path.read_text(encoding="utf-8") != text):

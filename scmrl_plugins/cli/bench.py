@@ -51,29 +51,58 @@ def _show(report: Any, results: Mapping[str, Any], command: str, out: str | None
 
 @command.command("accuracy")
 @click.argument("grid", metavar="GRID")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Make only the cells whose names match, such as 'match/*-fold2-*', and those that they need; repeatable.",
+)
+@click.option("--list", "listing", is_flag=True, help="Print the names of the cells, and make nothing.")
+@click.option("--report", "only_report", is_flag=True, help="Write the results of existing cells, and make none.")
 @options.sets
 @options.device
 @_results("Directory of runs and results, created or resumed.", required=True)
-def accuracy(grid: str, out: str, sets: tuple[str, ...], device: str, as_json: bool) -> None:
-    """Compare the accuracy of methods over seeds and conditions.
+def accuracy(
+    grid: str,
+    out: str,
+    only: tuple[str, ...],
+    listing: bool,
+    only_report: bool,
+    sets: tuple[str, ...],
+    device: str,
+    as_json: bool,
+) -> None:
+    """Compare the accuracy of methods over tasks, folds, seeds and conditions.
 
-    Trains every method of GRID with every seed and tests it under every condition. GRID is a TOML file with
-    [grid], [[method]] and [[condition]] sections; benchmarks/grids has examples. --set applies to every method.
-    The same command resumes an interrupted benchmark. DIR receives results.json, results.md and results.png.
+    A cell is one method on one task with one fold and seed: it is trained once and tested under every condition.
+    GRID is a TOML file with [grid], [[method]], [[baseline]], [[task]] and [[condition]] sections;
+    benchmarks/grids has examples. --set applies to every cell. The same command resumes an interrupted benchmark.
+    Several processes may make different cells in one DIR; cells of several machines may be copied together. DIR
+    receives results.json, results.md and results.png.
     """
     from scmrl_plugins.bench.accuracy import report
+    from scmrl_plugins.bench.accuracy.cells import select
     from scmrl_plugins.bench.accuracy.grid import read_grid
-    from scmrl_plugins.bench.accuracy.run import run_grid
+    from scmrl_plugins.bench.accuracy.records import Directory
+    from scmrl_plugins.bench.accuracy.run import Bench
+    from scmrl_plugins.bench.accuracy.summary import summarize
     from scmrl_plugins.core.system import devices
     from scmrl_plugins.core.system.progress import Progress
-    from scmrl_plugins.explain.report import write as write_report
 
-    resolved = devices.resolve(device)
-    methods = read_grid(grid, sets)
+    described = read_grid(grid, sets)
     with Progress() as progress:
-        results = run_grid(methods, Path(out), resolved, progress, write_report)
+        bench = Bench(described, Directory(Path(out)), devices.resolve(device), progress)
+        names = [cell.name for cell in select(bench.cells, only)]
+        if listing:
+            output.document({"cells": names}) if as_json else click.echo("\n".join(names))
+            return
+        if not only_report:
+            bench.make_all(names)
+        made = bench.made()
+    if not made:
+        raise UserError(f"{out}: no cell of {grid} was made yet; leave out --report")
     typed = ["scmrl", "bench", "accuracy", grid, "-o", out, *(word for key in sets for word in ("--set", key))]
-    _show(report, report.summarize(results), shlex.join(typed), out, as_json)
+    _show(report, summarize(described, made, len(bench.cells)), shlex.join(typed), out, as_json)
 
 
 def _shape(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""``scmrl bench accuracy``: killed at once, it goes on; what it leaves can be read."""
+"""``scmrl bench accuracy``: killed at once, it goes on; a cell at a time; what it leaves can be read."""
 
 from __future__ import annotations
 
@@ -25,16 +25,26 @@ fusion.name = "late"
 name = "audio"
 fusion.name = "audio"
 
+[[baseline]]
+name = "chance"
+
 [[condition]]
 name = "noisy"
 noise = { visual = 0 }
+"""
+
+PRODUCT = """
+[[baseline]]
+name = "experts"
+kind = "product"
+of = { audio = "audio", visual = "audio" }
 """
 
 
 def write_grid(folder: Path) -> Path:
     settings = [f"{key} = {json.dumps(value)}" for key, value in {**SMALL_MODEL, **SMALL_DATA}.items()]
     path = folder / "grid.toml"
-    path.write_text("\n".join(['dataset.name = "av-digits"', *settings]) + METHODS)
+    path.write_text("\n".join(['dataset.name = "av-digits"', "dataset.seed = 0", *settings]) + METHODS)
     return path
 
 
@@ -80,22 +90,43 @@ def test_a_killed_grid_resumes(tmp_path: Path, small_cache: Path) -> None:
     assert done.code == 0, done.err
     assert first.stat().st_mtime_ns == before
     results = json.loads(done.out)
-    assert {name: method["seeds"] for name, method in results["methods"].items()} == {
-        "late": [0, 1],
-        "audio": [0, 1],
-    }
+    methods = results["tasks"][""]["methods"]
+    cells = [{"fold": None, "seed": seed} for seed in (0, 1)]
+    assert {name: method["cells"] for name, method in methods.items()} == dict.fromkeys(
+        ("chance", "late", "audio"), cells
+    )
+    assert (results["cells"], results["expected"]) == (6, 6)
     assert results["command"].startswith("scmrl bench accuracy ")
     assert sorted(file.name for file in out.iterdir()) == [
         "cells",
+        "predictions",
         "results.json",
         "results.md",
         "results.png",
         "runs",
     ]
-    assert all((path / "report.html").exists() for path in (out / "runs").iterdir())
     # The ear alone does not mind what happens to the picture.
-    audio = results["methods"]["audio"]["conditions"]
-    assert audio["noisy"]["values"] == audio["clean"]["values"]
+    audio = methods["audio"]["conditions"]
+    assert audio["noisy"]["metrics"] == audio["clean"]["metrics"]
+
+
+def test_one_command_makes_one_cell(tmp_path: Path, blobs: None) -> None:
+    """And those that it needs; a report of what exists says what is missing."""
+    path, out = tmp_path / "grid.toml", tmp_path / "out"
+    path.write_text('dataset.name = "blobs"\ntrain.epochs = 1\n' + METHODS + PRODUCT)
+    command = ("bench", "accuracy", path, "-o", out, "--device", "cpu")
+    listed = invoke(*command, "--list", "--only", "*-1").out.split()
+    assert listed == ["chance-1", "audio-1", "experts-1", "late-1"]
+    assert_refused(invoke(*command, "--report"), "no cell", "--report")
+    assert_refused(invoke(*command, "--only", "expert-1"), "'experts-1'", "--list")
+    assert not out.exists()
+    done = invoke(*command, "--only", "experts-1")
+    assert done.code == 0, done.err
+    assert "2 of 8 cells" in done.out
+    assert sorted(file.name for file in (out / "cells").iterdir()) == ["audio-1.json", "experts-1.json"]
+    before = {file.name: file.read_bytes() for file in (out / "cells").iterdir()}
+    assert "experts" in invoke(*command, "--report").out
+    assert {file.name: file.read_bytes() for file in (out / "cells").iterdir()} == before
 
 
 def test_a_bad_grid_is_one_line_and_makes_nothing(tmp_path: Path) -> None:

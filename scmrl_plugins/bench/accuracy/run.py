@@ -1,108 +1,224 @@
-"""The cells of a grid: each is trained once and tested under every condition; a grid that was stopped resumes."""
+"""The cells of a grid made: each is trained once and tested under every condition; what was stopped resumes."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from scmrl_plugins.bench.accuracy.grid import CLEAN, Cell, Grid
+from scmrl_plugins.bench.accuracy import records, tested
+from scmrl_plugins.bench.accuracy.baselines.answers import answers
+from scmrl_plugins.bench.accuracy.baselines.material import Material
+from scmrl_plugins.bench.accuracy.cells import Cell, cells
+from scmrl_plugins.bench.accuracy.grid import CLEAN, Grid
+from scmrl_plugins.bench.accuracy.records import Directory, Record
 from scmrl_plugins.core.data.loading import evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
-from scmrl_plugins.core.evaluation import metrics
 from scmrl_plugins.core.evaluation.evaluate import evaluate
-from scmrl_plugins.core.measure import energy, firing, operations
+from scmrl_plugins.core.evaluation.metrics import Predictions
+from scmrl_plugins.core.evaluation.predictions import write_predictions
+from scmrl_plugins.core.interfaces import Modality
 from scmrl_plugins.core.model.assembly import Assembly, assemble
-from scmrl_plugins.core.run import environment, series
-from scmrl_plugins.core.run.directory import Run
-from scmrl_plugins.core.system import files
+from scmrl_plugins.core.run import environment, series, weights
+from scmrl_plugins.core.run.directory import Run, open_run
+from scmrl_plugins.core.run.pretrained import file_digest
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training.loop import Training
+from scmrl_plugins.registry import UserError
 
 
-def run_grid(
-    grid: Grid,
-    out: Path,
-    device: torch.device,
-    progress: Progress,
-    after_run: Callable[[Run], None] | None = None,
-) -> list[dict[str, Any]]:
-    """Train and test every cell that has no result yet; the results, one per cell.
+class Bench:
+    """Makes the cells of a grid in a directory, each after those that it needs.
 
-    The run of a cell is ``out/runs/NAME``, its result ``out/cells/NAME.json``. A grid that was stopped resumes
-    from the last checkpoint. ``after_run`` is called with each run once it is trained. Raises ``UserError`` for a
-    cell that was made with another configuration.
+    ``make`` and ``existing`` raise ``UserError`` for a cell that was made with another configuration, another
+    version of the features, or from other networks. Several processes may share the directory.
     """
-    cells = list(grid.cells())
-    for cell in cells[: len(grid.methods)]:
-        assemble(cell.config)  # reports a mistake in the last method before the first is trained
-    results = []
-    for number, cell in enumerate(cells, start=1):
-        progress.line(f"{number}/{len(cells)}  {cell.name}")
-        results.append(_result(grid, cell, out, device, progress, after_run))
-    return results
+
+    def __init__(self, grid: Grid, directory: Directory, device: torch.device, progress: Progress) -> None:
+        self.grid, self.directory, self.device, self.progress = grid, directory, device, progress
+        self.cells = cells(grid)
+        self._made: dict[str, Record] = {}
+
+    def make_all(self, names: Sequence[str]) -> None:
+        """Make these cells; a mistake in the last of them is reported before the first is trained."""
+        checked: set[tuple[str, str]] = set()
+        for cell in map(self.cells.__getitem__, names):
+            if (cell.task, cell.row.name) not in checked:
+                checked.add((cell.task, cell.row.name))
+                assemble(cell.config)
+        for number, name in enumerate(names, start=1):
+            self.progress.line(f"{number}/{len(names)}  {name}")
+            self.make(name)
+
+    def made(self) -> list[tuple[Cell, Record]]:
+        """The cells that exist, with their records of the conditions that are up to date."""
+        existing = [(cell, self.existing(name)) for name, cell in self.cells.items()]
+        return [(cell, record) for cell, record in existing if record is not None and record["conditions"]]
+
+    def make(self, name: str) -> Record:
+        """The record of a cell, which is trained and tested unless that was done before."""
+        if name not in self._made:
+            cell = self.cells[name]
+            needed = {other: self.make(other)["weights"] for other in sorted(set(cell.needs.values()))}
+            self._made[name] = self._make(cell, needed)
+        return self._made[name]
+
+    def existing(self, name: str) -> Record | None:
+        """The record of a cell, with the conditions that are up to date; none if the cell was not made."""
+        cell = self.cells[name]
+        if (record := self.directory.read(name)) is None:
+            return None
+        found = {other: self.directory.read(other) for other in set(cell.needs.values())}
+        needed = {other: one["weights"] for other, one in found.items() if one is not None}
+        known = {**record["made_with"]["needs"], **needed}
+        asked = records.identity(cell, assemble(cell.config), known)
+        record = self._checked(cell, record, asked)
+        return record and {**record, "conditions": records.current(record, self._keys(cell))}
+
+    def _make(self, cell: Cell, needed: Mapping[str, str]) -> Record:
+        parts = assemble(cell.config)
+        asked, keys = records.identity(cell, parts, needed), self._keys(cell)
+
+        def complete() -> Record | None:
+            record = self._checked(cell, self.directory.read(cell.name), asked)
+            return record if record and records.current(record, keys).keys() == keys.keys() else None
+
+        if record := complete():
+            return record
+        with self._locked(cell):
+            if record := complete():  # another process made it meanwhile
+                return record
+            record = self._computed(cell, parts) if cell.baseline else self._trained(cell)
+            described = {"task": cell.task, "method": cell.row.name, "fold": cell.fold, "seed": cell.seed}
+            record = {"cell": described, "made_with": asked, **record, "device": str(self.device)}
+            return self.directory.write(cell.name, {**record, "environment": environment.describe(parts.config)})
+
+    def _keys(self, cell: Cell) -> dict[str, Record]:
+        """By condition, all that its result depends on."""
+        seed = self.grid.section.noise_seed
+        return {condition.name: records.condition_key(condition, seed) for condition in cell.conditions}
+
+    def _checked(self, cell: Cell, record: Record | None, asked: Record) -> Record | None:
+        """The record, if it was made as asked; of a baseline none otherwise, of a network ``UserError``."""
+        if record is None or not (reason := records.difference(record, asked)):
+            return record
+        if cell.baseline:
+            return None
+        file = self.directory.record_file(cell.name)
+        remedy = f"choose another directory with -o, or remove it and {self.directory.run_path(cell.name)}"
+        raise UserError(f"{file}: {reason}; {remedy}")
+
+    @contextlib.contextmanager
+    def _locked(self, cell: Cell) -> Iterator[None]:
+        """No other process makes the cell meanwhile."""
+        from filelock import FileLock, Timeout
+
+        path = self.directory.run_path(f"{cell.name}.lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self.progress.line(f"another process makes {cell.name}: waiting for it")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def run(self, name: str) -> tuple[Run, Assembly]:
+        """The trained run of a method's cell, and its parts with the weights; it is trained if it is absent."""
+        cell = self.cells[name]
+        config, starts = cell.config, {}
+        if cell.needs:
+            starts = {
+                modality: str(self._needed(other)[0].path.resolve()) for modality, other in cell.needs.items()
+            }
+            config = config.model_copy(update={"train": config.train.model_copy(update={"pretrained": starts})})
+        parts = assemble(config)
+        run = series.take_run(self.directory.run_path(name), parts)
+        _check_origins(run, starts)
+        if any(line.get("split") == "test" for line in run.metrics()[-1:]):
+            weights.load_weights(run.weights_file, parts.model)
+        else:
+            Training(parts, self.device, self.progress).fit(run)
+        record = self.directory.read(name)
+        if record and record["weights"] != file_digest(run.weights_file):
+            raise UserError(
+                f"{run.path}: other weights than {self.directory.record_file(name)} was made with (trained on "
+                f"another processor, or with other versions?); remove that file to make it again"
+            )
+        return run, parts
+
+    def _needed(self, name: str) -> tuple[Run, Assembly]:
+        """``run`` of a cell that another one needs, which several processes may ask for at once."""
+        with self._locked(self.cells[name]):
+            return self.run(name)
+
+    def _trained(self, cell: Cell) -> Record:
+        """Train a network and test it under the conditions that have no result yet."""
+        run, parts = self.run(cell.name)
+        model, loss = parts.model.to(self.device), parts.loss.to(self.device)
+        loader = evaluation_loader(load_splits(parts.dataset, parts.config, ["test"])["test"], parts.config)
+        keys, seed = self._keys(cell), self.grid.section.noise_seed
+        record = self.directory.read(cell.name) or {"conditions": {}}
+        conditions = records.current(record, keys)
+        measured = {key: record[key] for key in ("costs", "training") if CLEAN in conditions}
+        for condition in cell.conditions:
+            if condition.name in conditions:
+                continue
+            self.progress.stage(f"{cell.name}, {condition.name}", len(loader))
+            result = evaluate(
+                model, loss, loader, self.device, disturbance=condition, seed=seed, progress=self.progress
+            )
+            conditions[condition.name] = {
+                "made_with": keys[condition.name],
+                **tested.figures(result.predictions),
+            }
+            self._write_predictions(cell, condition.name, result.predictions)
+            if condition.name == CLEAN:
+                measured = {
+                    "costs": tested.costs(model, loader, result, self.device),
+                    "training": _training(run),
+                }
+        ordered = {condition.name: conditions[condition.name] for condition in cell.conditions}
+        digest = file_digest(run.weights_file)
+        return {"protocol": parts.config.train.protocol, "weights": digest, "conditions": ordered, **measured}
+
+    def _computed(self, cell: Cell, parts: Assembly) -> Record:
+        """A baseline under every condition."""
+        assert cell.baseline is not None
+        seed = self.grid.section.noise_seed
+        material = Material(cell, parts, lambda name: self._needed(name)[1], self.device, seed)
+        answer, keys, conditions = answers(cell.baseline, material), self._keys(cell), {}
+        for condition in cell.conditions:
+            self.progress.stage(f"{cell.name}, {condition.name}", None)
+            found = tested.predictions(answer(condition), material.labels("test"), material.split("test"))
+            self._write_predictions(cell, condition.name, found)
+            conditions[condition.name] = {"made_with": keys[condition.name], **tested.figures(found)}
+        return {"weights": None, "conditions": conditions}
+
+    def _write_predictions(self, cell: Cell, condition: str, predictions: Predictions) -> None:
+        path = self.directory.predictions_file(cell.name, condition)
+        write_predictions(path, predictions, {"cell": cell.name, "condition": condition, "split": "test"})
 
 
-def _result(
-    grid: Grid,
-    cell: Cell,
-    out: Path,
-    device: torch.device,
-    progress: Progress,
-    after_run: Callable[[Run], None] | None,
-) -> dict[str, Any]:
-    file = out / "cells" / f"{cell.name}.json"
-    parts = assemble(cell.config)
-    config = series.plain(parts.config)
-    existing = series.read_result(file, config)
-    if existing is not None and existing["conditions"].keys() >= {condition.name for condition in grid.conditions}:
-        return existing
-    run = series.take_run(out / "runs" / cell.name, parts)
-    Training(parts, device, progress).fit(run)
-    if after_run:
-        after_run(run)
-    result = {
-        "method": cell.method,
-        "seed": cell.seed,
-        "protocol": parts.config.train.protocol,
-        **_tested(grid, cell, parts, device, progress),
-        "epochs": [line for line in run.metrics() if "epoch" in line],
-        "device": str(device),
-        "environment": environment.describe(parts.config),
-        "config": config,
-    }
-    files.write_json(file, result)
-    return json.loads(files.to_json(result))
+def _check_origins(run: Run, starts: Mapping[Modality, str]) -> None:
+    """``UserError`` if the runs that a run began with have other weights now."""
+    began = json.loads((run.path / "environment.json").read_text(encoding="utf-8")).get("pretrained", {})
+    for modality, start in starts.items():
+        if began[modality]["sha256"] != file_digest(open_run(start).weights_file):
+            raise UserError(f"{run.path}: began with other weights than {start} has; remove it to train it again")
 
 
-def _tested(grid: Grid, cell: Cell, parts: Assembly, device: torch.device, progress: Progress) -> dict[str, Any]:
-    """The metrics under every condition, and the cost of a sample of the clean test split."""
-    model, loss = parts.model.to(device), parts.loss.to(device)
-    loader = evaluation_loader(load_splits(parts.dataset, parts.config, ["test"])["test"], parts.config)
-    tested = {}
-    for condition in grid.conditions:
-        progress.stage(f"{cell.name}, {condition.name}", len(loader))
-        tested[condition.name] = evaluate(
-            model, loss, loader, device, disturbance=condition, seed=grid.section.noise_seed, progress=progress
-        )
-    batch = {key: value.to(device) for key, value in next(iter(loader)).items() if key in model.channels}
-    measured, _ = operations.measure(model, batch)
-    spent = energy.estimate(model, batch)
-    rates = tested[CLEAN].firing_rates
+def _training(run: Run) -> Record:
+    """How long a network was trained, and which epoch was the best."""
+    lines = run.metrics()
+    epochs = [line for line in lines if "epoch" in line]
     return {
-        "n": tested[CLEAN].n,
-        "conditions": {
-            condition.name: {**metrics.scalars(tested[condition.name].metrics), **condition.model_dump()}
-            for condition in grid.conditions
-        },
-        "parameters": measured.parameters,
-        "operations": measured.operations,
-        "firing_rate": sum(rates.values()) / max(1, len(rates)),
-        "dead_layers": firing.dead_layers(rates),
-        "energy_joules": spent.joules,
-        "multiply_accumulates": spent.multiply_accumulates,
-        "accumulates": spent.accumulates,
+        "epochs": len(epochs),
+        "best_epoch": lines[-1]["best_epoch"],
+        "seconds": round(sum(line["seconds"] for line in epochs), 1),
     }

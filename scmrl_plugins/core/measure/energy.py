@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,20 +32,23 @@ class Energy:
 
 
 @torch.no_grad()
-def estimate(model: AudioVisualModel, inputs: Mapping[str, Tensor]) -> Energy:
-    """Operations of one sample, measured on a batch in evaluation mode.
+def estimate(model: AudioVisualModel, batches: Iterable[Mapping[str, Tensor]]) -> Energy:
+    """Operations of one sample: the mean over all samples of the batches, in evaluation mode.
 
     A convolution or matrix product counts as spiking if its first operand contains only integers: a value k costs
     |k| accumulates, so zeros are free. All other operations are multiply-accumulates.
     """
     training = model.training
+    counter, samples = _Counter(), 0
     try:
-        with _Counter() as counter:
-            model.eval()(**inputs)
+        model.eval()
+        for inputs in batches:
+            with counter:
+                model(**inputs)
+            samples += next(iter(inputs.values())).shape[0]
     finally:
         model.train(training)
-    batch = next(iter(inputs.values())).shape[0]
-    return Energy(counter.analogue / batch, counter.spiking / batch)
+    return Energy(counter.analogue / max(1, samples), counter.spiking / max(1, samples))
 
 
 class _Counter(TorchDispatchMode):

@@ -27,7 +27,7 @@ def test_energy_counts_spikes_and_products_by_hand(small) -> None:
             module.register_forward_pre_hook(count)
         elif name.endswith("stages.0.conv"):
             first.append(module)
-    spent = energy.estimate(model, images)
+    spent = energy.estimate(model, [images])
     size, steps = model.config.model.image_size, model.config.model.steps
     analogue = sum(conv.weight.numel() * size * size for conv in first)  # of the image, once for all steps
     head = model.readout.head.weight.numel() * steps  # its inputs are means, not integers
@@ -35,3 +35,14 @@ def test_energy_counts_spikes_and_products_by_hand(small) -> None:
     assert spent.accumulates == pytest.approx(sum(spikes), rel=1e-6)
     assert sum(spikes) > 0
     assert spent.joules == pytest.approx(4.6e-12 * spent.multiply_accumulates + 0.9e-12 * spent.accumulates)
+
+
+def test_energy_is_the_mean_over_all_samples(small) -> None:
+    """Batches of different sizes with different spikes count by their samples, not by their number."""
+    model = small(fusion={"name": "late"}).model.eval()
+    images = operations.random_inputs(model, torch.device("cpu"), batch=5)
+    images = {name: x * torch.linspace(0.5, 3, 5).view(-1, 1, 1, 1) for name, x in images.items()}
+    parts = [{name: x[start:stop] for name, x in images.items()} for start, stop in ((0, 1), (1, 3), (3, 5))]
+    first, together = energy.estimate(model, parts[:1]), energy.estimate(model, parts)
+    assert together.joules == pytest.approx(energy.estimate(model, [images]).joules)
+    assert first.joules < together.joules

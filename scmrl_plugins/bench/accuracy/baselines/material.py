@@ -1,0 +1,66 @@
+"""What baselines compute from: the samples of the splits, and the trained networks of single modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from scmrl_plugins.bench.accuracy.cells import Cell
+from scmrl_plugins.core.data.loading import Loader, evaluation_loader
+from scmrl_plugins.core.data.prepare import load_splits
+from scmrl_plugins.core.data.split import FeatureSplit
+from scmrl_plugins.core.evaluation.disturbance import Disturbance
+from scmrl_plugins.core.evaluation.evaluate import CLEAN, corrupted_inputs, evaluate
+from scmrl_plugins.core.interfaces import SPLITS
+from scmrl_plugins.core.model.assembly import Assembly
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass
+class Material:
+    """``parts`` describe the data; ``network(cell)`` are the parts of a trained cell, by name.
+
+    ``seed``: of the corruptions, the same as for networks.
+    """
+
+    cell: Cell
+    parts: Assembly
+    network: Callable[[str], Assembly]
+    device: torch.device
+    seed: int
+    _splits: dict[str, FeatureSplit] = field(default_factory=dict)
+
+    def split(self, name: str) -> FeatureSplit:
+        """A split of the data set."""
+        if not self._splits:
+            self._splits = load_splits(self.parts.dataset, self.parts.config, SPLITS)
+        return self._splits[name]
+
+    def labels(self, split: str) -> np.ndarray:
+        """The classes ``[n]`` of a split's samples."""
+        return np.concatenate([batch["label"].numpy() for batch in self._loader(split)])
+
+    def inputs(self, split: str, condition: Disturbance = CLEAN) -> Arrays:
+        """A split's inputs by modality, ``[n, C, H, W]`` or ``[n, T, C, H, W]``, as a network gets them."""
+        loader, cpu = self._loader(split), torch.device("cpu")
+        batches = [corrupted_inputs(batch, loader, cpu, condition, self.seed) for batch in loader]
+        return {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in batches[0]}
+
+    def opinions(self, split: str, condition: Disturbance = CLEAN) -> Arrays:
+        """By modality, the probabilities ``[n, K]`` that its network of ``needs`` gives a split's samples."""
+        return {
+            modality: self._probabilities(self.network(needed), split, condition)
+            for modality, needed in self.cell.needs.items()
+        }
+
+    def _probabilities(self, parts: Assembly, split: str, condition: Disturbance) -> np.ndarray:
+        model, loss = parts.model.to(self.device), parts.loss.to(self.device)
+        result = evaluate(model, loss, self._loader(split), self.device, disturbance=condition, seed=self.seed)
+        return result.predictions.logits.double().softmax(1).numpy()
+
+    def _loader(self, split: str) -> Loader:
+        return evaluation_loader(self.split(split), self.parts.config)

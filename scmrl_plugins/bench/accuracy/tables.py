@@ -1,0 +1,107 @@
+"""The tables of a task's results in Markdown, for the report and for documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from scmrl_plugins.core.evaluation.metrics import METRICS
+
+Task = Mapping[str, Any]
+
+
+def meaning(task: Task) -> str:
+    """What the numbers after the sign ± are, for the line above a table."""
+    cells = max(len(method["cells"]) for method in task["methods"].values())
+    by = f", clustered by {task['cluster']}" if task["cluster"] else " over folds and seeds"
+    return f"{task['samples']} samples in each of {cells} repetitions, ± half the 95 % interval{by}"
+
+
+def named(task: Task, kind: str, *of: str) -> list[str]:
+    """The table of a kind: ``accuracy``, ``worst``, ``costs``, ``versus METHOD``, or the name of a metric."""
+    table: dict[str, Callable[..., list[str]]] = {
+        "accuracy": accuracy,
+        "worst": worst,
+        "costs": costs,
+        "versus": versus,
+    }
+    return table[kind](task, *of) if kind in table else metric(task, kind)
+
+
+def accuracy(task: Task) -> list[str]:
+    """The accuracy in %, methods by conditions, with half the width of its interval."""
+    return _by_condition(task, lambda tested: _percent(tested["accuracy"]))
+
+
+def metric(task: Task, name: str) -> list[str]:
+    """The mean of a metric, methods by conditions."""
+    percent = METRICS[name].format.endswith("%")
+
+    def cell(tested: Mapping[str, Any]) -> str:
+        value = tested["metrics"].get(name, {"mean": None})["mean"]
+        return "" if value is None else f"{100 * value:.1f}" if percent else f"{value:.3f}"
+
+    return _by_condition(task, cell)
+
+
+def worst(task: Task) -> list[str]:
+    """The accuracy of the group with the lowest one in %, methods by conditions."""
+    return _by_condition(
+        task, lambda tested: f"{100 * tested['worst']['accuracy']:.1f}" if tested["worst"] else ""
+    )
+
+
+def versus(task: Task, reference: str) -> list[str]:
+    """The paired differences from a method in points, methods by conditions; empty if there are none."""
+
+    def cell(tested: Mapping[str, Any]) -> str:
+        found = tested["versus"].get(reference)
+        if found is None:
+            return ""
+        return f"{_percent(found, sign='+')}{'*' if found['p_holm'] < 0.05 else ''}"
+
+    rows = {name: method for name, method in task["methods"].items() if name != reference}
+    if not any(reference in one["versus"] for method in rows.values() for one in method["conditions"].values()):
+        return []
+    return _by_condition({**task, "methods": rows}, cell)
+
+
+def costs(task: Task) -> list[str]:
+    """What a sample costs, by method; empty if no method is a network."""
+    rows = {name: method["costs"] for name, method in task["methods"].items() if method["costs"]}
+    if not rows:
+        return []
+    return [
+        "| method | parameters | million operations | firing rate | energy, nJ | training, s |",
+        "|---|---:|---:|---:|---:|---:|",
+        *(
+            f"| {name} | {one['parameters']['mean']:,.0f} | {one['operations']['mean'] / 1e6:.2f} "
+            f"| {one['firing_rate']['mean']:.3f} | {one['energy_joules']['mean'] * 1e9:.1f} "
+            f"| {one['seconds']['mean']:.0f} |"
+            for name, one in rows.items()
+        ),
+    ]
+
+
+def chosen(task: Task, methods: Sequence[str], conditions: Sequence[str]) -> Task:
+    """Only some methods and conditions of a task, in the given order; all where none are given. ``KeyError``."""
+    rows = {name: task["methods"][name] for name in methods or task["methods"]}
+    columns = {name: task["conditions"][name] for name in conditions or task["conditions"]}
+    return {**task, "methods": rows, "conditions": columns}
+
+
+def _by_condition(task: Task, cell: Callable[[Mapping[str, Any]], str]) -> list[str]:
+    conditions = list(task["conditions"])
+    lines = [f"| method | {' | '.join(conditions)} |", "|---|" + "---:|" * len(conditions)]
+    for name, method in task["methods"].items():
+        tested = [method["conditions"].get(condition) for condition in conditions]
+        lines.append(f"| {name} | {' | '.join(cell(one) if one else '' for one in tested)} |")
+    return lines
+
+
+def _percent(spread: Mapping[str, Any], sign: str = "") -> str:
+    """A mean in %, and half the width of its interval where it has one."""
+    text = f"{100 * spread['mean']:{sign}.1f}"
+    if spread["low"] is None:
+        return text
+    return f"{text} ± {50 * (spread['high'] - spread['low']):.1f}"

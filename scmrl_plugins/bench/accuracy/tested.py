@@ -1,0 +1,58 @@
+"""What is recorded of a network's or a baseline's answers under a condition, and what a network costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scmrl_plugins.core.data.loading import Loader
+from scmrl_plugins.core.data.split import FeatureSplit
+from scmrl_plugins.core.evaluation import metrics
+from scmrl_plugins.core.evaluation.evaluate import Evaluation
+from scmrl_plugins.core.evaluation.metrics import Predictions
+from scmrl_plugins.core.measure import energy, firing, operations
+from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+
+
+def figures(predictions: Predictions) -> dict[str, Any]:
+    """The metrics that are single numbers, and by column and group the samples and the correct answers."""
+    correct = (predictions.predicted == predictions.targets).tolist()
+    groups: dict[str, dict[str, list[int]]] = {}
+    for column, names in predictions.groups.items():
+        counts = groups[column] = {name: [0, 0] for name in sorted(set(names))}
+        for name, right in zip(names, correct, strict=True):
+            counts[name][0] += 1
+            counts[name][1] += right
+    return {"n": len(predictions), "metrics": metrics.scalars(metrics.compute(predictions)), "groups": groups}
+
+
+def predictions(probabilities: np.ndarray, labels: np.ndarray, split: FeatureSplit) -> Predictions:
+    """Probabilities ``[n, K]`` for the samples of a split as predictions, whose loss is the cross entropy."""
+    logits = torch.from_numpy(np.log(np.maximum(probabilities, 1e-12))).float()
+    targets = torch.from_numpy(labels)
+    losses = torch.nn.functional.nll_loss(logits, targets, reduction="none").double()
+    return Predictions(targets, logits, losses, split.dataset.classes, split.ids, split.groups)
+
+
+def costs(model: AudioVisualModel, loader: Loader, clean: Evaluation, device: torch.device) -> dict[str, Any]:
+    """Parameters and operations, and firing rates and energy over the complete clean split."""
+
+    def inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: batch[name].to(device) for name in model.channels if name in batch}
+
+    measured, _ = operations.measure(model, inputs(next(iter(loader))))
+    spent = energy.estimate(model, map(inputs, loader))
+    rates = clean.firing_rates
+    return {
+        "parameters": measured.parameters,
+        "operations": measured.operations,
+        "firing_rate": sum(rates.values()) / max(1, len(rates)),
+        "dead_layers": firing.dead_layers(rates),
+        "energy_joules": spent.joules,
+        "multiply_accumulates": spent.multiply_accumulates,
+        "accumulates": spent.accumulates,
+    }
