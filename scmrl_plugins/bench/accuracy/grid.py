@@ -41,6 +41,9 @@ class GridSection(ComponentConfig):
     references: tuple[str, ...] = Field(
         (), strict=False, description="methods and baselines that all others are compared with, in pairs"
     )
+    contribution: tuple[str, ...] = Field(
+        (CLEAN,), strict=False, description="conditions under which the cross-modal contribution is measured"
+    )
     tuning: str = Field("", description="how settings were chosen, and with what budget; the report states it")
 
 
@@ -74,10 +77,12 @@ class Method(Row):
     """One ``[[method]]``: a network, by the sections of its configuration.
 
     ``pretrained`` names the methods whose networks initialise the encoder and backbone of a modality, with the
-    same fold and seed, and the same task unless written ``TASK/METHOD``.
+    same fold and seed, and the same task unless written ``TASK/METHOD``. ``control`` names the method that is
+    trained alike but in which each direction gets its own modality, ``fusion.partner = "own"``.
     """
 
     pretrained: dict[Modality, str] = Field(default_factory=dict)
+    control: str | None = None
     sections: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -205,7 +210,10 @@ def _check_names(grid: Grid) -> None:
                 raise UserError(f"{grid.path}: {where}: no {what} is called {name!r}{near(name, names)}")
 
     known(grid.section.references, rows, "grid.references", "method or baseline")
+    known(grid.section.contribution, conditions, "grid.contribution", "condition")
     for task in grid.tasks:
         known(task.conditions or (), conditions, f"task {task.name}, conditions", "condition")
     for row in grid.rows:
         known(row.tasks or (), tasks, f"{row.name}, tasks", "task")
+        if isinstance(row, Method) and row.control is not None:
+            known([row.control], rows, f"{row.name}, control", "method")

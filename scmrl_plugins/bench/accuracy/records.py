@@ -107,10 +107,13 @@ def _first_difference(one: Any, other: Any, prefix: str = "") -> str:
     return ""
 
 
-def condition_key(condition: Condition, noise_seed: int) -> Record:
-    """All that the result under a condition depends on beside the network and the data."""
-    seed = noise_seed if str(condition) else None  # nothing is drawn for clean inputs
-    return {"version": VERSION, "seed": seed, **condition.settings()}
+def condition_key(condition: Condition, noise_seed: int, contribution: bool) -> Record:
+    """All that the result under a condition depends on beside the network and the data.
+
+    ``contribution``: whether the cross-modal contribution is measured, which draws partners from the seed.
+    """
+    seed = noise_seed if str(condition) or contribution else None  # nothing is drawn otherwise
+    return {"version": VERSION, "seed": seed, "contribution": contribution, **condition.settings()}
 
 
 def current(record: Record, conditions: Mapping[str, Record]) -> Record:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scmrl_plugins.bench.accuracy import plot, tables
+from scmrl_plugins.bench.accuracy.summary import CONTROL
 from scmrl_plugins.core.config.sections import PROTOCOLS
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.run import environment
@@ -40,6 +41,17 @@ def markdown(summary: Mapping[str, Any], command: str) -> str:
                     *compared,
                     "",
                 ]
+        if compared := tables.versus(task, CONTROL):
+            lines += ["Gain over the own-fed control, trained alike, in points, as above:", "", *compared, ""]
+        if crossing := tables.contribution(task):
+            lines += [
+                "Cross-modal contribution: the rate of the residual, the share of its variance that is due to the "
+                "partner, and the change of accuracy in points with another sample's partner, with the mean of "
+                "the interaction, and without it:",
+                "",
+                *crossing,
+                "",
+            ]
         if task["cluster"]:
             lines += [f"Accuracy of the worst {task['cluster']}, %:", "", *tables.worst(task), ""]
         lines += ["Macro F1, %:", "", *tables.metric(task, "macro_f1"), ""]

@@ -16,6 +16,7 @@ from scmrl_plugins.bench.accuracy.grid import CLEAN, Grid
 from scmrl_plugins.bench.accuracy.records import Directory, Record
 from scmrl_plugins.core.data.loading import evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
+from scmrl_plugins.core.evaluation.contribution import contribution
 from scmrl_plugins.core.evaluation.evaluate import evaluate
 from scmrl_plugins.core.evaluation.metrics import Predictions
 from scmrl_plugins.core.evaluation.predictions import write_predictions
@@ -97,8 +98,12 @@ class Bench:
 
     def _keys(self, cell: Cell) -> dict[str, Record]:
         """By condition, all that its result depends on."""
-        seed = self.grid.section.noise_seed
-        return {condition.name: records.condition_key(condition, seed) for condition in cell.conditions}
+        section = self.grid.section
+        measured = () if cell.baseline else section.contribution
+        return {
+            condition.name: records.condition_key(condition, section.noise_seed, condition.name in measured)
+            for condition in cell.conditions
+        }
 
     def _checked(self, cell: Cell, record: Record | None, asked: Record) -> Record | None:
         """The record, if it was made as asked; of a baseline none otherwise, of a network ``UserError``."""
@@ -161,7 +166,8 @@ class Bench:
         """Train a network and test it under the conditions that have no result yet."""
         run, parts = self.run(cell.name)
         model, loss = parts.model.to(self.device), parts.loss.to(self.device)
-        loader = evaluation_loader(load_splits(parts.dataset, parts.config, ["test"])["test"], parts.config)
+        split = load_splits(parts.dataset, parts.config, ["test"])["test"]
+        loader = evaluation_loader(split, parts.config)
         keys, seed = self._keys(cell), self.grid.section.noise_seed
         record = self.directory.read(cell.name) or {"conditions": {}}
         conditions = records.current(record, keys)
@@ -173,10 +179,12 @@ class Bench:
             result = evaluate(
                 model, loss, loader, self.device, disturbance=condition, seed=seed, progress=self.progress
             )
-            conditions[condition.name] = {
-                "made_with": keys[condition.name],
-                **tested.figures(result.predictions),
-            }
+            found = tested.figures(result.predictions)
+            if keys[condition.name]["contribution"]:
+                found["contribution"] = contribution(
+                    model, split, self.device, disturbance=condition, seed=seed, progress=self.progress
+                )
+            conditions[condition.name] = {"made_with": keys[condition.name], **found}
             self._write_predictions(cell, condition.name, result.predictions)
             if condition.name == CLEAN:
                 measured = {

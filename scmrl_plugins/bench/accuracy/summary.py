@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from scmrl_plugins.bench.accuracy.cells import Cell
-from scmrl_plugins.bench.accuracy.grid import CLEAN, Grid, Task
+from scmrl_plugins.bench.accuracy.grid import CLEAN, Grid, Method, Task
 from scmrl_plugins.bench.accuracy.pooled import Pool, difference, mean, worst
 from scmrl_plugins.bench.accuracy.records import Record
 from scmrl_plugins.bench.spread import over_seeds
 from scmrl_plugins.core.evaluation.statistics import holm
 
 COSTS = ("parameters", "operations", "firing_rate", "energy_joules")
+
+CONTROL = "control"
+"""The key of the difference of a method from its own-fed control."""
+CONTRIBUTION = ("rate", "partner_share", "shuffled", "mean", "zero")
 
 Made = Sequence[tuple[Cell, Record]]
 """The cells that were made, with their records."""
@@ -55,7 +60,9 @@ def _task(grid: Grid, task: Task, made: Made) -> dict[str, Any]:
     }
     methods = {name: _method(records, pools[name]) for name, records in rows.items()}
     for reference in grid.section.references:
-        _compare(methods, pools, reference, conditions)
+        _compare(methods, pools, {name: reference for name in methods if name != reference}, reference)
+    controls = {row.name: row.control for row in grid.rows_of(task) if isinstance(row, Method) and row.control}
+    _compare(methods, pools, controls, CONTROL)
     return {
         "conditions": {condition.name: condition.settings() for condition in grid.conditions_of(task)},
         "samples": next(iter(made))[1]["conditions"][CLEAN]["n"],
@@ -83,6 +90,7 @@ def _method(records: Sequence[Record], pools: Mapping[str, Pool]) -> dict[str, A
                 "metrics": {key: over_seeds([one["metrics"][key] for one in tested]) for key in shared},
                 "accuracy": mean(pool),
                 "worst": worst(pool),
+                "contribution": _contribution(tested),
                 "versus": {},
             }
     first = records[0]
@@ -92,6 +100,20 @@ def _method(records: Sequence[Record], pools: Mapping[str, Pool]) -> dict[str, A
         "conditions": conditions,
         "costs": _costs(records),
     }
+
+
+def _contribution(tested: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """By direction, the mean of each figure over the cells that have it, and in how many the residual is dead."""
+    found: dict[str, Any] = {}
+    for direction in dict.fromkeys(name for one in tested for name in one.get("contribution", {})):
+        cells = [one["contribution"][direction] for one in tested if direction in one.get("contribution", {})]
+        values = {key: [cell[key] for cell in cells if cell[key] is not None] for key in CONTRIBUTION}
+        found[direction] = {
+            **{key: fmean(some) if some else None for key, some in values.items()},
+            "dead": sum(bool(cell["dead"]) for cell in cells),
+            "cells": len(cells),
+        }
+    return found
 
 
 def _costs(records: Sequence[Record]) -> dict[str, Any] | None:
@@ -107,20 +129,22 @@ def _costs(records: Sequence[Record]) -> dict[str, Any] | None:
 
 
 def _compare(
-    methods: dict[str, Any], pools: Mapping[str, Mapping[str, Pool]], reference: str, conditions: Sequence[str]
+    methods: dict[str, Any],
+    pools: Mapping[str, Mapping[str, Pool]],
+    others: Mapping[str, str],
+    key: str,
 ) -> None:
-    """Add the paired differences from one reference, whose p values are corrected together for all methods and
-    conditions of the task (Holm).
+    """Add the paired differences of methods from ``others``, under a key.
+
+    Their p values are corrected together, for all methods and conditions of the task (Holm).
     """
-    if reference not in methods:
-        return
     compared: dict[str, dict[str, Any]] = {}
-    for name, method in methods.items():
-        for condition in conditions:
-            if name != reference and condition in method["conditions"]:
-                found = difference(pools[name][condition], pools[reference][condition])
-                if found is not None:
-                    method["conditions"][condition]["versus"][reference] = found
-                    compared[f"{name}/{condition}"] = found
-    for key, corrected in holm({key: found["p"] for key, found in compared.items()}).items():
-        compared[key]["p_holm"] = corrected
+    for name, other in others.items():
+        if name not in methods or other not in methods:
+            continue
+        for condition, tested in methods[name]["conditions"].items():
+            found = difference(pools[name][condition], pools[other][condition])
+            if found is not None:
+                tested["versus"][key] = compared[f"{name}/{condition}"] = found
+    for comparison, corrected in holm({one: found["p"] for one, found in compared.items()}).items():
+        compared[comparison]["p_holm"] = corrected

@@ -18,11 +18,12 @@ def meaning(task: Task) -> str:
 
 
 def named(task: Task, kind: str, *of: str) -> list[str]:
-    """The table of a kind: ``accuracy``, ``worst``, ``costs``, ``versus METHOD``, or the name of a metric."""
+    """The table of a kind: ``accuracy``, ``worst``, ``costs``, ``contribution``, ``versus METHOD`` or a metric."""
     table: dict[str, Callable[..., list[str]]] = {
         "accuracy": accuracy,
         "worst": worst,
         "costs": costs,
+        "contribution": contribution,
         "versus": versus,
     }
     return table[kind](task, *of) if kind in table else metric(task, kind)
@@ -64,6 +65,28 @@ def versus(task: Task, reference: str) -> list[str]:
     if not any(reference in one["versus"] for method in rows.values() for one in method["conditions"].values()):
         return []
     return _by_condition({**task, "methods": rows}, cell)
+
+
+def contribution(task: Task) -> list[str]:
+    """The cross-modal contribution by method, condition and direction; empty if none was measured."""
+    lines = []
+    for name, method in task["methods"].items():
+        for condition in task["conditions"]:
+            tested = method["conditions"].get(condition, {"contribution": {}})
+            for direction, one in tested["contribution"].items():
+                cells = [name, condition, direction.replace("_", " "), *_crossing(one)]
+                lines.append(f"| {' | '.join(cells)} |")
+    if not lines:
+        return []
+    head = "| method | condition | direction | residual rate, % | partner share | shuffled | mean | zero |"
+    return [head, "|---|---|---|---:|---:|---:|---:|---:|", *lines]
+
+
+def _crossing(one: Mapping[str, Any]) -> list[str]:
+    """The figures of one direction."""
+    dead = f", dead in {one['dead']} of {one['cells']}" if one["dead"] else ""
+    share = "" if one["partner_share"] is None else f"{one['partner_share']:.2f}"
+    return [f"{100 * one['rate']:.1f}{dead}", share, *(f"{one[key]:+.1f}" for key in ("shuffled", "mean", "zero"))]
 
 
 def costs(task: Task) -> list[str]:

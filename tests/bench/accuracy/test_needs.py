@@ -54,6 +54,8 @@ def test_what_a_cell_needs_is_made_first(trained: Path) -> None:
     frozen, origin = (dict(model.backbones["audio"].state_dict()) for model in (late, audio))
     assert all(torch.equal(frozen[name], origin[name]) for name in origin)
     assert len(late.classes) == 2
+    assert made["match/late-fold1-3"]["conditions"]["clean"]["contribution"]
+    assert made["same/audio-fold1-3"]["conditions"]["clean"]["contribution"] == {}
 
 
 def test_a_product_is_made_of_the_networks_predictions(trained: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_stopped_grid_resumes_with_the_same_figures(
     ("old", "new", "changed"),
     [
         ("noise = { audio = -20 }", "noise = { audio = 40 }", {"noisy"}),
-        ("seeds = [3]", "seeds = [3]\nnoise_seed = 5", {"noisy", "nothing"}),
+        ("seeds = [3]", "seeds = [3]\nnoise_seed = 5", {"clean", "noisy", "nothing"}),
         ('dropped = ["audio", "visual"]', 'dropped = ["audio"]', {"nothing"}),
         (
             "[[condition]]",

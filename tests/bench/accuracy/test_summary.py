@@ -40,6 +40,7 @@ name = "late"
 [[method]]
 name = "cmrl"
 tasks = ["same"]
+control = "late"
 
 [[condition]]
 name = "deaf"
@@ -53,11 +54,16 @@ CORRECT = {
     "cmrl": [[7, 9], [6, 7]],
 }
 
+CROSSING = {"rate": 0.2, "dead": False, "partner_share": 0.5, "shuffled": -30.0, "mean": -20.0, "zero": -25.0}
+SILENT = {"rate": 0.0, "dead": True, "partner_share": None, "shuffled": 0.0, "mean": 0.0, "zero": 0.0}
+
 
 def record(cell: Cell, correct: list[int]) -> Record:
     groups = {f"{name}{cell.fold}": [10, right] for name, right in zip(("ada", "ben"), correct, strict=True)}
     accuracy = sum(correct) / 20
     tested = {"n": 20, "metrics": {"accuracy": accuracy, "macro_f1": accuracy / 2}, "groups": {"speaker": groups}}
+    if cell.row.name == "cmrl":
+        tested["contribution"] = {"audio_from_visual": CROSSING, "visual_from_audio": SILENT}
     network: dict[str, Any] = {
         "protocol": "honest",
         "costs": {
@@ -111,6 +117,10 @@ def test_methods_are_compared_in_pairs(summary: dict[str, Any]) -> None:
     assert found["p"] < found["p_holm"] <= 1
     assert chance["mean"] == pytest.approx(-0.5)
     assert methods["late"]["conditions"]["clean"]["versus"] == {}
+    # Only two comparisons are with a control.
+    control = methods["cmrl"]["conditions"]["clean"]["versus"]["control"]
+    assert control["mean"] == found["mean"]
+    assert control["p_holm"] == pytest.approx(2 * found["p"])
     assert summary["tasks"]["match"]["methods"]["chance"]["conditions"]["clean"]["versus"]["late"]["mean"] < 0
 
 
@@ -134,6 +144,7 @@ def test_the_page_has_every_table_and_says_how_it_was_made(summary: dict[str, An
     assert "| late | 60.0 ± 23.1 | 60.0 ± 23.1 |" in page
     assert "| cmrl | +12.5 ± 8.0" in page
     assert "| cmrl | 60.0 | 60.0 |" in page  # the worst speaker
+    assert "Gain over the own-fed control" in page
     for text in ("## match", "the command", "honest protocol", "three learning rates", "folds 0, 1; seeds 0"):
         assert text in page
     assert "- `deaf`: no audio" in page
@@ -149,6 +160,10 @@ def test_a_document_may_ask_for_a_part_of_a_table(summary: dict[str, Any]) -> No
     assert tables.named(task, "versus", "late")[2].startswith("| cmrl | +12.5")
     assert tables.named(task, "macro_f1")[2] == "| cmrl | 36.3 |"
     assert tables.named(task, "costs")[2] == "| cmrl | 1,000 | 2.00 | 0.100 | 3.0 | 7 |"
+    assert tables.named(task, "contribution")[2:] == [
+        "| cmrl | deaf | audio from visual | 20.0 | 0.50 | -30.0 | -20.0 | -25.0 |",
+        "| cmrl | deaf | visual from audio | 0.0, dead in 2 of 2 |  | +0.0 | +0.0 | +0.0 |",
+    ]
     with pytest.raises(KeyError):
         tables.chosen(summary["tasks"]["same"], ["cmlr"], [])
     with pytest.raises(KeyError):
