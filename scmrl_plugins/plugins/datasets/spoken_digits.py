@@ -208,7 +208,7 @@ class SpokenDigits(Digits):
                 index = self._picture(partner.digit, cycle, name, used)
                 question = Question(recording.digit, partner.digit, partner.cue)
                 identifier = f"mnist-{index:05d}"
-                writer = identifier if mnist.writers is None else str(mnist.writers[index])
+                writer = "unknown" if mnist.writers is None else str(mnist.writers[index])
                 key = index, partner.cue
                 if key not in encoded:
                     encoded[key] = pictures.encode_png(with_cue(mnist.images[index] / 255.0, partner.cue))
