@@ -15,7 +15,7 @@ from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.registry import UserError, catalogue
 
-_SPLITTING = ("split", "fold", "seed")
+_SPLITTING = ("split", "fold", "seed", "picture_split", "test_speakers", "validation_speakers")
 """Settings of data sets, where they have them, that decide which samples are for training."""
 
 

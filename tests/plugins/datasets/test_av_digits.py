@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from scmrl_plugins.core.interfaces import Dataset, ModelConfig, RepairedFileWarning
 from scmrl_plugins.plugins.datasets.av_digits import AVDigits
 from scmrl_plugins.plugins.datasets.media import images
+from scmrl_plugins.plugins.datasets.media.mel import MEL_FLOOR
 from scmrl_plugins.plugins.datasets.miniatures.digits import tone
 from scmrl_plugins.plugins.datasets.speech.voices import VARIANTS, VOICES
 from scmrl_plugins.registry import UserError
@@ -131,7 +132,7 @@ def test_transform(built: datasets.DatasetDict) -> None:
             assert np.isfinite(arrays[modality]).all()
         assert arrays["visual"].min() >= 0
         assert 0.5 < arrays["visual"].max() <= 1
-        assert arrays["audio"].min() >= np.log(1e-7) - 1e-3
+        assert arrays["audio"].min() >= np.log(MEL_FLOOR) - 1e-3
     single = av().transform(built["train"][2:3])
     np.testing.assert_allclose(single["audio"][0], av().transform(rows)["audio"][2], rtol=1e-6)
 
