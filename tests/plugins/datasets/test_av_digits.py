@@ -138,7 +138,7 @@ def test_transform(built: datasets.DatasetDict) -> None:
 
 
 def test_pictures_are_moved_in_training() -> None:
-    dataset = AVDigits(AVDigits.Config(), ModelConfig(image_size=16))
+    dataset = AVDigits(AVDigits.Config(shift=0.08), ModelConfig(image_size=16))
     picture = np.zeros((1, 16, 16), np.float32)
     picture[0, 8, 8] = 1
     assert np.array_equal(dataset.inputs({"visual": picture}, False)["visual"], picture)
