@@ -126,6 +126,8 @@ def test_every_command_works_beside_them(folder: Path, all_bad: Path, tmp_path: 
     scmrl("new-plugin", "mine")
     assert Path("scmrl-mine").is_dir()
     scmrl("demo", "-o", run, code=2)  # already exists
+    Path("new-match").symlink_to(run)
+    scmrl("demo", "-o", "new", code=2)  # as does the second run
     scmrl("bench", "accuracy", "none.toml", "-o", run, code=2)
     scmrl("sweep", "none.toml", "-o", run, code=2)
     assert "av-digits" in scmrl("data", "list")
