@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_runs import fork_scmrl
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,7 +59,8 @@ def test_the_commands_work_in_their_order(small_cache: Path, tmp_path: Path) -> 
         if arguments[0] == "bench":
             for setting in ("model.steps=1", "model.embed_dims=16", "model.image_size=8"):
                 arguments += ["--set", setting]
-        run(["-m", "scmrl_plugins", *arguments], tmp_path, {"SCMRL_CACHE": str(small_cache)})
+        done = fork_scmrl(*arguments, cwd=tmp_path, SCMRL_CACHE=str(small_cache))
+        assert done.code == 0, f"{line}: {done.err}"
 
 
 def test_the_results_are_those_of_the_benchmarks() -> None:
