@@ -132,7 +132,7 @@ def _train(task: Task, progress: Progress) -> None:
     device = devices.resolve(task.device)
     training = Training(parts, device, progress)
     training.prepare()
-    run = series.take_run(task.directory.run(trial.name).path, parts)
+    run = series.take_run(task.directory.run(trial.name).path, training.parts)
     training.fit(run)
     if task.after_run:
         task.after_run(run)

@@ -142,13 +142,15 @@ class Bench:
                 modality: str(self._needed(other)[0].path.resolve()) for modality, other in cell.needs.items()
             }
             config = config.model_copy(update={"train": config.train.model_copy(update={"pretrained": starts})})
-        parts = assemble(config)
+        training = Training(assemble(config), self.device, self.progress)
+        training.prepare()
+        parts = training.parts
         run = series.take_run(self.directory.run_path(name), parts)
         _check_origins(run, starts)
         if any(line.get("split") == "test" for line in run.metrics()[-1:]):
             weights.load_weights(run.weights_file, parts.model)
         else:
-            Training(parts, self.device, self.progress).fit(run)
+            training.fit(run)
         record = self.directory.read(name)
         if record and record["weights"] != file_digest(run.weights_file):
             raise UserError(

@@ -41,7 +41,7 @@ def fit(
         training.prepare()
         main = training.processes.main
         if run is None:
-            path = training.processes.broadcast(create_run(path, parts).path if main else path)
+            path = training.processes.broadcast(create_run(path, training.parts).path if main else path)
             run = open_run(path)
         try:
             result = training.fit(run)

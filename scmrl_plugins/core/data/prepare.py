@@ -33,12 +33,16 @@ class Counts:
 
 @dataclass
 class Prepared:
-    """Splits whose features are stored, the bad files left out of them, and the files that were repaired."""
+    """Splits whose features are stored, the bad files left out of them, and the files that were repaired.
+
+    ``settings``: what the data set measured of the training split, as ``Dataset.measure`` returns it.
+    """
 
     splits: dict[str, FeatureSplit] = field(default_factory=dict)
     bad: FileNotes = field(default_factory=list)
     repaired: FileNotes = field(default_factory=list)
     counts: dict[str, Counts] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def computed(self) -> int:
@@ -67,8 +71,8 @@ def prepare(
     """The named splits of a data set with their features stored; those that are missing are computed.
 
     ``on_bad`` (default ``data.on_bad``) decides whether a bad file stops it or is left out. ``rows`` (default
-    ``dataset.splits()``) are the rows by split. Raises ``UserError`` for a data set whose files are missing, or
-    where one of these splits is empty.
+    ``dataset.splits()``) are the rows by split. If the training split is named, the data set measures it. Raises
+    ``UserError`` for a data set whose files are missing, or where one of these splits is empty.
     """
     with collector.paused():
         import datasets
@@ -107,6 +111,8 @@ def prepare(
                 f"the reasons"
             )
         prepared.splits[name] = split
+    if train := prepared.splits.get("train"):
+        prepared.settings = dict(dataset.measure(train.stored(index)[0] for index in range(len(train))))
     # A file may be in several samples.
     prepared.bad, prepared.repaired = list(dict.fromkeys(prepared.bad)), list(dict.fromkeys(prepared.repaired))
     return prepared

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -121,6 +121,15 @@ class Dataset(Component):
         and all sizes of the model.
         """
         return None
+
+    def measure(self, samples: Iterable[Mapping[str, np.ndarray]]) -> Mapping[str, Any]:
+        """Measure what ``inputs`` needs to know of the training split, keep it, and return it as settings.
+
+        Called with the stored arrays of every training sample once they are prepared. A run keeps the settings in
+        its configuration, with which the data set is built for evaluation; what is set is not measured again. By
+        default nothing is measured.
+        """
+        return {}
 
     def inputs(self, stored: Mapping[str, np.ndarray], training: bool) -> Mapping[str, np.ndarray]:
         """A sample's stored arrays to ``audio`` and ``visual``, float32 ``[C, H, W]`` or ``[T, C, H, W]``.

@@ -92,6 +92,10 @@ class Run:
             return ""
         return f"; the run used plugins that are not installed: {', '.join(remedies)}" if remedies else ""
 
+    def write_config(self, config: ExperimentConfig) -> None:
+        """Replace ``config.toml``."""
+        files.write_text(self.config_file, layers.to_toml(config))
+
     def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Replace ``metrics.jsonl``."""
         files.write_text(self.metrics_file, "".join(files.to_json(line) + "\n" for line in lines))
@@ -147,7 +151,7 @@ def create_run(path: str | Path, parts: assembly.Assembly) -> Run:
     run.write_metrics([])
     weights.save_weights(run.weights_file, parts.model)
     # Written last: a directory with this file is a run.
-    files.write_text(run.config_file, layers.to_toml(parts.config))
+    run.write_config(parts.config)
     return run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -70,9 +71,15 @@ class Training:
         self.learner = Learner(parts, self.accelerator, self.processes)
 
     def prepare(self) -> None:
-        """Compute the features that are not stored yet, and open the splits; ``UserError`` for unusable data."""
+        """Compute the features that are not stored yet, and open the splits; ``UserError`` for unusable data.
+
+        ``parts.config`` then has what the data set measured of the training split.
+        """
         with self.accelerator.main_process_first():  # the main process computes them and shows its progress
             self.data = prepare(self.parts.dataset, self.parts.config, progress=self.progress)
+        config = self.parts.config
+        section = config.dataset.model_copy(update=self.data.settings)
+        self.parts = dataclasses.replace(self.parts, config=config.model_copy(update={"dataset": section}))
         if self.data.bad:
             self.progress.line(f"{len(self.data.bad)} bad files are left out; the run lists them in skipped.json")
         names = ["train", "validation"] if self.chooser == "test" else ["train"]
@@ -106,6 +113,8 @@ class Training:
         trackers.start(self.accelerator, self.recipe.trackers, run, self.steps.done(self.state))
         if self.processes.main:
             run.write_skipped(self.data.bad)
+            if self.data.settings:
+                run.write_config(self.parts.config)
         if self.recipe.on_nan == "rollback" and not run.checkpoints():
             self.saving.save(self.state)
         while self.state.epoch < self.recipe.epochs and not self._out_of_patience():

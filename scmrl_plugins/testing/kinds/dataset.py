@@ -146,6 +146,20 @@ def _inputs(
 
 
 @check("dataset")
+def check_measured_settings(subject: Subject) -> None:
+    """``measure`` returns settings that ``Config`` takes, with which the data set gives the same inputs."""
+    dataset, config = subject.build(), subject.config()
+    columns = dataset.transform(dataset.splits()["train"][:4])
+    samples = [{name: np.asarray(columns[name][index]) for name in MODALITIES} for index in range(4)]
+    settings = dict(dataset.measure(samples))
+    again = subject.build(config=subject.cls.Config.model_validate({**config.model_dump(), **settings}))
+    for arrays in samples:
+        measured, built = _inputs(dataset, arrays, False), _inputs(again, arrays, False)
+        same = all(np.array_equal(measured[name], built[name]) for name in measured)
+        require(same, f"inputs differ when it is built with what it measured ({', '.join(sorted(settings))})")
+
+
+@check("dataset")
 def check_blank(subject: Subject) -> None:
     """``blank`` has finite float32 values for each modality that broadcast to its inputs ``[C, H, W]``."""
     dataset = subject.build()

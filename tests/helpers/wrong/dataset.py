@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -292,6 +292,18 @@ class AugmentsWithNumpy(Dataset):
 class AugmentsTheTest(Dataset):
     def inputs(self, stored: Mapping[str, np.ndarray], training: bool) -> dict[str, np.ndarray]:
         return {name: array + torch.randn(1).numpy() for name, array in stored.items()}
+
+
+@fails(measured_settings="inputs differ when it is built with what it measured (folder)")
+class KeepsOnlySomeOfWhatItMeasures(Dataset):
+    level = 0.0
+
+    def measure(self, samples: Iterable[Mapping[str, np.ndarray]]) -> Mapping[str, Any]:
+        self.level = float(np.mean([sample["audio"].mean() for sample in samples]))
+        return {"folder": self.config.folder}
+
+    def inputs(self, stored: Mapping[str, np.ndarray], training: bool) -> dict[str, np.ndarray]:
+        return {name: array - np.float32(self.level) for name, array in stored.items()}
 
 
 @fails(blank="blank audio is [2, 1, 1], which does not broadcast to [1, 8, 8]")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,6 +36,14 @@ class SoundDataset(Dataset):
     def settle(cls, config: Any) -> Any:
         """The configuration with the sample rate."""
         return cls._with_rate(config)
+
+    def measure(self, samples: Iterable[Mapping[str, np.ndarray]]) -> Mapping[str, Any]:
+        """Mean and deviation of each row of the spectrograms, where ``standardize`` needs them."""
+        settings = self.front_end.measured(sample["audio"] for sample in samples if "audio" in sample)
+        if settings:
+            self.config = self.config.model_copy(update=settings)
+            self.front_end = FrontEnd(self.config, self.image_size)
+        return settings
 
     @property
     def blank(self) -> Mapping[Modality, np.ndarray]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -50,10 +50,23 @@ class SoundConfig(ComponentConfig):
     hop_ms: float = Field(10.0, ge=0.1, le=1000, description="hop between windows in ms (log-mel)")
     n_fft: int = Field(512, ge=16, le=8192, description="window length in samples (log-stft)")
     hop: int = Field(353, ge=1, le=8192, description="hop between windows in samples (log-stft)")
-    standardize: Literal["recording", "none"] = Field(
+    standardize: Literal["recording", "split", "none"] = Field(
         "recording",
-        description="recording: zero mean and unit deviation of each spectrogram; none: as it is (published)",
+        description="recording: zero mean and unit deviation of each spectrogram; split: of each row over the "
+        "training split; none: as it is (published)",
         json_schema_extra={"before": "none"},
+    )
+    audio_mean: tuple[float, ...] | None = Field(
+        None, strict=False, description="mean of each row (split); none: measured when training starts"
+    )
+    audio_deviation: tuple[Annotated[float, Field(ge=0)], ...] | None = Field(
+        None, strict=False, description="deviation of each row (split); none: measured when training starts"
+    )
+    time_shift: float = Field(
+        0.0, ge=0, lt=1, description="largest shift in time in training, as a share of the width"
+    )
+    freq_shift: float = Field(
+        0.0, ge=0, lt=1, description="largest shift in frequency in training, as a share of the height"
     )
     freq_mask: float = Field(0.0, ge=0, lt=1, description="maximum share of masked frequencies in training")
     time_mask: float = Field(0.0, ge=0, lt=1, description="maximum share of masked time in training")
@@ -69,6 +82,8 @@ class SoundConfig(ComponentConfig):
                 )
         if self.highest_hz is not None and self.highest_hz <= self.lowest_hz:
             raise ValueError(f"highest_hz {self.highest_hz:g} is not above lowest_hz {self.lowest_hz:g}")
+        if (self.audio_mean is None) != (self.audio_deviation is None):
+            raise ValueError("audio_mean and audio_deviation belong together: set both or none")
         return self
 
 
@@ -91,6 +106,23 @@ class FrontEnd:
                 f"dataset.highest_hz = {self.highest:g}: at {self.rate} Hz a recording holds frequencies up to "
                 f"{self.rate / 2:g} Hz; lower it, or raise dataset.sample_rate"
             )
+
+        self.statistics = self._statistics()
+
+    def _statistics(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Mean and deviation of each row, float32 ``[S, 1]``; none if they are not set."""
+        columns = []
+        for name in ("audio_mean", "audio_deviation"):
+            values = dict(self.config)[name]
+            if values is None:
+                return None
+            if len(values) not in (1, self.size):
+                raise UserError(
+                    f"dataset.{name} has {len(values)} values, and a spectrogram {self.size} rows "
+                    f"(model.image_size); give one for each, one for all, or none to measure them"
+                )
+            columns.append(np.array(values, np.float32)[:, None])
+        return columns[0], columns[1]
 
     def key(self) -> Mapping[str, Any]:
         """The settings and sizes that stored spectrograms depend on."""
@@ -123,23 +155,68 @@ class FrontEnd:
 
     @property
     def blank(self) -> np.ndarray:
-        """The input of digital silence, float32 ``[1, 1, 1]``; 0 where a recording is standardised by itself."""
+        """The input of digital silence, float32 ``[1, 1, 1]``, or ``[1, S, 1]`` where each row is standardised.
+
+        0 where a recording is standardised by itself.
+        """
         silence = np.log(MEL_FLOOR if self.mel else audio.LOG_FLOOR)
         return self._standardized(np.full((1, 1, 1), silence, np.float32))
 
     def inputs(self, stored: np.ndarray, training: bool) -> np.ndarray:
-        """A stored spectrogram to the model's input, ``[1, S, S]``; in training with what is masked.
+        """A stored spectrogram to the model's input, ``[1, S, S]``, in training shifted and masked.
 
-        Random draws come from torch's generator.
+        Random draws come from torch's generator. Raises ``UserError`` for rows that are not measured yet.
         """
         x = self._standardized(stored)
-        return self._masked(x) if training else x
+        return self._masked(self._shifted(x)) if training else x
+
+    def measured(self, stored: Iterable[np.ndarray]) -> dict[str, Any]:
+        """The settings of ``standardize = "split"``: mean and deviation of each row of spectrograms ``[1, S, S]``.
+
+        Over all recordings and columns. No settings for another ``standardize``, if they are set, or without
+        spectrograms.
+        """
+        if self.config.standardize != "split" or self.statistics is not None:
+            return {}
+        count, total, squares = 0, np.zeros(self.size), np.zeros(self.size)
+        for spectrogram in stored:
+            rows = spectrogram[0].astype(np.float64)
+            count += rows.shape[1]
+            total += rows.sum(1)
+            squares += (rows**2).sum(1)
+        if not count:
+            return {}
+        mean = total / count
+        deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        return {"audio_mean": tuple(mean.tolist()), "audio_deviation": tuple(deviation.tolist())}
 
     def _standardized(self, x: np.ndarray) -> np.ndarray:
-        """``(x - mean x) / (std x + 1e-3)``, or x."""
+        """``(x - mean) / (deviation + 1e-3)``, of x itself or of each row over the training split; or x."""
         if self.config.standardize == "none":
             return x
-        return (x - x.mean()) / (x.std() + _EPSILON)
+        if self.config.standardize == "recording":
+            return (x - x.mean()) / (x.std() + _EPSILON)
+        if self.statistics is None:
+            raise UserError(
+                "dataset.standardize = 'split': the rows are measured when training starts; train first, or set "
+                "dataset.audio_mean and dataset.audio_deviation"
+            )
+        mean, deviation = self.statistics
+        return (x - mean) / (deviation + _EPSILON)
+
+    def _shifted(self, x: np.ndarray) -> np.ndarray:
+        """x moved along frequency and time, each by a whole number of cells up to its share of the axis.
+
+        What moves in repeats the edge.
+        """
+        import torch
+
+        for axis, share in ((1, self.config.freq_shift), (2, self.config.time_shift)):
+            length = x.shape[axis]
+            if most := round(share * length):
+                moved = np.arange(length) - int(torch.randint(-most, most + 1, ()))
+                x = x.take(moved.clip(0, length - 1), axis)
+        return x
 
     def _masked(self, x: np.ndarray) -> np.ndarray:
         """x with a band of frequencies and a stretch of time set to its mean (SpecAugment, arXiv 1904.08779)."""

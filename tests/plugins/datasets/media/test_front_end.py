@@ -137,3 +137,69 @@ def test_masks_hide_a_band_and_a_stretch(freq: float, time: float, seed: int) ->
     for line in (rows, columns):
         assert np.abs(np.diff(np.concatenate([[0], line, [0]]).astype(int))).sum() in (0, 2)
     np.testing.assert_allclose(masked[0][hidden], still.mean(), atol=1e-6)
+
+
+def stored_noise(made: FrontEnd, count: int = 6) -> list[np.ndarray]:
+    return [made.spectrogram(noise(seed) * (seed + 1), 16_000, "a.wav") for seed in range(count)]
+
+
+def test_rows_standardised_by_the_training_split() -> None:
+    made = front_end(standardize="split")
+    stored = stored_noise(made)
+    with pytest.raises(UserError, match="rows are measured when training starts; train first"):
+        made.inputs(stored[0], False)
+    measured = made.measured(iter(stored))
+    rows = np.concatenate([each[0] for each in stored], axis=1).astype(np.float64)
+    np.testing.assert_allclose(measured["audio_mean"], rows.mean(1))
+    np.testing.assert_allclose(measured["audio_deviation"], rows.std(1))
+    standard = front_end(standardize="split", **measured)
+    x = np.concatenate([standard.inputs(each, False)[0] for each in stored], axis=1)
+    np.testing.assert_allclose(x.mean(1), 0, atol=1e-4)
+    np.testing.assert_allclose(x.std(1), 1, atol=1e-2)
+    assert standard.measured(iter(stored)) == {}
+    assert front_end().measured(iter(stored)) == made.measured([]) == {}
+    silence = (np.log(1e-10) - rows.mean(1)) / (rows.std(1) + 1e-3)
+    assert standard.blank.shape == (1, 28, 1)
+    np.testing.assert_allclose(standard.blank[0, :, 0], silence, rtol=1e-4)
+
+
+def test_one_mean_for_all_rows() -> None:
+    made = front_end(standardize="split", audio_mean=[-4.0], audio_deviation=[2.0])
+    (stored,) = stored_noise(made, 1)
+    np.testing.assert_allclose(made.inputs(stored, False), (stored + 4) / 2.001, rtol=1e-5)
+
+
+def test_statistics_of_another_size_are_refused() -> None:
+    with pytest.raises(UserError, match=r"dataset\.audio_mean has 16 values, and a spectrogram 28 rows"):
+        front_end(standardize="split", audio_mean=[0.0] * 16, audio_deviation=[1.0] * 16)
+    with pytest.raises(ValidationError, match="belong together"):
+        SoundConfig(audio_mean=(0.0,))
+
+
+@given(freq=st.floats(0, 0.5), time=st.floats(0, 0.5), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_shifts_move_every_cell_and_repeat_the_edge(freq: float, time: float, seed: int) -> None:
+    made = front_end(freq_shift=freq, time_shift=time, standardize="none")
+    x = np.random.default_rng(seed).standard_normal((1, 28, 28)).astype(np.float32)
+    torch.manual_seed(seed)
+    moved = made.inputs(x, True)
+    torch.manual_seed(seed)
+    np.testing.assert_array_equal(moved, made.inputs(x, True))
+    np.testing.assert_array_equal(made.inputs(x, False), x)
+    most_rows, most_columns = round(28 * freq), round(28 * time)
+    padded = np.pad(x[0], ((most_rows, most_rows), (most_columns, most_columns)), mode="edge")
+    found = [
+        (row, column)
+        for row in range(2 * most_rows + 1)
+        for column in range(2 * most_columns + 1)
+        if np.array_equal(padded[row : row + 28, column : column + 28], moved[0])
+    ]
+    assert len(found) == 1
+
+
+def test_shifts_reach_both_ends() -> None:
+    made = front_end(time_shift=0.1, standardize="none")
+    x = np.broadcast_to(np.arange(28, dtype=np.float32), (1, 28, 28))
+    torch.manual_seed(0)
+    middles = {float(made.inputs(x, True)[0, 0, 14]) for _ in range(100)}
+    assert middles == {11, 12, 13, 14, 15, 16, 17}
