@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from cli_runs import TINY, fork_scmrl
 
 
@@ -23,3 +25,12 @@ def trained(small_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     assert done.code == 0, done.err
     (run.parent / "stdout").write_text(done.out)
     return run
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many threads as the process that trained: sums are then added up in the same order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -7,11 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from cli_runs import TINY, assert_refused, contents, fork_scmrl, invoke, run_scmrl
 
 from scmrl_plugins.core.evaluation.metrics import compute
@@ -26,15 +24,6 @@ def metrics(run: Path) -> list[dict[str, object]]:
 def timeless(lines: list[dict[str, object]]) -> list[dict[str, object]]:
     """Metrics without what a clock decides."""
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """As many threads as the process that trained: sums are then added up in the same order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -1,0 +1,108 @@
+"""Statistics of the training split are measured once, kept by the run, and used wherever the run is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cli_runs import TINY, assert_refused, fork_scmrl, invoke, run_scmrl, sets
+
+from scmrl_plugins.bench.accuracy.grid import read_grid
+from scmrl_plugins.bench.accuracy.run import run_grid
+from scmrl_plugins.core.data.prepare import load_splits
+from scmrl_plugins.core.run.directory import open_run
+from scmrl_plugins.core.system.progress import Progress
+
+SPLIT = [*TINY, "--device", "cpu", *sets({"dataset.standardize": "split", "train.epochs": 2})]
+
+
+@pytest.fixture(scope="module")
+def measured(small_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run standardised by its training split."""
+    run = tmp_path_factory.mktemp("measured") / "run"
+    done = fork_scmrl("train", *SPLIT, "-o", run, cwd=run.parent, SCMRL_CACHE=str(small_cache))
+    assert done.code == 0, done.err
+    return run
+
+
+def settings(run: Path) -> dict[str, Any]:
+    return tomllib.loads((run / "config.toml").read_text())["dataset"]
+
+
+def results(run: Path) -> list[dict[str, Any]]:
+    """The metrics without times and steps within epochs, which depend on when a run was stopped."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if "second" not in k} for line in lines if "of_epoch" not in line]
+
+
+@pytest.mark.slow
+def test_a_run_keeps_the_statistics_of_its_training_split(measured: Path) -> None:
+    parts = open_run(measured).assemble()
+    train = load_splits(parts.dataset, parts.config, ["train"])["train"]
+    stored = np.concatenate([train.stored(index)[0]["audio"][0] for index in range(len(train))], axis=1)
+    saved = settings(measured)
+    np.testing.assert_allclose(saved["audio_mean"], stored.astype(float).mean(1), rtol=1e-6)
+    np.testing.assert_allclose(saved["audio_deviation"], stored.astype(float).std(1), rtol=1e-6)
+    inputs = np.concatenate([train[index]["audio"][0] for index in range(len(train))], axis=1)
+    np.testing.assert_allclose(inputs.mean(1), 0, atol=1e-3)
+    done = invoke("eval", measured, "--device", "cpu", "--json")
+    assert json.loads(done.out)["accuracy"] == results(measured)[-1]["accuracy"]
+    again = invoke("train", measured, "--device", "cpu")
+    assert again.code == 0, again.err
+    assert settings(measured) == saved
+
+
+@pytest.mark.slow
+def test_a_stopped_run_resumes_with_its_statistics(measured: Path, tmp_path: Path, one_thread: None) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(measured, run)
+    (run / "checkpoints" / "epoch-00002.safetensors").unlink()
+    done = invoke("train", run, "--device", "cpu")
+    assert "resuming after epoch 1 of 2" in done.err
+    assert results(run) == results(measured)
+    for name in ("model.safetensors", "config.toml"):
+        assert (run / name).read_bytes() == (measured / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_training_measures_a_run_that_was_only_built(measured: Path, tmp_path: Path, one_thread: None) -> None:
+    run = tmp_path / "built"
+    assert invoke("build", *SPLIT, "-o", run).code == 0
+    assert "audio_mean" not in settings(run)
+    assert_refused(invoke("eval", run, "--device", "cpu"), "dataset.standardize", "train first")
+    assert invoke("train", run, "--device", "cpu").code == 0
+    assert settings(run) == settings(measured)
+    assert results(run) == results(measured)
+
+
+@pytest.mark.slow
+def test_two_processes_measure_the_same(measured: Path, small_cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = run_scmrl("train", *SPLIT, "--processes", "2", "-o", run, SCMRL_CACHE=str(small_cache))
+    assert done.code == 0, done.err
+    assert settings(run) == settings(measured)
+
+
+@pytest.mark.slow
+def test_a_cell_of_a_grid_is_taken_up_with_its_statistics(tmp_path: Path) -> None:
+    grid = tmp_path / "grid.toml"
+    grid.write_text(
+        "[dataset]\nname = 'av-digits'\nimages = 100\npairs = 1\ntest_pairs = 1\nstandardize = 'split'\n"
+        "[model]\nsteps = 2\nembed_dims = 16\nnum_heads = 2\nimage_size = 8\n[train]\nepochs = 1\n"
+        "[grid]\nseeds = [0]\n[[method]]\nname = 'late'\nfusion = { name = 'late' }\n"
+        "[[condition]]\nname = 'deaf'\ndropped = ['audio']\n"
+    )
+    out = tmp_path / "out"
+    (first,) = run_grid(read_grid(grid), out, torch.device("cpu"), Progress.silent())
+    (cell,) = (out / "cells").iterdir()
+    assert run_grid(read_grid(grid), out, torch.device("cpu"), Progress.silent()) == [first]
+    cell.unlink()
+    (again,) = run_grid(read_grid(grid), out, torch.device("cpu"), Progress.silent())
+    assert again["conditions"] == first["conditions"]
+    assert len(settings(next((out / "runs").iterdir()))["audio_mean"]) == 8
