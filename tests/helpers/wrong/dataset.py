@@ -306,7 +306,7 @@ class KeepsOnlySomeOfWhatItMeasures(Dataset):
         return {name: array - np.float32(self.level) for name, array in stored.items()}
 
 
-@fails(blank="blank audio is [2, 1, 1], which does not broadcast to [1, 8, 8]")
+@fails(blank="blank audio is [2, 1, 1], which does not broadcast to [1, 16, 16]")
 class BlankOfOtherChannels(Dataset):
     blank: ClassVar[Mapping[str, np.ndarray]] = dict.fromkeys(MODALITIES, np.zeros((2, 1, 1), np.float32))
 
