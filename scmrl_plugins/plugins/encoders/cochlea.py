@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,8 +27,8 @@ class Cochlea(StaticEncoder):
 
     F, ``[K, H]``, are triangles on the ERB-number scale E(f) = 21.4 log10(1 + 0.00437 f), f in Hz: centres
     (k + 1/2) d, d = E(rate / 2) / K, each reaching to its neighbours' centres, and the weights of a band sum to 1.
-    A row belongs to the band with the largest weight on it. At low frequencies a band may be narrower than a row;
-    bands without rows are omitted.
+    A row belongs to the band with the largest weight on it; ``scale`` is that of the rows. A band may be narrower
+    than a row; bands without rows are omitted.
 
     ``axis = "steps"``: each column drives a separate neuron for T steps. ``axis = "width"``: the one neuron of a
     band runs along the columns, and step t has the spikes of the t-th of T equal windows, at their columns.
@@ -41,6 +41,11 @@ class Cochlea(StaticEncoder):
         filters: int = Field(32, ge=1, le=512, description="bands K between 0 Hz and half the sample rate")
         sample_rate: int = Field(8000, ge=1000, le=384_000, description="sample rate of the recordings in Hz")
         tau: float = Field(4.0, ge=1, description="membrane time constant, in time steps or columns")
+        scale: Literal["mel", "linear"] = Field(
+            "mel",
+            description="scale of the rows' frequencies: mel for log-mel spectrograms, linear for log-stft",
+            json_schema_extra={"before": "linear"},
+        )
         axis: Axis = Field("steps", description="what time is: the model's steps, or the width of the spectrogram")
 
     filters: Tensor
@@ -51,7 +56,7 @@ class Cochlea(StaticEncoder):
         self.sound = context.modality != "visual"
         self.tags = frozenset() if self.sound else frozenset({"analogue"})
         if self.sound:
-            bands = filter_bank(config.filters, context.image_size, config.sample_rate)
+            bands = filter_bank(config.filters, context.image_size, config.sample_rate, config.scale)
             used, band = np.unique(bands.argmax(0), return_inverse=True)
             # Not in the state dict: they follow from the settings.
             self.register_buffer("filters", torch.from_numpy(bands[used]).float(), persistent=False)
@@ -88,9 +93,13 @@ class Cochlea(StaticEncoder):
         return torch.stack(spikes)
 
 
-def filter_bank(filters: int, rows: int, rate: float) -> np.ndarray:
-    """F, float64 ``[filters, rows]``, for rows of equal width between 0 and ``rate / 2`` Hz, lowest first."""
-    hertz = (np.arange(rows) + 0.5) * rate / 2 / rows
+def filter_bank(filters: int, rows: int, rate: float, scale: str = "linear") -> np.ndarray:
+    """F, float64 ``[filters, rows]``, for rows of equal width between 0 and ``rate / 2`` Hz, lowest first.
+
+    ``scale``: on which they are equally wide, ``linear`` or ``mel``, m(f) = 2595 log10(1 + f / 700).
+    """
+    share = (np.arange(rows) + 0.5) / rows
+    hertz = 700.0 * ((1.0 + rate / 1400) ** share - 1.0) if scale == "mel" else share * rate / 2
     spacing = erb_number(rate / 2) / filters
     centres = (np.arange(filters)[:, None] + 0.5) * spacing
     weights = np.maximum(0.0, 1.0 - np.abs(erb_number(hertz) - centres) / spacing)

@@ -19,6 +19,7 @@ from scmrl_plugins.core.config.layers import validate
 from scmrl_plugins.core.interfaces import Context
 from scmrl_plugins.core.model.assembly import assemble_model
 from scmrl_plugins.plugins.datasets.media.audio import log_spectrogram
+from scmrl_plugins.plugins.datasets.media.mel import band_edges, log_mel
 from scmrl_plugins.plugins.datasets.media.resize import resize
 from scmrl_plugins.plugins.encoders.cochlea import Cochlea, erb_number, filter_bank
 
@@ -29,7 +30,7 @@ RATE = 8000
 
 def cochlea(steps: int = 6, rows: int = 28, modality: Any = "audio", **config: Any) -> Cochlea:
     context = Context(steps, 8, 1, rows, 2, {"audio": 1, "visual": 1}, torch.nn.Identity, modality)
-    return Cochlea(Cochlea.Config(**config), context)
+    return Cochlea(Cochlea.Config(**{"scale": "linear", **config}), context)
 
 
 def triangles(filters: int, rows: int, rate: float) -> np.ndarray:
@@ -137,6 +138,24 @@ def test_a_sound_of_one_frequency_fires_the_rows_that_hold_it(hertz: float) -> N
     assert fired[row] == fired.max() > 0
     assert fired.argmax() <= row <= 27 - fired.flip(0).argmax()
     assert fired.sum() < 28 * fired.max() / 2
+
+
+@pytest.mark.parametrize("hertz", [300.0, 700.0, 1500.0, 3000.0])
+def test_rows_on_the_mel_scale_are_those_of_the_log_mel_spectrogram(hertz: float) -> None:
+    samples = np.sin(2 * np.pi * hertz * np.arange(RATE) / RATE)
+    x = torch.from_numpy(log_mel(samples, RATE, 28, 0.0, RATE / 2, 25.0, 10.0)).view(1, 1, 28, -1)
+    fired = cochlea(24, scale="mel")(x).sum((0, 1, 2, 4))
+    row = int(np.abs(band_edges(28, 0.0, RATE / 2)[1:-1] - hertz).argmin())
+    assert abs(int(fired.argmax()) - row) <= 1  # a band of the ear may be between two rows
+    assert fired.sum() < 28 * fired.max() / 2
+
+
+def test_the_scale_of_rows_moves_their_frequencies() -> None:
+    """Between rows 13 and 14 of 28 is half of 4,000 Hz, or half of its mels, 1,114 Hz."""
+    middle = [erb_number(hertz) * 64 / erb_number(RATE / 2) for hertz in (RATE / 4, 1114.0)]
+    for scale, band in zip(("linear", "mel"), middle, strict=True):
+        owners = filter_bank(64, 28, RATE, scale).argmax(0)
+        assert owners[13] <= band <= owners[14] + 1
 
 
 def test_louder_fires_more_and_the_largest_at_every_step() -> None:
