@@ -150,7 +150,9 @@ def check_measured_settings(subject: Subject) -> None:
     """``measure`` returns settings that ``Config`` takes, with which the data set gives the same inputs."""
     dataset, config = subject.build(), subject.config()
     columns = dataset.transform(dataset.splits()["train"][:4])
-    samples = [{name: np.asarray(columns[name][index]) for name in MODALITIES} for index in range(4)]
+    samples: list[Mapping[str, np.ndarray]] = [
+        {name: np.asarray(columns[name][index]) for name in MODALITIES} for index in range(4)
+    ]
     settings = dict(dataset.measure(samples))
     again = subject.build(config=subject.cls.Config.model_validate({**config.model_dump(), **settings}))
     for arrays in samples:
