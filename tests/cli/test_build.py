@@ -9,7 +9,7 @@ from cli_runs import SMALL, assert_refused, contents, invoke, run_python, run_sc
 from plugin_site import PluginSite
 
 import scmrl_plugins
-from scmrl_plugins.core.interfaces import Dataset
+from scmrl_plugins.core.interfaces import Dataset, ModelConfig
 from scmrl_plugins.plugins.datasets.bases.sound import SoundDataset
 from scmrl_plugins.registry import catalogue
 
@@ -154,7 +154,8 @@ def settled_by_files(name: str) -> bool:
 
 @pytest.mark.parametrize("name", [name for name in built_in("dataset") if not settled_by_files(name)])
 def test_every_data_set_builds_a_model_without_its_files(name: str, tmp_path: Path) -> None:
-    classes = catalogue().get("dataset", name).load().classes
+    cls = catalogue().get("dataset", name).load()
+    classes = cls(cls.Config(), ModelConfig()).classes
     assert build("--dataset", name)["output_shape"] == [2, len(classes)]
     assert contents(tmp_path) == {}
 
