@@ -10,14 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from cli_runs import TINY, assert_refused, fork_scmrl, invoke, run_scmrl, sets
 
-from scmrl_plugins.bench.accuracy.grid import read_grid
-from scmrl_plugins.bench.accuracy.run import run_grid
 from scmrl_plugins.core.data.prepare import load_splits
 from scmrl_plugins.core.run.directory import open_run
-from scmrl_plugins.core.system.progress import Progress
 
 SPLIT = [*TINY, "--device", "cpu", *sets({"dataset.standardize": "split", "train.epochs": 2})]
 
@@ -87,22 +83,3 @@ def test_two_processes_measure_the_same(measured: Path, small_cache: Path, tmp_p
     done = run_scmrl("train", *SPLIT, "--processes", "2", "-o", run, SCMRL_CACHE=str(small_cache))
     assert done.code == 0, done.err
     assert settings(run) == settings(measured)
-
-
-@pytest.mark.slow
-def test_a_cell_of_a_grid_is_taken_up_with_its_statistics(tmp_path: Path) -> None:
-    grid = tmp_path / "grid.toml"
-    grid.write_text(
-        "[dataset]\nname = 'av-digits'\nimages = 100\npairs = 1\ntest_pairs = 1\nstandardize = 'split'\n"
-        "[model]\nsteps = 2\nembed_dims = 16\nnum_heads = 2\nimage_size = 8\n[train]\nepochs = 1\n"
-        "[grid]\nseeds = [0]\n[[method]]\nname = 'late'\nfusion = { name = 'late' }\n"
-        "[[condition]]\nname = 'deaf'\ndropped = ['audio']\n"
-    )
-    out = tmp_path / "out"
-    (first,) = run_grid(read_grid(grid), out, torch.device("cpu"), Progress.silent())
-    (cell,) = (out / "cells").iterdir()
-    assert run_grid(read_grid(grid), out, torch.device("cpu"), Progress.silent()) == [first]
-    cell.unlink()
-    (again,) = run_grid(read_grid(grid), out, torch.device("cpu"), Progress.silent())
-    assert again["conditions"] == first["conditions"]
-    assert len(settings(next((out / "runs").iterdir()))["audio_mean"]) == 8
