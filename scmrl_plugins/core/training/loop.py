@@ -77,9 +77,7 @@ class Training:
         """
         with self.accelerator.main_process_first():  # the main process computes them and shows its progress
             self.data = prepare(self.parts.dataset, self.parts.config, progress=self.progress)
-        config = self.parts.config
-        section = config.dataset.model_copy(update=self.data.settings)
-        self.parts = dataclasses.replace(self.parts, config=config.model_copy(update={"dataset": section}))
+        self.parts = _measured(self.parts, self.data.settings)
         if self.data.bad:
             self.progress.line(f"{len(self.data.bad)} bad files are left out; the run lists them in skipped.json")
         names = ["train", "validation"] if self.chooser == "test" else ["train"]
@@ -243,6 +241,12 @@ class Training:
     def _rank(self) -> list[int]:
         """A word of the seed by which each process but the main one draws its own random numbers."""
         return [] if self.processes.main else [self.processes.rank]
+
+
+def _measured(parts: Assembly, settings: Mapping[str, Any]) -> Assembly:
+    """The parts with what the data set measured in their configuration."""
+    section = parts.config.dataset.model_copy(update=settings)
+    return dataclasses.replace(parts, config=parts.config.model_copy(update={"dataset": section}))
 
 
 def _seed(*words: int) -> int:
