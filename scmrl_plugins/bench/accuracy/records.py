@@ -107,13 +107,15 @@ def _first_difference(one: Any, other: Any, prefix: str = "") -> str:
     return ""
 
 
-def condition_key(condition: Condition, noise_seed: int, contribution: bool) -> Record:
+def condition_key(condition: Condition, noise_seed: int, contribution: bool, cluster: str | None) -> Record:
     """All that the result under a condition depends on beside the network and the data.
 
     ``contribution``: whether the cross-modal contribution is measured, which draws partners from the seed.
+    ``cluster``: the column by which correct answers are counted.
     """
     seed = noise_seed if str(condition) or contribution else None  # nothing is drawn otherwise
-    return {"version": VERSION, "seed": seed, "contribution": contribution, **condition.settings()}
+    made = {"version": VERSION, "seed": seed, "contribution": contribution, "cluster": cluster}
+    return {**made, **condition.settings()}
 
 
 def current(record: Record, conditions: Mapping[str, Record]) -> Record:

@@ -101,7 +101,9 @@ class Bench:
         section = self.grid.section
         measured = () if cell.baseline else section.contribution
         return {
-            condition.name: records.condition_key(condition, section.noise_seed, condition.name in measured)
+            condition.name: records.condition_key(
+                condition, section.noise_seed, condition.name in measured, section.cluster
+            )
             for condition in cell.conditions
         }
 
@@ -181,7 +183,7 @@ class Bench:
             result = evaluate(
                 model, loss, loader, self.device, disturbance=condition, seed=seed, progress=self.progress
             )
-            found = tested.figures(result.predictions)
+            found = tested.figures(result.predictions, self.grid.section.cluster)
             if keys[condition.name]["contribution"]:
                 found["contribution"] = contribution(
                     model, split, self.device, disturbance=condition, seed=seed, progress=self.progress
@@ -207,7 +209,8 @@ class Bench:
             self.progress.stage(f"{cell.name}, {condition.name}", None)
             found = tested.predictions(answer(condition), material.labels("test"), material.split("test"))
             self._write_predictions(cell, condition.name, found)
-            conditions[condition.name] = {"made_with": keys[condition.name], **tested.figures(found)}
+            counted = tested.figures(found, self.grid.section.cluster)
+            conditions[condition.name] = {"made_with": keys[condition.name], **counted}
         return {"weights": None, "conditions": conditions}
 
     def _write_predictions(self, cell: Cell, condition: str, predictions: Predictions) -> None:

@@ -18,11 +18,16 @@ from scmrl_plugins.core.measure import energy, firing, operations
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 
 
-def figures(predictions: Predictions) -> dict[str, Any]:
-    """The metrics that are single numbers, and by column and group the samples and the correct answers."""
+def figures(predictions: Predictions, cluster: str | None) -> dict[str, Any]:
+    """The metrics that are single numbers, and the samples and the correct answers of each group.
+
+    Groups are those of the column ``cluster``; none: of the data set's first one.
+    """
     correct = (predictions.predicted == predictions.targets).tolist()
+    column = cluster or next(iter(predictions.groups), None)
     groups: dict[str, dict[str, list[int]]] = {}
-    for column, names in predictions.groups.items():
+    if column in predictions.groups:
+        names = predictions.groups[column]
         counts = groups[column] = {name: [0, 0] for name in sorted(set(names))}
         for name, right in zip(names, correct, strict=True):
             counts[name][0] += 1
