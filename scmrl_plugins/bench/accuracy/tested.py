@@ -26,7 +26,7 @@ def figures(predictions: Predictions, cluster: str | None) -> dict[str, Any]:
     correct = (predictions.predicted == predictions.targets).tolist()
     column = cluster or next(iter(predictions.groups), None)
     groups: dict[str, dict[str, list[int]]] = {}
-    if column in predictions.groups:
+    if column is not None and column in predictions.groups:
         names = predictions.groups[column]
         counts = groups[column] = {name: [0, 0] for name in sorted(set(names))}
         for name, right in zip(names, correct, strict=True):
