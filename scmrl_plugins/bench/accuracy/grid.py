@@ -94,7 +94,8 @@ class Baseline(Row):
     """One ``[[baseline]]``: what answers without the training of a network; ``kind`` is its name if not given.
 
     ``of`` names the methods with one modality whose networks ``product`` and ``pipeline`` combine, as
-    ``Method.pretrained`` does; ``modalities`` is what ``linear`` reads.
+    ``Method.pretrained`` does; each is calibrated before, by a temperature fitted to its validation split.
+    ``modalities`` is what ``linear`` reads.
     """
 
     kind: Literal["chance", "linear", "product", "pipeline"]

@@ -1,8 +1,9 @@
 """The result of a cell as a file, and whether it is the one that the grid asks for.
 
 A result belongs to a configuration, a version of the features, and the weights that the training began with: a
-file made with others is refused. The result under a condition belongs to the corruption, its seed, and the version
-of the tests: a condition made with others counts as absent, and the saved network is tested again.
+file made with others is refused, or made again if it is a baseline's. The result under a condition belongs to the
+corruption, its seed, and the version of the tests: a condition made with others counts as absent, and the saved
+network is tested again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from scmrl_plugins.registry import UserError, catalogue
 
 VERSION = 1
 """Incremented when the figures of the same predictions or the same network change."""
+
+BASELINES = {"product": 2, "pipeline": 2}
+"""Versions of baselines by kind, 1 where none is given; incremented when the answers from the same data and
+networks change. No network depends on them."""
 
 Record = dict[str, Any]
 
@@ -79,7 +84,10 @@ def identity(cell: Cell, parts: Assembly, weights: Mapping[str, str]) -> Record:
 
 
 def _plain_baseline(cell: Cell) -> Record | None:
-    return cell.baseline.model_dump(mode="json", exclude={"name", "tasks"}) if cell.baseline else None
+    if cell.baseline is None:
+        return None
+    version = {"version": BASELINES[cell.baseline.kind]} if cell.baseline.kind in BASELINES else {}
+    return {**cell.baseline.model_dump(mode="json", exclude={"name", "tasks"}), **version}
 
 
 def difference(record: Record, asked: Record) -> str:

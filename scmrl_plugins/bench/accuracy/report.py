@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ def _notes(summary: Mapping[str, Any], command: str) -> Iterator[str]:
     yield "- " + (f"folds {', '.join(map(str, folds))}; " if folds else "") + f"seeds {', '.join(map(str, seeds))}"
     if summary["tuning"]:
         yield f"- tuning: {summary['tuning']}"
+    yield from _calibrations(methods)
     yield "- operations are multiply-accumulates of a dense network"
     yield (
         "- energy is an estimate, 4.6 pJ per multiply-accumulate and 0.9 pJ per accumulate, arithmetic only, over "
@@ -89,3 +90,19 @@ def _notes(summary: Mapping[str, Any], command: str) -> Iterator[str]:
     for name in dict.fromkeys(name for name, _ in methods):
         if layers := sorted(layer for one, layer in dead if one == name):
             yield f"- {name}: neuron layers that never fired in one run or more: {', '.join(layers)}"
+
+
+def _calibrations(methods: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[str]:
+    """A note for each baseline that combines networks, with the limits of its temperatures over all cells."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for name, method in methods:
+        for modality, spread in method["temperatures"].items():
+            found.setdefault(name, {}).setdefault(modality, []).extend(spread["values"])
+    for name, temperatures in found.items():
+        limits = [
+            f"{modality} {min(values):.2f} to {max(values):.2f}" for modality, values in temperatures.items()
+        ]
+        yield (
+            f"- {name}: the networks with one modality are calibrated before their probabilities are combined, "
+            f"each by one temperature, fitted to its clean validation split: {', '.join(limits)}"
+        )

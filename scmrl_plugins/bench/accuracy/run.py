@@ -211,7 +211,8 @@ class Bench:
             self._write_predictions(cell, condition.name, found)
             counted = tested.figures(found, self.grid.section.cluster)
             conditions[condition.name] = {"made_with": keys[condition.name], **counted}
-        return {"weights": None, "conditions": conditions}
+        calibrated = {"temperatures": material.temperatures} if cell.needs else {}
+        return {"weights": None, "conditions": conditions, **calibrated}
 
     def _write_predictions(self, cell: Cell, condition: str, predictions: Predictions) -> None:
         path = self.directory.predictions_file(cell.name, condition)

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from scmrl_plugins.bench.accuracy.cells import Cell
-from scmrl_plugins.bench.accuracy.grid import CLEAN, Grid, Method, Task
+from scmrl_plugins.bench.accuracy.grid import Grid, Method, Task
 from scmrl_plugins.bench.accuracy.pooled import Pool, difference, mean, worst
 from scmrl_plugins.bench.accuracy.records import Record
 from scmrl_plugins.bench.spread import over_seeds
@@ -65,7 +65,7 @@ def _task(grid: Grid, task: Task, made: Made) -> dict[str, Any]:
     _compare(methods, pools, controls, CONTROL)
     return {
         "conditions": {condition.name: condition.settings() for condition in grid.conditions_of(task)},
-        "samples": next(iter(made))[1]["conditions"][CLEAN]["n"],
+        "samples": next(iter(made[0][1]["conditions"].values()))["n"],
         "cluster": next((pool.column for one in pools.values() for pool in one.values() if pool.column), None),
         "methods": methods,
     }
@@ -99,6 +99,10 @@ def _method(records: Sequence[Record], pools: Mapping[str, Pool]) -> dict[str, A
         "protocol": first.get("protocol"),
         "conditions": conditions,
         "costs": _costs(records),
+        "temperatures": {
+            modality: over_seeds([record["temperatures"][modality] for record in records])
+            for modality in first.get("temperatures", {})
+        },
     }
 
 

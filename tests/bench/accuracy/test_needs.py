@@ -12,11 +12,15 @@ import torch
 from blob_data import ENTRY as BLOBS
 from grid_files import TASKS, write
 from task_data import ENTRY
+from torch.nn.functional import cross_entropy
 
 from scmrl_plugins.bench.accuracy.baselines import rules
 from scmrl_plugins.bench.accuracy.grid import read_grid
 from scmrl_plugins.bench.accuracy.records import Directory
 from scmrl_plugins.bench.accuracy.run import Bench
+from scmrl_plugins.core.data.loading import evaluation_loader
+from scmrl_plugins.core.data.prepare import load_splits
+from scmrl_plugins.core.evaluation.evaluate import evaluate
 from scmrl_plugins.core.evaluation.predictions import read_predictions
 from scmrl_plugins.core.run.directory import open_run
 from scmrl_plugins.core.system.progress import Progress
@@ -33,18 +37,19 @@ def bench(folder: Path, text: str = TASKS) -> Bench:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which two cells were asked for, which need two others."""
+    """A folder in which three cells were asked for, which need two others."""
     folder = tmp_path_factory.mktemp("needs")
     with pytest.MonkeyPatch.context() as context:
         context.setattr(catalogue(), "entries", [*catalogue().entries, BLOBS, ENTRY])
         context.setenv("SCMRL_CACHE", str(folder / "cache"))
-        bench(folder).make_all(["match/late-fold1-3", "same/experts-fold1-3"])
+        bench(folder).make_all(["match/late-fold1-3", "same/experts-fold1-3", "match/experts-fold1-3"])
     return folder
 
 
 def test_what_a_cell_needs_is_made_first(trained: Path) -> None:
     made = {cell.name: record for cell, record in bench(trained).made()}
-    assert set(made) == {f"{name}-fold1-3" for name in ("same/audio", "same/visual", "match/late", "same/experts")}
+    names = ("same/audio", "same/visual", "match/late", "same/experts", "match/experts")
+    assert set(made) == {f"{name}-fold1-3" for name in names}
     assert made["match/late-fold1-3"]["made_with"]["needs"] == {
         name: made[name]["weights"] for name in ("same/audio-fold1-3", "same/visual-fold1-3")
     }
@@ -58,22 +63,63 @@ def test_what_a_cell_needs_is_made_first(trained: Path) -> None:
     assert made["same/audio-fold1-3"]["conditions"]["clean"]["contribution"] == {}
 
 
-def test_a_product_is_made_of_the_networks_predictions(trained: Path) -> None:
+def test_a_product_is_made_of_the_networks_calibrated_predictions(trained: Path) -> None:
     """By sample, under every condition, as the files of predictions have them."""
     directory = bench(trained).directory
+    record = directory.read("same/experts-fold1-3")
+    assert record is not None
     for condition in ("clean", "noisy"):
         found, audio, visual = (
             read_predictions(directory.predictions_file(f"same/{name}-fold1-3", condition))[0]
             for name in ("experts", "audio", "visual")
         )
         assert found.ids == audio.ids == visual.ids
-        product = rules.same(*(one.logits.double().softmax(1).numpy() for one in (audio, visual)))
+        calibrated = {
+            name: (one.logits.double() / record["temperatures"][name]).softmax(1).numpy()
+            for name, one in (("audio", audio), ("visual", visual))
+        }
+        product = rules.same(**calibrated)
         np.testing.assert_allclose(found.logits.double().softmax(1).numpy(), product, atol=1e-5)
         assert set(found.groups["speaker"]) == {"ada1", "ben1"}
-    record = directory.read("same/experts-fold1-3")
-    assert record is not None
     right = sum(correct for _, correct in record["conditions"]["noisy"]["groups"]["speaker"].values())
     assert right == int((found.predicted == found.targets).sum())
+
+
+def test_a_network_is_calibrated_on_the_validation_split_of_its_own_task(trained: Path) -> None:
+    """No other temperature is more likely there; a baseline of another task has the same one."""
+    made = {cell.name: record for cell, record in bench(trained).made()}
+    temperatures = made["same/experts-fold1-3"]["temperatures"]
+    assert made["match/experts-fold1-3"]["temperatures"] == temperatures
+    assert "temperatures" not in made["same/audio-fold1-3"]
+    for modality, fitted in temperatures.items():
+        _, parts = bench(trained).run(f"same/{modality}-fold1-3")
+        split = load_splits(parts.dataset, parts.config, ["validation"])["validation"]
+        loader = evaluation_loader(split, parts.config)
+        found = evaluate(parts.model, parts.loss, loader, torch.device("cpu")).predictions
+        losses = [
+            float(cross_entropy(found.logits.double() / (fitted * factor), found.targets))
+            for factor in (0.9, 1, 1.1)
+        ]
+        assert min(losses) == losses[1]
+        assert fitted != 1
+
+
+def test_a_baseline_of_an_earlier_version_is_computed_again(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks are neither trained nor tested again."""
+    monkeypatch.setattr(Training, "fit", lambda *_: pytest.fail("trained"))
+    shutil.copytree(trained / "out", tmp_path / "out")
+    cells = tmp_path / "out" / "cells" / "same"
+    before = {path.name: path.read_bytes() for path in cells.glob("*.json")}
+    record = json.loads(before["experts-fold1-3.json"])
+    del record["made_with"]["baseline"]["version"]
+    (cells / "experts-fold1-3.json").write_text(json.dumps({**record, "temperatures": {}}))
+    assert "same/experts-fold1-3" not in {cell.name for cell, _ in bench(tmp_path).made()}
+    again = bench(tmp_path).make("same/experts-fold1-3")
+    first = json.loads(before.pop("experts-fold1-3.json"))
+    assert (again["temperatures"], again["conditions"]) == (first["temperatures"], first["conditions"])
+    assert before == {name: (cells / name).read_bytes() for name in before}
 
 
 def test_other_weights_of_what_is_needed_are_noticed(

@@ -138,6 +138,34 @@ def test_only_cells_that_two_methods_share_are_compared(tmp_path: Path) -> None:
     assert report.markdown(found, "the command").startswith("**9 of 10 cells")
 
 
+def test_temperatures_of_a_calibrated_baseline_are_in_the_notes(tmp_path: Path) -> None:
+    grid = read_grid(write(tmp_path, GRID))
+    made = [(cell, record(cell, CORRECT[cell.row.name][cell.fold or 0])) for cell in cells(grid).values()]
+    for cell, one in made:
+        if cell.row.name == "chance":
+            one["temperatures"] = {"audio": 1.5 + (cell.fold or 0), "visual": 0.75}
+    found = summarize(grid, made, len(made))
+    methods = found["tasks"]["same"]["methods"]
+    assert methods["chance"]["temperatures"]["audio"]["values"] == [1.5, 2.5]
+    assert methods["late"]["temperatures"] == {}
+    notes = [line for line in report.markdown(found, "the command").splitlines() if "calibrated" in line]
+    assert len(notes) == 1
+    assert notes[0].startswith("- chance: ")
+    assert notes[0].endswith("validation split: audio 1.50 to 2.50, visual 0.75 to 0.75")
+
+
+def test_a_stale_clean_condition_leaves_the_others(tmp_path: Path) -> None:
+    """As after an edit of ``grid.contribution``, before the cells are tested again."""
+    grid = read_grid(write(tmp_path, GRID.replace("conditions = []", "")))
+    made = [(cell, record(cell, CORRECT[cell.row.name][cell.fold or 0])) for cell in cells(grid).values()]
+    for _, one in made:
+        del one["conditions"]["clean"]
+    found = summarize(grid, made, len(made))
+    assert found["tasks"]["same"]["samples"] == 20
+    report.write(found, tmp_path, "the command")
+    assert "| late |  | 60.0 ± 23.1 |" in (tmp_path / "results.md").read_text()
+
+
 def test_the_page_has_every_table_and_says_how_it_was_made(summary: dict[str, Any], tmp_path: Path) -> None:
     report.write(summary, tmp_path, "the command")
     page = (tmp_path / "results.md").read_text()

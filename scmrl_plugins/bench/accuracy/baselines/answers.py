@@ -32,7 +32,7 @@ def _chance(material: Material) -> Answer:
 
 
 def _product(material: Material) -> Answer:
-    """The product of the single modalities' probabilities."""
+    """The product of the single modalities' calibrated probabilities."""
 
     def answer(condition: Disturbance) -> np.ndarray:
         opinions = material.opinions("test", condition)
@@ -42,7 +42,7 @@ def _product(material: Material) -> Answer:
 
 
 def _pipeline(material: Material) -> Answer:
-    """What each modality says alone, and the rule of the task by which the answer follows from it."""
+    """What each modality says alone, calibrated, and the rule of the task by which the answer follows from it."""
     task = material.parts.config.dataset.options.get("task")
     known: dict[str, Answer] = {
         "same": _product(material),

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 
+from scmrl_plugins.bench.accuracy.baselines.calibration import temperature
 from scmrl_plugins.bench.accuracy.cells import Cell
 from scmrl_plugins.core.data.loading import Loader, evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.evaluation.evaluate import CLEAN, corrupted_inputs, evaluate
-from scmrl_plugins.core.interfaces import SPLITS
+from scmrl_plugins.core.evaluation.metrics import Predictions
+from scmrl_plugins.core.interfaces import SPLITS, Modality
 from scmrl_plugins.core.model.assembly import Assembly
 
 Arrays = dict[str, np.ndarray]
@@ -50,17 +53,34 @@ class Material:
         batches = [corrupted_inputs(batch, loader, cpu, condition, self.seed) for batch in loader]
         return {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in batches[0]}
 
-    def opinions(self, split: str, condition: Disturbance = CLEAN) -> Arrays:
-        """By modality, the probabilities ``[n, K]`` that its network of ``needs`` gives a split's samples."""
-        return {
-            modality: self._probabilities(self.network(needed), split, condition)
-            for modality, needed in self.cell.needs.items()
-        }
+    @cached_property
+    def temperatures(self) -> dict[Modality, float]:
+        """By modality, the temperature that calibrates its network of ``needs``.
 
-    def _probabilities(self, parts: Assembly, split: str, condition: Disturbance) -> np.ndarray:
+        It is fitted to the clean validation split of the task that the network was trained on.
+        """
+        found = {}
+        for modality, needed in self.cell.needs.items():
+            parts = self.network(needed)
+            held_out = load_splits(parts.dataset, parts.config, ["validation"])["validation"]
+            given = self._predictions(parts, evaluation_loader(held_out, parts.config), CLEAN)
+            found[modality] = temperature(given.logits.double().numpy(), given.targets.numpy())
+        return found
+
+    def opinions(self, split: str, condition: Disturbance = CLEAN) -> Arrays:
+        """By modality, the calibrated probabilities ``[n, K]`` of its network of ``needs`` for a split's samples.
+
+        They are softmax(z / T), with the network's logits z and its temperature T.
+        """
+        found: Arrays = {}
+        for modality, needed in self.cell.needs.items():
+            logits = self._predictions(self.network(needed), self._loader(split), condition).logits.double()
+            found[modality] = (logits / self.temperatures[modality]).softmax(1).numpy()
+        return found
+
+    def _predictions(self, parts: Assembly, loader: Loader, condition: Disturbance) -> Predictions:
         model, loss = parts.model.to(self.device), parts.loss.to(self.device)
-        result = evaluate(model, loss, self._loader(split), self.device, disturbance=condition, seed=self.seed)
-        return result.predictions.logits.double().softmax(1).numpy()
+        return evaluate(model, loss, loader, self.device, disturbance=condition, seed=self.seed).predictions
 
     def _loader(self, split: str) -> Loader:
         return evaluation_loader(self.split(split), self.parts.config)
