@@ -73,6 +73,20 @@ def test_a_cell_comes_after_those_it_needs(tmp_path: Path) -> None:
     assert found["two/late-4"].config.train.epochs == 3
 
 
+def test_a_method_may_have_other_settings_on_other_tasks(tmp_path: Path) -> None:
+    """Two entries with one name and no common task: each gives the cells of its tasks."""
+    text = SEVERAL + '\n[[method]]\nname = "audio"\ntasks = ["two"]\nfusion.name = "audio"\ntrain.lr = 0.5\n'
+    text += 'pretrained = { audio = "one/audio" }\n'
+    found = made(tmp_path, text)
+    one, two = found["one/audio-3"], found["two/audio-3"]
+    assert len(found) == 10
+    assert one.config.train.lr < two.config.train.lr == 0.5
+    assert (one.needs, two.needs) == ({}, {"audio": "one/audio-3"})
+    for tasks in ('["one", "two"]', '["one"]'):
+        with pytest.raises(UserError, match="two methods are called 'audio'; give each its own name"):
+            made(tmp_path, text.replace('tasks = ["two"]\nfusion', f"tasks = {tasks}\nfusion"))
+
+
 def test_folds_are_set_where_the_data_set_has_them(tmp_path: Path) -> None:
     text = FILE.replace("seeds = [3, 4]", "seeds = [3]\nfolds = [0, 2]").replace('"blobs"', '"tasks"')
     found = made(tmp_path, text)
