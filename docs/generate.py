@@ -23,8 +23,9 @@ import os
 import pkgutil
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -34,8 +35,10 @@ from scmrl_plugins.bench.accuracy import tables
 from scmrl_plugins.cli import COMMANDS, main
 from scmrl_plugins.core import interfaces
 from scmrl_plugins.core.config.sections import DataConfig, TrainConfig
+from scmrl_plugins.core.evaluation.metrics import METRICS
 from scmrl_plugins.core.interfaces import ModelConfig
-from scmrl_plugins.registry import KINDS, catalogue
+from scmrl_plugins.registry import KINDS, UserError, catalogue
+from scmrl_plugins.registry.errors import near
 from scmrl_plugins.registry.kinds import MODULES, TABLE
 from scmrl_plugins.testing import CHECKS
 
@@ -158,8 +161,8 @@ def with_results(text: str, name: str) -> str:
     def table(match: re.Match[str]) -> str:
         try:
             return match[1] + "\n".join(["", *result_table(match["what"]), "", ""])
-        except (OSError, LookupError, ValueError) as error:
-            raise SystemExit(f"{name}: table: {match['what']}: {error!r}") from None
+        except UserError as error:
+            raise SystemExit(f"{name}: table: {match['what']}: {error}") from None
 
     return RESULT_TABLE.sub(table, text)
 
@@ -167,14 +170,34 @@ def with_results(text: str, name: str) -> str:
 def result_table(what: str) -> list[str]:
     """The lines of the table that a comment asks for."""
     shown, *lists = [part.strip() for part in what.split(";")]
-    source, kind, *of = shown.split()
+    source, kind, *of = shown.split() if " " in shown else (shown, "")
     folder, _, task = source.partition("/")
-    only = {"methods": [], "conditions": []}
+    file = RESULTS / folder / "results.json"
+    if not file.exists():
+        raise UserError(f"there are no results {folder!r} in benchmarks/results")
+    results = _known(json.loads(file.read_text(encoding="utf-8"))["tasks"], task, "task")
+    only: dict[str, list[str]] = {"methods": [], "conditions": []}
     for part in lists:
         key, _, names = part.partition(":")
+        _known(only, key.strip(), "list")
         only[key.strip()] = [name.strip() for name in names.split(",")]
-    results = json.loads((RESULTS / folder / "results.json").read_text(encoding="utf-8"))
-    return tables.named(tables.chosen(results["tasks"][task], **only), kind, *of)
+        for name in only[key.strip()]:
+            _known(results[key.strip()], name, key.strip().removesuffix("s"))
+    _known({**dict.fromkeys(TABLES), **METRICS}, kind, "table or metric")
+    if len(of) != (kind == "versus"):
+        raise UserError("write a METHOD after versus, and nothing after another table")
+    if not (lines := tables.named(tables.chosen(results, **only), kind, *of)):
+        raise UserError("the results have no such figures")
+    return lines
+
+
+TABLES = ("accuracy", "worst", "costs", "contribution", "versus")
+
+
+def _known(given: Mapping[str, Any], name: str, what: str) -> Any:
+    if name not in given:
+        raise UserError(f"there is no {what} {name!r}{near(name, given)}; there are {', '.join(map(repr, given))}")
+    return given[name]
 
 
 def _cell(text: str) -> str:
