@@ -20,7 +20,7 @@ def match(trained: Path) -> dict[str, Any]:
     """Is the digit said the digit shown? Only a fusion can tell: on the trained modalities of another run."""
     return {
         "dataset": {"name": "av-digits", "task": "match"},
-        "fusion": {"name": "gated"},
+        "fusion": {"name": "summary"},
         "train": {
             "epochs": 2,
             "pretrained": {"audio": str(trained), "visual": str(trained)},

@@ -24,7 +24,9 @@ def scmrl_register(register: Register) -> None:
     register(
         "fusion", "cmqka", f"{_HERE}.cmqka:CMQKA", "cross-modal query-key masks, linear in the number of tokens"
     )
-    register("fusion", "gated", f"{_HERE}.gated:Gated", "the partner's summary to every token, through a gate")
+    register(
+        "fusion", "summary", f"{_HERE}.summary:Summary", "the partner's summary to every token, through a gate"
+    )
     register("fusion", "bilinear", f"{_HERE}.bilinear:Bilinear", "products of both summaries, to every token")
     register("fusion", "perceptron", f"{_HERE}.perceptron:Perceptron", "a spiking perceptron of both summaries")
     register("fusion", "taaf", f"{_HERE}.taaf:TAAF", "attention over time steps with balanced learning")

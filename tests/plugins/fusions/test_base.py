@@ -15,16 +15,16 @@ from scmrl_plugins.core.interfaces import Fused
 from scmrl_plugins.plugins.fusions.bilinear import Bilinear
 from scmrl_plugins.plugins.fusions.cmqka import CMQKA
 from scmrl_plugins.plugins.fusions.cmrl import CMRL, CMRLLive
-from scmrl_plugins.plugins.fusions.gated import Gated
 from scmrl_plugins.plugins.fusions.perceptron import Perceptron
 from scmrl_plugins.plugins.fusions.sca import SCA
+from scmrl_plugins.plugins.fusions.summary import Summary
 
 pytestmark = pytest.mark.numerical
 
-TWO_WAY = [CMRL, CMRLLive, CMQKA, SCA, Gated, Bilinear, Perceptron]
+TWO_WAY = [CMRL, CMRLLive, CMQKA, SCA, Summary, Bilinear, Perceptron]
 FIRING: dict[Any, dict[str, float]] = {CMRL: {"projection_threshold": 0.003}}
 """Settings without which the residual is silent in a small model."""
-SUMMARY = [Gated, Bilinear, Perceptron]
+SUMMARY = [Summary, Bilinear, Perceptron]
 
 
 def spikes(seed: int, tokens: int = N) -> Tensor:

@@ -8,8 +8,8 @@ from fusion_cases import Make, built, streams
 from torch import Tensor
 
 from scmrl_plugins.plugins.fusions.bilinear import Bilinear
-from scmrl_plugins.plugins.fusions.gated import Gated
 from scmrl_plugins.plugins.fusions.perceptron import Perceptron
+from scmrl_plugins.plugins.fusions.summary import Summary
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv
 
 pytestmark = pytest.mark.numerical
@@ -27,8 +27,8 @@ def both() -> tuple[Tensor, Tensor, Tensor]:
     return audio, visual, torch.cat([audio.mean(3), visual.mean(3)], 2)
 
 
-def test_gated_is_its_equation(make_context: Make) -> None:
-    fusion = built(Gated, make_context(0.05)).train()
+def test_summary_is_its_equation(make_context: Make) -> None:
+    fusion = built(Summary, make_context(0.05)).train()
     audio, visual, together = both()
     part = fusion.audio_from_visual
     gate, value = layer(part.gate, together), layer(part.value, visual.mean(3))

@@ -10,7 +10,7 @@ from scmrl_plugins.plugins.fusions.base import Residual, ResidualConfig, summary
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv
 
 
-class Gated(Residual):
+class Summary(Residual):
     """a' = a + alpha r_a, v' = v + alpha r_v, r = g LIF(BN(W p)) for every token, g = LIF(BN(U [o; p])).
 
     ``audio [T, B, D, Na], visual [T, B, D, Nv] -> Fused`` with the same shapes and the residuals r, spikes of 0 or
@@ -23,10 +23,10 @@ class Gated(Residual):
         pass
 
     def __init__(self, config: Config, context: Context) -> None:
-        super().__init__(config, lambda: GatedResidual(context))
+        super().__init__(config, lambda: SummaryResidual(context))
 
 
-class GatedResidual(nn.Module):
+class SummaryResidual(nn.Module):
     """r of one direction: ``own [T, B, D, N], partner [T, B, D, M] -> [T, B, D, N]``."""
 
     def __init__(self, context: Context) -> None:
