@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from scmrl_plugins.bench.accuracy.cells import cells
 from scmrl_plugins.bench.accuracy.grid import read_grid
 from scmrl_plugins.core.config.layers import compose, read_run
 from scmrl_plugins.core.measure import operations
@@ -79,7 +80,7 @@ def test_published_recipes_resolve_as_in_version_0_1_0(name: str) -> None:
 
 def test_the_comparison_can_be_assembled() -> None:
     grid = read_grid(EXAMPLES / "compare_fusions.toml")
-    assert len([assemble(cell.config) for cell in grid.cells()]) == 3 * len(grid.methods)
+    assert len([assemble(cell.config) for cell in cells(grid).values()]) == 3 * len(grid.rows)
 
 
 @pytest.mark.slow

@@ -93,7 +93,7 @@ def test_the_configuration_builds(tmp_path: Path) -> None:
     import scmrl_plugins
 
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    (text,) = blocks("toml")
+    (text,) = [block for block in blocks("toml") if block.startswith("# mine.toml")]
     (tmp_path / "mine.toml").write_text(text)
     model = scmrl_plugins.build(tmp_path / "mine.toml")
     assert model.config.fusion.options["attention"] == "spatial"

@@ -72,7 +72,7 @@ def accuracy(
     device: str,
     as_json: bool,
 ) -> None:
-    """Compare the accuracy of methods over tasks, folds, seeds and conditions.
+    """Compare methods over tasks, folds, seeds and conditions.
 
     A cell is one method on one task with one fold and seed: it is trained once and tested under every condition.
     GRID is a TOML file with [grid], [[method]], [[baseline]], [[task]] and [[condition]] sections;

@@ -36,11 +36,12 @@ def match(trained: Path) -> dict[str, Any]:
     "-o", "--output", "run", metavar="RUN", show_default="runs/demo-NNN", help="Run directory to create."
 )
 def command(device: str, run: str | None) -> None:
-    """Train and test S-CMRL on the built-in digits, then a fusion on a task that needs both modalities.
+    """Train S-CMRL, then a fusion where both modalities are needed.
 
-    The first run learns which digit is said and shown. The second one, RUN-match, learns whether they are the same
-    digit, which neither modality tells alone; its report shows how much crosses between them. Takes about two
-    minutes on a CPU, then prints commands to try next. Requires the extra demo: pip install 'scmrl-plugins[demo]'.
+    On the built-in digits, the first run learns which digit is said and shown. The second one, RUN-match, learns
+    whether they are the same digit, which neither modality tells alone; its report shows how much crosses between
+    them. Takes about two minutes on a CPU, then prints commands to try next. Requires the extra demo:
+    pip install 'scmrl-plugins[demo]'.
     """
     # Compilation takes half a minute at first use, more than compiled neurons save in so short a training.
     os.environ.setdefault("SCMRL_COMPILE", "never")
@@ -53,10 +54,9 @@ def command(device: str, run: str | None) -> None:
     target = devices.resolve(device)
     path = check_free(next_directory(Path("runs"), "demo") if run is None else run)
     second = check_free(path.with_name(f"{path.name}-match"))
-    click.echo("1/2  which digit is said and shown?")
     parts = assemble(compose(options=SAME))
     trained = fit(parts, target, path)
-    click.echo("2/2  is the digit said the digit shown?")
+    click.echo("now a task that needs both modalities: is the digit said the digit shown?")
     matched = fit(assemble(compose(options=match(trained.path))), target, second)
     audio, visual = _write_example(trained.path / "examples", parts)
     click.echo(f"reports: {trained.report_file} and {matched.report_file}")

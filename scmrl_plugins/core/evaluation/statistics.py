@@ -21,7 +21,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import special  # not scipy.stats, which takes half a second to import
 
 from scmrl_plugins.registry import UserError
 
@@ -75,7 +74,7 @@ def accuracy_interval(*runs: Scores, level: float = LEVEL) -> Interval:
     hits, clusters = np.concatenate([run.hits for run in runs]).astype(float), _clusters(runs)
     n, p = len(hits), float(hits.mean())
     if clusters is None:
-        low, high = _wilson(p, n, float(special.ndtri((1 + level) / 2)))
+        low, high = _wilson(p, n, _normal((1 + level) / 2))
         return Interval(p, low, high, n)
     variance, count = _clustered(hits, clusters)
     simple = p * (1 - p) / n
@@ -103,7 +102,7 @@ def paired_difference(first: Sequence[Scores], second: Sequence[Scores], *, leve
     value, n = float(differences.mean()), len(differences)
     variance, count = _clustered(differences, clusters)
     error = math.sqrt(variance)
-    p = float(2 * special.stdtr(count - 1, -abs(value) / error)) if error else float(value == 0)
+    p = 2 * _t_tail(abs(value) / error, count - 1) if error else float(value == 0)
     margin = _t(count, level) * error
     simple = float(differences.var()) / n
     effect = variance / simple if simple else 1.0
@@ -143,7 +142,23 @@ def _clustered(values: np.ndarray, clusters: Iterable[str]) -> tuple[float, int]
 
 
 def _t(count: int, level: float) -> float:
+    from scipy import special
+
     return float(special.stdtrit(count - 1, (1 + level) / 2))
+
+
+def _t_tail(value: float, degrees: int) -> float:
+    """P(t > value) of Student's t. Not of scipy.stats, which takes half a second to import."""
+    from scipy import special
+
+    return float(special.stdtr(degrees, -value))
+
+
+def _normal(share: float) -> float:
+    """The quantile of the standard normal distribution."""
+    from scipy import special
+
+    return float(special.ndtri(share))
 
 
 def _wilson(p: float, n: float, quantile: float) -> tuple[float, float]:

@@ -178,6 +178,7 @@ SETTLED = {
     "av-folder": {"classes": ["cat", "dog"]},
     "hub": {
         "path": "some/where",
+        "sample_rate": 16_000,
         "classes": ["cat", "dog"],
         "audio_column": "sound",
         "visual_column": "image",

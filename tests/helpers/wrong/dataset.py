@@ -275,7 +275,7 @@ class RandomCrops(Dataset):
         return {name: array + shift for name, array in super().transform(rows).items()}
 
 
-@fails(transform="turns 4 rows into 3 arrays of audio", inputs="IndexError")
+@fails(transform="turns 4 rows into 3 arrays of audio", inputs="IndexError", measured_settings="IndexError")
 class LeavesARowOut(Dataset):
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
         return {name: array[:3] for name, array in super().transform(rows).items()}

@@ -27,8 +27,8 @@ NEURONS = sorted(
     entry.qualified for entry in catalogue().entries if entry.kind == "neuron" and entry.plugin.builtin
 )
 RANDOM = {"braincog:NoiseLIFNode", "braincog:NoisePLIFNode"}
-FUSED = ["if", "lif", "plif", "alif", "ternary"]
-ANALOGUE = {"ternary", "ReLUNode", "BiasReLUNode", "BurstLIFNode", "DGLIFNode", "HTDGLIFNode", "LIAFNode"}
+FUSED = ["if", "lif", "plif", "alif", "ternary", "relu"]
+ANALOGUE = {"ternary", "relu", "ReLUNode", "BiasReLUNode", "BurstLIFNode", "DGLIFNode", "HTDGLIFNode", "LIAFNode"}
 
 
 def neuron(name: str, **config: Any) -> nn.Module:

@@ -76,7 +76,10 @@ def test_bad_rows_are_found_and_left_out(planted: Path, streaming: bool) -> None
         path = f"train/{row}/{named or column}" if held else f"{planted}/{named}" if named else f"train/{row}"
         assert reason in reasons[path], reasons
     assert "nothing but silence" in reasons["test/4/audio"]
-    assert found.repaired == [("test/5/slow.wav", f"8000 Hz, resampled to {RATE} Hz")]
+    repaired = (
+        f"8000 Hz, resampled to {RATE} Hz, holds nothing above 4000 Hz, where features reach to {RATE // 2} Hz"
+    )
+    assert found.repaired == [("test/5/slow.wav", repaired)]
     kept = {name: len(split) for name, split in found.splits.items()}
     assert kept["train"] + kept["validation"] == TRAIN - len(BAD)
     assert kept["test"] == TEST - 1
