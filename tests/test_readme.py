@@ -110,7 +110,8 @@ def test_the_python_runs() -> None:
 @pytest.fixture
 def third_party(tmp_path: Path) -> Path:
     """README's plugin as a source tree."""
-    hook, model = (block for block in blocks("python") if "scmrl_plugins.build" not in block)
+    words = ("def scmrl_register", "class GatedFusion")
+    hook, model = (block for word in words for block in blocks("python") if word in block)
     (declaration,) = blocks("ini")
     package = tmp_path / "scmrl_gated"
     package.mkdir()
