@@ -185,6 +185,5 @@ def _print(title: str, result: Evaluation, skipped: int, model: AudioVisualModel
     if result.precision != "fp32":
         counts.append(("precision", result.precision))
     output.table(title, [*counts, *rows(result.as_dict())])
-    output.table(title, [*counts, *rows(result.metrics)])
     if result.contribution is not None:
         _print_contribution(model, result.contribution)
