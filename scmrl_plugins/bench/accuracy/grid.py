@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,7 +125,7 @@ class Grid:
     rows: list[Row]
     conditions: list[Condition]
     base: list[Layer]
-    sets: Sequence[str] = field(default_factory=tuple)
+    sets: Sequence[str] = ()
 
     def rows_of(self, task: Task) -> list[Row]:
         """The baselines and methods that take part in a task."""

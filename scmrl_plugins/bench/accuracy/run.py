@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -203,11 +204,12 @@ class Bench:
         """A baseline under every condition."""
         assert cell.baseline is not None
         seed = self.grid.section.noise_seed
-        material = Material(cell, parts, lambda name: self._needed(name)[1], self.device, seed)
+        network = functools.cache(lambda name: self._needed(name)[1])
+        material = Material(cell, parts, network, self.device, seed)
         answer, keys, conditions = answers(cell.baseline, material), self._keys(cell), {}
         for condition in cell.conditions:
             self.progress.stage(f"{cell.name}, {condition.name}", None)
-            found = tested.predictions(answer(condition), material.labels("test"), material.split("test"))
+            found = tested.predictions(answer(condition), material.split("test").labels, material.split("test"))
             self._write_predictions(cell, condition.name, found)
             counted = tested.figures(found, self.grid.section.cluster)
             conditions[condition.name] = {"made_with": keys[condition.name], **counted}

@@ -38,6 +38,11 @@ class FeatureSplit(torch.utils.data.Dataset):
         return self.rows["id"][:].to_pylist()
 
     @property
+    def labels(self) -> np.ndarray:
+        """The class of every sample, ``[n]``."""
+        return np.asarray(self.rows["label"][:].to_pylist(), dtype=np.int64)
+
+    @property
     def groups(self) -> dict[str, list[str]]:
         """By group column of the data set, the group of every sample."""
         columns = [name for name in self.rows.column_names if name.startswith(GROUP)]

@@ -26,7 +26,7 @@ def answers(baseline: Baseline, material: Material) -> Answer:
 
 def _chance(material: Material) -> Answer:
     """The frequencies of the classes in the training split, for every sample."""
-    counts = np.bincount(material.labels("train"), minlength=len(material.parts.dataset.classes))
+    counts = np.bincount(material.split("train").labels, minlength=len(material.parts.dataset.classes))
     row = counts / counts.sum()
     return lambda _condition: np.tile(row, (len(material.split("test")), 1))
 
@@ -67,7 +67,7 @@ def _selection(material: Material) -> Answer:
     """
     from sklearn.linear_model import LogisticRegression
 
-    opinions, labels = material.opinions("train"), material.labels("train")
+    opinions, labels = material.opinions("train"), material.split("train").labels
     heard, seen = (opinions[name].argmax(1) == labels for name in ("audio", "visual"))
     evident = heard != seen
     if len(set(heard[evident])) < 2:

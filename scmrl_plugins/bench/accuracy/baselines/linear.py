@@ -29,8 +29,8 @@ def linear(modalities: Sequence[str], material: Material) -> Callable[[Disturban
         flat = [inputs[name].reshape(len(inputs[name]), -1) for name in modalities if name in inputs]
         return np.concatenate(flat, axis=1).astype(np.float64)
 
-    given, labels = features(material.inputs("train")), material.labels("train")
-    held_out, answers = features(material.inputs("validation")), material.labels("validation")
+    given, labels = features(material.inputs("train")), material.split("train").labels
+    held_out, answers = features(material.inputs("validation")), material.split("validation").labels
     best, best_accuracy = None, -1.0
     for strength in STRENGTHS:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300))

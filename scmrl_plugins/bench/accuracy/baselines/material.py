@@ -43,10 +43,6 @@ class Material:
             self._splits = load_splits(self.parts.dataset, self.parts.config, SPLITS)
         return self._splits[name]
 
-    def labels(self, split: str) -> np.ndarray:
-        """The classes ``[n]`` of a split's samples."""
-        return np.concatenate([batch["label"].numpy() for batch in self._loader(split)])
-
     def inputs(self, split: str, condition: Disturbance = CLEAN) -> Arrays:
         """A split's inputs by modality, ``[n, C, H, W]`` or ``[n, T, C, H, W]``, as a network gets them."""
         loader, cpu = self._loader(split), torch.device("cpu")

@@ -39,7 +39,7 @@ def answered(folder: Path, name: str, condition: Disturbance = CLEAN) -> tuple[n
     """The probabilities of a baseline, and the labels."""
     cell, given = material(folder, name)
     assert cell.baseline is not None
-    return answers(cell.baseline, given)(condition), given.labels("test")
+    return answers(cell.baseline, given)(condition), given.split("test").labels
 
 
 def test_chance_knows_the_frequencies_of_the_training_split(tmp_path: Path) -> None:
