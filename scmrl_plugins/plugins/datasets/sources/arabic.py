@@ -7,7 +7,14 @@ import re
 from pathlib import Path
 
 from scmrl_plugins.core.interfaces import BadFileError
-from scmrl_plugins.plugins.datasets.sources.spoken import Recording, SpokenSource, folder_of, found, wav_files
+from scmrl_plugins.plugins.datasets.sources.spoken import (
+    Recording,
+    SpokenSource,
+    folder_of,
+    found,
+    refuse_missing,
+    wav_files,
+)
 from scmrl_plugins.plugins.datasets.speech.voices import WORDS
 
 FOLDERS = (".", "arabic-digits", "arabic-speech-commands-dataset")
@@ -41,11 +48,7 @@ class ArabicDigits(SpokenSource):
                     continue
                 split = listed.pop(f"dataset/{word}/{path.name}", None)
                 recordings.append(Recording(path, digit, match[1], f"{word}_{path.stem}", split))
-        refused = {error.path for error in bad}
-        for name, split in listed.items():
-            path = folder.parent / name
-            if str(path) not in refused:
-                bad.append(BadFileError(path, f"is in {LISTS[split]} and is missing; copy it again"))
+        refuse_missing(listed, folder.parent, LISTS, bad)
         return found(recordings, bad, folder, self.title)
 
 

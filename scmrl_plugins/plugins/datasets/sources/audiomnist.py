@@ -12,9 +12,9 @@ from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.plugins.datasets.files.folders import folders_in
 from scmrl_plugins.plugins.datasets.sources.spoken import (
     FOLDS,
-    SPLITS,
     Recording,
     SpokenSource,
+    divided,
     folder_of,
     found,
     wav_files,
@@ -69,9 +69,8 @@ class AudioMNIST(SpokenSource):
     ) -> dict[str, list[Recording]]:
         """The authors' fold for digits: 36 / 12 / 12 speakers; the validation is the test of the fold before."""
         test, validation = TEST_SPEAKERS[fold], TEST_SPEAKERS[fold - 1]
-        splits: dict[str, list[Recording]] = {name: [] for name in SPLITS}
-        for recording in recordings:
-            speaker = int(recording.speaker)
-            name = "test" if speaker in test else "validation" if speaker in validation else "train"
-            splits[name].append(recording)
-        return splits
+
+        def split(speaker: str) -> str:
+            return "test" if int(speaker) in test else "validation" if int(speaker) in validation else "train"
+
+        return divided(recordings, split)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.core.interfaces import SPLITS, BadFileError
 from scmrl_plugins.plugins.datasets.sources.spoken import (
-    SPLITS,
     Recording,
     SpokenSource,
     folder_of,

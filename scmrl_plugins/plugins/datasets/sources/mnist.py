@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from scmrl_plugins.core.interfaces import SPLITS
 from scmrl_plugins.plugins.datasets.files.splits import stratified
 from scmrl_plugins.plugins.datasets.media.idx import find_idx, read_idx
 from scmrl_plugins.plugins.datasets.sources.qmnist import find_writers
-from scmrl_plugins.plugins.datasets.sources.spoken import SPLITS, dealt, split_of
+from scmrl_plugins.plugins.datasets.sources.spoken import dealt, split_of
 from scmrl_plugins.registry import UserError
 
 FOLDERS = (".", "mnist", "MNIST/raw")

@@ -14,6 +14,7 @@ from scmrl_plugins.plugins.datasets.sources.spoken import (
     SpokenSource,
     folder_of,
     found,
+    refuse_missing,
     wav_files,
 )
 from scmrl_plugins.plugins.datasets.speech.voices import WORDS
@@ -56,11 +57,7 @@ class SpeechCommands(SpokenSource):
                     continue
                 split = listed.pop(f"{word}/{path.name}", "train") if listed is not None else None
                 recordings.append(Recording(path, digit, match[1], f"{word}_{path.stem}", split))
-        refused = {error.path for error in bad}
-        for name, split in (listed or {}).items():
-            path = folder / name
-            if str(path) not in refused:
-                bad.append(BadFileError(path, f"is in {LISTS[split]} and is missing; copy it again"))
+        refuse_missing(listed or {}, folder, LISTS, bad)
         return found(recordings, bad, folder, self.title)
 
     def groups(self, speakers: Collection[str]) -> dict[str, int]:

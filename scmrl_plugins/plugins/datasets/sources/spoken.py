@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.core.interfaces import SPLITS, BadFileError
 from scmrl_plugins.plugins.datasets.files.folders import files_in, is_folder
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 
-SPLITS = ("train", "validation", "test")
 FOLDS = 5
 WAV = frozenset({".wav"})
 
@@ -94,10 +93,7 @@ def split_of(group: int, fold: int) -> str:
 
 def by_fold(recordings: Sequence[Recording], groups: Mapping[str, int], fold: int) -> dict[str, list[Recording]]:
     """Recordings by split, no speaker in two, each speaker in the test of exactly one fold; see ``split_of``."""
-    splits: dict[str, list[Recording]] = {name: [] for name in SPLITS}
-    for recording in recordings:
-        splits[split_of(groups[recording.speaker], fold)].append(recording)
-    return splits
+    return divided(recordings, lambda speaker: split_of(groups[speaker], fold))
 
 
 def by_speaker(
@@ -114,12 +110,17 @@ def by_speaker(
                 f"{recordings[0].path.parent}: no speaker {name!r}{near(name, speakers)}; there are "
                 f"{', '.join(speakers)}; correct dataset.test_speakers or dataset.validation_speakers"
             )
+    return divided(
+        recordings,
+        lambda speaker: "test" if speaker in test else "validation" if speaker in validation else "train",
+    )
+
+
+def divided(recordings: Sequence[Recording], split: Callable[[str], str]) -> dict[str, list[Recording]]:
+    """Recordings by split, in their order; ``split`` gives that of a speaker."""
     splits: dict[str, list[Recording]] = {name: [] for name in SPLITS}
     for recording in recordings:
-        split = (
-            "test" if recording.speaker in test else "validation" if recording.speaker in validation else "train"
-        )
-        splits[split].append(recording)
+        splits[split(recording.speaker)].append(recording)
     return splits
 
 
@@ -142,6 +143,20 @@ def wav_files(folder: Path, bad: list[BadFileError]) -> list[Path]:
     except BadFileError as error:
         bad.append(error)
         return []
+
+
+def refuse_missing(
+    listed: Mapping[str, str], folder: Path, lists: Mapping[str, str], bad: list[BadFileError]
+) -> None:
+    """Add the files that a published list names and that are not there to ``bad``, unless they are bad already.
+
+    ``listed``: the split of each remaining file, by its path in the ``folder``; ``lists``: the list of each split.
+    """
+    refused = {error.path for error in bad}
+    for name, split in listed.items():
+        path = folder / name
+        if str(path) not in refused:
+            bad.append(BadFileError(path, f"is in {lists[split]} and is missing; copy it again"))
 
 
 def found(
