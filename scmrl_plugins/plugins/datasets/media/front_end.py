@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from scmrl_plugins.core.interfaces import ComponentConfig
 from scmrl_plugins.plugins.datasets.media import audio
 from scmrl_plugins.plugins.datasets.media.mel import MEL_FLOOR, log_mel
-from scmrl_plugins.plugins.datasets.media.resize import resize
+from scmrl_plugins.plugins.datasets.media.resize import moved, resize
 from scmrl_plugins.registry import UserError
 
 USUAL_RATE = 22_050
@@ -212,10 +212,8 @@ class FrontEnd:
         import torch
 
         for axis, share in ((1, self.config.freq_shift), (2, self.config.time_shift)):
-            length = x.shape[axis]
-            if most := round(share * length):
-                moved = np.arange(length) - int(torch.randint(-most, most + 1, ()))
-                x = x.take(moved.clip(0, length - 1), axis)
+            if most := round(share * x.shape[axis]):
+                x = moved(x, axis, -int(torch.randint(-most, most + 1, ())))
         return x
 
     def _masked(self, x: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from scmrl_plugins.core.interfaces import ComponentConfig, ModelConfig
 from scmrl_plugins.plugins.datasets.files.folders import VIDEOS
 from scmrl_plugins.plugins.datasets.media import images, video
+from scmrl_plugins.plugins.datasets.media.resize import moved
 from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
@@ -162,10 +163,8 @@ def shifted(pictures: np.ndarray, share: float) -> np.ndarray:
     """
     import torch
 
-    *outer, height, width = pictures.shape
-    margins = (round(share * height), round(share * width))
-    if not any(margins):
-        return pictures
-    row, column = (int(torch.randint(2 * margin + 1, ())) for margin in margins)
-    frame = [(0, 0)] * len(outer) + [(margin, margin) for margin in margins]
-    return np.pad(pictures, frame, mode="edge")[..., row : row + height, column : column + width]
+    margins = [round(share * side) for side in pictures.shape[-2:]]
+    if any(margins):
+        for axis, margin in zip((-2, -1), margins, strict=True):
+            pictures = moved(pictures, axis, int(torch.randint(2 * margin + 1, ())) - margin)
+    return pictures

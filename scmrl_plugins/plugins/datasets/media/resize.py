@@ -1,4 +1,4 @@
-"""Bilinear resizing, the same for spectrograms and images."""
+"""Resizing and translation, the same for spectrograms and images."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def resize(array: np.ndarray, size: int) -> np.ndarray:
     grid = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).reshape(-1, 1, *array.shape[-2:])
     shrunk = F.interpolate(grid, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
     return shrunk.reshape(*array.shape[:-2], size, size).numpy()
+
+
+def moved(array: np.ndarray, axis: int, cells: int) -> np.ndarray:
+    """``y[i] = x[i + cells]`` along an axis; what moves in repeats the edge."""
+    length = array.shape[axis]
+    return array.take((np.arange(length) + cells).clip(0, length - 1), axis)
