@@ -39,10 +39,10 @@ class DigitsConfig(SoundConfig):
         "modulo 10; select: the digit said or the digit shown, as a cue in the picture tells",
     )
     n_fft: int = Field(256, ge=16, le=8192, description="window length in samples (log-stft)")
+    hop: int = Field(80, ge=1, le=8192, description="hop between windows in samples (log-stft)")
     shift: float = Field(
         0.0, ge=0, le=0.5, description="largest translation of the picture in training, as a share of the side"
     )
-    hop: int = Field(80, ge=1, le=8192, description="hop between windows in samples (log-stft)")
 
 
 class Row(NamedTuple):
