@@ -111,7 +111,13 @@ def _config(grid: Grid, task: Task, row: Row, seed: int, fold: int | None) -> Ex
     if "seed" in known and "seed" not in merged["dataset"]:
         settings["seed"] = seed
     layers.append(Layer(f"{grid.path}, grid.seeds and grid.folds", {"train": {"seed": seed}, "dataset": settings}))
-    return compose(layers=layers, sets=grid.sets)
+    config = compose(layers=layers, sets=grid.sets)
+    given = {"train.seed": config.train.seed, "dataset.fold": config.dataset.options.get("fold")}
+    for key, wanted in (("train.seed", seed), ("dataset.fold", fold)):
+        if wanted is not None and given[key] != wanted:
+            name = f"grid.{key.split('.')[1]}s"
+            raise UserError(f"--set {key}={given[key]}: {grid.path} varies it by {name}; choose cells with --only")
+    return config
 
 
 def select(ordered: Mapping[str, Cell], patterns: Sequence[str]) -> list[Cell]:

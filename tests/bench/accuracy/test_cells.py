@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from grid_files import FILE, write
+from grid_files import FILE, TASKS, write
 
 from scmrl_plugins.bench.accuracy.cells import Cell, cells, select
 from scmrl_plugins.bench.accuracy.grid import read_grid
@@ -61,6 +61,12 @@ def test_a_seed_of_the_data_that_is_set_stays(tmp_path: Path) -> None:
     found = made(tmp_path, FILE.replace('name = "blobs"', 'name = "blobs"\nseed = 9'))
     assert {cell.config.dataset.options["seed"] for cell in found.values()} == {9}
     assert made(tmp_path, FILE, "dataset.seed=8")["late-3"].config.dataset.options["seed"] == 8
+
+
+@pytest.mark.parametrize(("text", "setting"), [(FILE, "train.seed=9"), (TASKS, "dataset.fold=1")])
+def test_what_the_grid_varies_cannot_be_set(tmp_path: Path, text: str, setting: str) -> None:
+    with pytest.raises(UserError, match=f"--set {setting}: .*grid.toml varies it"):
+        made(tmp_path, text, setting)
 
 
 def test_a_cell_comes_after_those_it_needs(tmp_path: Path) -> None:
