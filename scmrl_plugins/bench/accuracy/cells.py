@@ -69,8 +69,8 @@ def _repetition(grid: Grid, seed: int, fold: int | None) -> Iterator[Cell]:
         for row in grid.rows_of(task):
             needs = {}
             for modality, written in row.needs.items():
-                asked, _, method = written.rpartition("/")
-                needs[modality] = cell_name(asked or task.name, method, fold, seed)
+                needed_task, _, method = written.rpartition("/")
+                needs[modality] = cell_name(needed_task or task.name, method, fold, seed)
             config = _config(grid, task, row, seed, fold)
             yield Cell(task.name, row, fold, seed, config, grid.conditions_of(task), needs)
 

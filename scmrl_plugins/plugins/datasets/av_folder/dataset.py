@@ -116,8 +116,8 @@ class AVFolder(FileRecordings):
         splits: dict[str, list[Pair]] = {"train": [], "validation": [], "test": []}
         for pair in separated(self._of_known_class(_pairs(self.config, bad), bad), bad):
             splits[pair.split].append(pair)
-        for place, column in enumerate(self.group_columns):
-            groups = {name: [pair.groups[place] for pair in pairs] for name, pairs in splits.items()}
+        for position, column in enumerate(self.group_columns):
+            groups = {name: [pair.groups[position] for pair in pairs] for name, pairs in splits.items()}
             refuse_divided(self._source, column, groups)
         rng = np.random.default_rng(self.config.seed)
         for name, share in (("test", self.config.test), ("validation", self.config.validation)):

@@ -186,5 +186,5 @@ def to_dataset(rows: Iterable[Row], split: str, classes: Sequence[str], groups: 
         classes,
         split,
         digest.hexdigest()[:16],
-        {name: [row.groups[place] for row in kept] for place, name in enumerate(groups)},
+        {name: [row.groups[position] for row in kept] for position, name in enumerate(groups)},
     )

@@ -63,7 +63,7 @@ class Task:
             else:
                 order, decks = rng.permutation(members), [_shuffled(stratum, rng) for stratum in strata]
             for member in order:
-                result[member] = [next(decks[(start + place) % len(decks)]) for place in range(pairs)]
+                result[member] = [next(decks[(start + position) % len(decks)]) for position in range(pairs)]
                 start += pairs
         return result
 

@@ -99,8 +99,8 @@ def to_rows(
                 classes,
                 name,
                 groups={
-                    column: [sample.groups[place] for sample in samples]
-                    for place, column in enumerate(group_columns)
+                    column: [sample.groups[position] for sample in samples]
+                    for position, column in enumerate(group_columns)
                 },
             )
             for name, samples in splits.items()
