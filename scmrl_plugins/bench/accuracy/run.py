@@ -26,6 +26,7 @@ from scmrl_plugins.core.model.assembly import Assembly, assemble
 from scmrl_plugins.core.run import environment, series, weights
 from scmrl_plugins.core.run.directory import Run, open_run
 from scmrl_plugins.core.run.pretrained import file_digest
+from scmrl_plugins.core.system import files
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training.loop import Training
 from scmrl_plugins.registry import UserError
@@ -121,20 +122,9 @@ class Bench:
     @contextlib.contextmanager
     def _locked(self, cell: Cell) -> Iterator[None]:
         """No other process makes the cell meanwhile."""
-        from filelock import FileLock, Timeout
-
-        path = self.directory.run_path(f"{cell.name}.lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self.progress.line(f"another process makes {cell.name}: waiting for it")
-            lock.acquire()
-        try:
+        report = functools.partial(self.progress.line, f"another process makes {cell.name}: waiting for it")
+        with files.waiting(self.directory.run_path(f"{cell.name}.lock"), report):
             yield
-        finally:
-            lock.release()
 
     def run(self, name: str) -> tuple[Run, Assembly]:
         """The trained run of a method's cell, and its parts with the weights; it is trained if it is absent."""
@@ -145,7 +135,7 @@ class Bench:
                 modality: str(self._needed(other)[0].path.resolve()) for modality, other in cell.needs.items()
             }
             config = config.model_copy(update={"train": config.train.model_copy(update={"pretrained": starts})})
-        training = Training(assemble(config), self.device, self.progress)
+        training = Training(assemble(config), self.device, self.progress, measured=False)
         training.prepare()
         parts = training.parts
         run = series.take_run(self.directory.run_path(name), parts)

@@ -78,6 +78,11 @@ class TrainConfig(ComponentConfig):
         description="whether train.freeze includes the part of a backbone that follows the fusion",
         json_schema_extra={"before": True},
     )
+    cache_tokens: bool = Field(
+        False,
+        description="whether the tokens of frozen modalities are computed once and stored, which all fusions "
+        "trained on them then share; every modality must be in train.freeze",
+    )
     pretrained: dict[Modality, str] = Field(
         default_factory=dict,
         description="runs whose encoder and backbone, and head if both have one for this modality alone, the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -54,14 +55,24 @@ class TrainingData(torch.utils.data.Dataset):
         return [split.rows[index]["id"][0].as_py() for split, index in map(self._find, indices)]
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        return self.drawn(draw)[0]
+
+    def drawn(self, draw: Draw) -> tuple[dict[str, Any], bool]:
+        """A sample, and whether anything was drawn at random for it."""
         split, index = self._find(draw.sample)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seeds.mix(self.seed, *draw))
+            before = torch.default_generator.get_state()
             sample = split.sample(index, training=True)
-            if not (self.config.noise or self.config.modality_dropout):
-                return sample
-            blank = split.dataset.blank
-            return corrupt_training_sample(sample, self.config, blank, torch.default_generator)
+            if self.config.noise or self.config.modality_dropout:
+                blank = split.dataset.blank
+                sample = corrupt_training_sample(sample, self.config, blank, torch.default_generator)
+            return sample, not torch.equal(before, torch.default_generator.get_state())
+
+    def without_inputs(self, sample: int) -> dict[str, Any]:
+        """Only the label of a sample."""
+        split, index = self._find(sample)
+        return {"label": split.labels[index]}
 
 
 class EvaluationData(torch.utils.data.Dataset):
@@ -75,6 +86,14 @@ class EvaluationData(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {**self.split[index], "index": np.int64(index)}
+
+    def drawn(self, draw: Draw) -> tuple[dict[str, Any], bool]:
+        """A sample, for which nothing is drawn at random."""
+        return self[draw.sample], False
+
+    def without_inputs(self, sample: int) -> dict[str, Any]:
+        """Only the label and the index of a sample."""
+        return {"label": self.split.labels[sample], "index": np.int64(sample)}
 
 
 class EpochSampler(Sampler[list[Draw]]):
@@ -147,16 +166,26 @@ class Loader:
 
     def __init__(self, data: Any, config: ExperimentConfig, batches: Any) -> None:
         self.dataset, self.batches = data, batches
-        self._loader: DataLoader[Any] = DataLoader(
-            Guarded(data),
-            batch_sampler=batches,
-            num_workers=config.train.workers,
-            collate_fn=_collate_or_error,
-            persistent_workers=config.train.workers > 0,
-        )
+        self._loader = _loader(data, batches, config.train.workers)
+
+    def reading(self, samples: Any) -> Loader:
+        """The same batches, of samples that come from elsewhere, read by this process."""
+        other = copy.copy(self)
+        other._loader = _loader(samples, self.batches, 0)
+        return other
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
         return unguarded(self._loader)
+
+
+def _loader(data: Any, batches: Any, workers: int) -> DataLoader[Any]:
+    return DataLoader(
+        Guarded(data),
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_collate_or_error,
+        persistent_workers=workers > 0,
+    )

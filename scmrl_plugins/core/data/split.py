@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class FeatureSplit(torch.utils.data.Dataset):
         import datasets
         from datasets.table import MemoryMappedTable, concat_tables
 
-        self.dataset = dataset
+        self.dataset, self.paths = dataset, list(paths)
         # A Dataset for each file would take milliseconds a file.
         table = concat_tables([MemoryMappedTable.from_file(str(path)) for path in paths])
         self.rows = datasets.Dataset(table).with_format("arrow")
@@ -37,7 +38,7 @@ class FeatureSplit(torch.utils.data.Dataset):
         """The id of every sample."""
         return self.rows["id"][:].to_pylist()
 
-    @property
+    @functools.cached_property
     def labels(self) -> np.ndarray:
         """The class of every sample, ``[n]``."""
         return np.asarray(self.rows["label"][:].to_pylist(), dtype=np.int64)

@@ -94,21 +94,14 @@ class FeatureStore(ABC):
     @contextlib.contextmanager
     def _locked(self, progress: Progress) -> Iterator[None]:
         """No other process fills the folder meanwhile; what killed ones left in it is removed."""
-        from filelock import FileLock, Timeout
-
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                progress.line(f"another process prepares {self.split} in {self.folder}: waiting for it")
-                lock.acquire()
-        try:
-            files.remove_partial(self.folder)
+        with contextlib.ExitStack() as stack:
+            with writing(self.folder):
+                stack.enter_context(files.waiting(self.folder / ".lock", lambda: self._report(progress)))
+                files.remove_partial(self.folder)
             yield
-        finally:
-            lock.release()
+
+    def _report(self, progress: Progress) -> None:
+        progress.line(f"another process prepares {self.split} in {self.folder}: waiting for it")
 
 
 class TableStore(FeatureStore):

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,24 @@ def locked(folder: Path, lock: Path, does: str, otherwise: str) -> Iterator[None
         raise UserError(
             f"{folder}: cannot be written ({error.strerror or error}); make it writable or {otherwise}"
         ) from None
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextlib.contextmanager
+def waiting(lock: Path, report: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock for the block; where another process holds it, ``report()`` and wait."""
+    from filelock import FileLock, Timeout
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        report()
+        held.acquire()
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from scmrl_plugins.core.data.loading import Batch, training_loader
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.parallel.processes import Processes
 from scmrl_plugins.core.run.weights import TrainingState
+from scmrl_plugins.core.training.tokens import TokenCache
 
 
 class Steps:
@@ -24,11 +25,16 @@ class Steps:
         self.batch, self.accumulate = config.train.batch_size, config.train.accumulate
         self.samples = self.batch * self.accumulate
         self.per_epoch = math.ceil(self.sampler.length / self.samples)
+        self.tokens: TokenCache | None = None
+        """Where set, batches have tokens in place of inputs."""
 
     def remaining(self, state: TrainingState) -> Iterator[list[Batch]]:
         """The batches of every step that is left of an epoch."""
         self.sampler.epoch, self.sampler.start = state.epoch, state.step * self.samples
-        batches = iter(self.loader)
+        loader = self.tokens.loader(self.loader, state.epoch) if self.tokens else self.loader
+        return self._grouped(iter(loader))
+
+    def _grouped(self, batches: Iterator[Batch]) -> Iterator[list[Batch]]:
         while step := list(itertools.islice(batches, self.accumulate)):
             yield step
 

@@ -14,7 +14,7 @@ from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.parallel.batch_norm import synchronize
 from scmrl_plugins.core.parallel.processes import Processes
 from scmrl_plugins.core.run import weights
-from scmrl_plugins.core.training import recipe
+from scmrl_plugins.core.training import recipe, tokens
 from scmrl_plugins.core.training.step import Step, StepResult
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Learner:
         train = parts.config.train
         if processes.count > 1 and train.sync_batch_norm:
             synchronize(parts.model, processes)
+        if train.cache_tokens:
+            tokens.check(parts)
         self.module = nn.ModuleDict({"model": parts.model, "loss": parts.loss}).to(accelerator.device)
         self.recipe, self.modes = train, recipe.freeze(parts.model, train)
         optimizer = recipe.optimizer(self.module, parts.config)
@@ -42,7 +44,8 @@ class Learner:
         self.evaluated: AudioVisualModel = self.average.module if self.average else parts.model
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # raised by torch for a call of accelerate's
-            self.model, self.optimizer = accelerator.prepare(parts.model, optimizer)
+            trained = tokens.FromTokens(parts.model) if train.cache_tokens else parts.model
+            self.model, self.optimizer = accelerator.prepare(trained, optimizer)
         # Every process computes the loss of the complete batch, so its gradients need no reduction.
         self.objective = accelerator.prepare_model(parts.loss, evaluation_mode=True)
         self.step: Callable[..., StepResult] = Step(

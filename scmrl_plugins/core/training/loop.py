@@ -20,7 +20,7 @@ from scmrl_plugins.core.evaluation.evaluate import Evaluation, evaluate
 from scmrl_plugins.core.evaluation.metrics import scalars
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
-from scmrl_plugins.core.parallel.processes import accelerator
+from scmrl_plugins.core.parallel.processes import Processes, accelerator
 from scmrl_plugins.core.run import weights
 from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.core.run.weights import TrainingState
@@ -34,6 +34,7 @@ from scmrl_plugins.core.training.not_finite import NotFinite
 from scmrl_plugins.core.training.recipe import Schedule
 from scmrl_plugins.core.training.saving import Saving
 from scmrl_plugins.core.training.step import StepResult
+from scmrl_plugins.core.training.tokens import FromTokens, TokenCache
 
 
 def train(run: Run, parts: Assembly, device: torch.device, progress: Progress) -> Evaluation:
@@ -46,16 +47,19 @@ class Training:
 
     ``honest`` protocol: the best epoch by the validation split, the test split read once, at the end.
     ``published``: training also on the validation samples, the best epoch by the test split itself, as in the
-    papers; that accuracy is optimistic, and every report of it says so. Raises ``UserError`` for an optimizer,
-    precision or tracker that does not work here.
+    papers; that accuracy is optimistic, and every report of it says so. ``measured``: whether the test also
+    measures the cross-modal contribution. Raises ``UserError`` for an optimizer, precision or tracker that does
+    not work here.
     """
 
     data: Prepared
     steps: Steps
     schedule: Schedule
 
-    def __init__(self, parts: Assembly, device: torch.device, progress: Progress) -> None:
-        self.parts = parts
+    def __init__(
+        self, parts: Assembly, device: torch.device, progress: Progress, *, measured: bool = True
+    ) -> None:
+        self.parts, self.measured = parts, measured
         self.recipe: TrainConfig = parts.config.train
         self.chooser = "test" if self.recipe.protocol == "published" else "validation"
         self.state = TrainingState()
@@ -108,6 +112,8 @@ class Training:
         self.saving = Saving(run, self.learner, scaler, self.processes, keep)
         self.not_finite = NotFinite(self.recipe.on_nan, self.learner.module, self.saving, self.progress)
         self.state = self.saving.resume(self.progress, self.recipe.epochs)
+        if self.recipe.cache_tokens:
+            self.steps.tokens = TokenCache(self.parts, self.device, self.progress)
         trackers.start(self.accelerator, self.recipe.trackers, run, self.steps.done(self.state))
         if self.processes.main:
             run.write_skipped(self.data.bad)
@@ -133,12 +139,10 @@ class Training:
         weights.load_weights(self.run.weights_file, self.parts.model)
         result = self._evaluate(self.parts.model, "test", "test")
         split = self.data.splits["test"]
-        if self.processes.main and len(split) > 1:
-            model = self.parts.model
-            result.contribution = contribution(model, split, self.device, progress=self.progress)
         if self.processes.main:
-            line = lines.test_line(self.state, self.recipe.protocol, len(self.data.bad), result)
-            self.run.add_metrics(line)
+            if self.measured and len(split) > 1:
+                result.contribution = contribution(self.parts.model, split, self.device, progress=self.progress)
+            self.run.add_metrics(lines.test_line(self.state, self.recipe.protocol, len(self.data.bad), result))
             tested = {f"test_{name}": value for name, value in scalars(result.metrics).items()}
             self.accelerator.log(tested, step=self.steps.done(self.state))
         return result
@@ -149,7 +153,7 @@ class Training:
         started = time.monotonic()
         self._train()
         result = self._evaluate(
-            self.learner.evaluated, self.chooser, f"{self.chooser} {epoch}/{self.recipe.epochs}"
+            self.learner.evaluated, self.chooser, f"{self.chooser} {epoch}/{self.recipe.epochs}", self.steps.tokens
         )
         figures = lines.epoch_line(state, self.learner.lr, self.chooser, result, time.monotonic() - started)
         state.epoch, state.step, state.sums = epoch, 0, {}
@@ -174,9 +178,10 @@ class Training:
         state = self.state
         self.learner.start_epoch()
         self.schedule.set_rate(state.epoch, state.step)
+        remaining = self.steps.remaining(state)
         self.progress.stage(f"epoch {state.epoch + 1}/{self.recipe.epochs}", self.steps.per_epoch - state.step)
         saved = logged = time.monotonic()
-        for batches in self.steps.remaining(state):
+        for batches in remaining:
             result = self._step(batches)
             state.step += 1
             mean = lines.means(state.sums)
@@ -200,7 +205,7 @@ class Training:
         """One step, added to the sums of the epoch, or treated as not finite."""
         state, draw = self.state, (self.recipe.seed, self.state.epoch, self.state.step)
         # All random numbers of a step follow from seed, epoch and step, so that a resumed run draws the same.
-        set_seed(_seed(*draw, *self._rank))
+        set_seed(_seed(*draw, *_rank(self.processes)))
         self.schedule.set_rate(state.epoch, state.step)
         self.not_finite.before_step()
         result = self._within_memory(batches, draw)
@@ -224,12 +229,13 @@ class Training:
         self.learner.optimizer.zero_grad()
         raise plan.memory_error(self.parts, self.device, self.processes.count)
 
-    def _evaluate(self, model: AudioVisualModel, split: str, stage: str) -> Evaluation:
+    def _evaluate(self, model: AudioVisualModel, split: str, stage: str, tokens: Any = None) -> Evaluation:
         loader = evaluation_loader(self.data.splits[split], self.parts.config, self.processes)
+        evaluated: Any = FromTokens(model) if tokens else model
+        loader = tokens.loader(loader) if tokens else loader
         self.progress.stage(stage, len(loader))
-        return evaluate(
-            model, self.parts.loss, loader, self.device, progress=self.progress, processes=self.processes
-        )
+        options: Any = {"progress": self.progress, "processes": self.processes}
+        return evaluate(evaluated, self.parts.loss, loader, self.device, **options)
 
     def _log(self, figures: Mapping[str, Any]) -> None:
         """Add a line to the metrics and pass it to the trackers."""
@@ -237,16 +243,16 @@ class Training:
             self.run.add_metrics(figures)
             self.accelerator.log(trackers.scalars(figures), step=self.steps.done(self.state))
 
-    @property
-    def _rank(self) -> list[int]:
-        """A word of the seed by which each process but the main one draws its own random numbers."""
-        return [] if self.processes.main else [self.processes.rank]
-
 
 def _measured(parts: Assembly, settings: Mapping[str, Any]) -> Assembly:
     """The parts with what the data set measured in their configuration."""
     section = parts.config.dataset.model_copy(update=settings)
     return dataclasses.replace(parts, config=parts.config.model_copy(update={"dataset": section}))
+
+
+def _rank(processes: Processes) -> list[int]:
+    """A word of the seed by which each process but the main one draws its own random numbers."""
+    return [] if processes.main else [processes.rank]
 
 
 def _seed(*words: int) -> int:
