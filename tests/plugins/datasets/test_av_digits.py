@@ -148,6 +148,16 @@ def test_pictures_are_moved_in_training() -> None:
     }
 
 
+def test_pictures_are_turned_in_training_only() -> None:
+    dataset = AVDigits(AVDigits.Config(rotate=20, zoom=0.1), ModelConfig(image_size=16))
+    picture = np.zeros((1, 16, 16), np.float32)
+    picture[0, 3:12, 5:8] = 1
+    assert np.array_equal(dataset.inputs({"visual": picture}, False)["visual"], picture)
+    first, second = (dataset.inputs({"visual": picture}, True)["visual"] for _ in range(2))
+    assert first.dtype == np.float32
+    assert not np.array_equal(first, second)
+
+
 @pytest.mark.parametrize("absent", ["audio", "visual"])
 def test_transform_leaves_out_what_is_absent(built: datasets.DatasetDict, absent: str) -> None:
     rows = dict(built["train"][:3])

@@ -17,7 +17,7 @@ from scmrl_plugins.plugins.datasets.files.samples import table
 from scmrl_plugins.plugins.datasets.media import audio as sound
 from scmrl_plugins.plugins.datasets.media import images
 from scmrl_plugins.plugins.datasets.media.front_end import SoundConfig
-from scmrl_plugins.plugins.datasets.media.picture import shifted
+from scmrl_plugins.plugins.datasets.media.picture import shifted, turned
 from scmrl_plugins.plugins.datasets.media.read import source_of
 from scmrl_plugins.plugins.datasets.media.resize import resize
 from scmrl_plugins.registry import UserError
@@ -42,6 +42,10 @@ class DigitsConfig(SoundConfig):
     hop: int = Field(80, ge=1, le=8192, description="hop between windows in samples (log-stft)")
     shift: float = Field(
         0.0, ge=0, le=0.5, description="largest translation of the picture in training, as a share of the side"
+    )
+    rotate: float = Field(0.0, ge=0, le=180, description="largest rotation of the picture in training, in degrees")
+    zoom: float = Field(
+        0.0, ge=0, lt=1, description="largest change of the size of the picture in training, as a share of it"
     )
 
 
@@ -118,7 +122,8 @@ class Digits(SoundDataset):
         if "audio" in inputs:
             inputs["audio"] = self.front_end.inputs(inputs["audio"], training)
         if "visual" in inputs and training:
-            inputs["visual"] = shifted(inputs["visual"], self.config.shift)
+            picture = turned(inputs["visual"], self.config.rotate, self.config.zoom)
+            inputs["visual"] = shifted(picture, self.config.shift)
         return inputs
 
     def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:

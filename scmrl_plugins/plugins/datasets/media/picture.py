@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -168,3 +168,18 @@ def shifted(pictures: np.ndarray, share: float) -> np.ndarray:
         for axis, margin in zip((-2, -1), margins, strict=True):
             pictures = moved(pictures, axis, int(torch.randint(2 * margin + 1, ())) - margin)
     return pictures
+
+
+def turned(pictures: np.ndarray, degrees: float, zoom: float) -> np.ndarray:
+    """``[..., C, H, W]`` rotated by up to ``degrees`` and magnified by 1 - ``zoom`` to 1 + ``zoom``.
+
+    About the middle, bilinear, black outside of the picture. Draws from torch's generator, unless both are 0.
+    """
+    import torch
+    from torchvision.transforms.v2 import functional as tv
+
+    if not degrees and not zoom:
+        return pictures
+    angle, scale = (torch.rand(2).mul(2).sub(1) * torch.tensor([degrees, zoom])).tolist()
+    options: Any = {"translate": [0, 0], "shear": [0.0, 0.0], "interpolation": tv.InterpolationMode.BILINEAR}
+    return tv.affine(torch.tensor(pictures), angle=angle, scale=1 + scale, **options).numpy()

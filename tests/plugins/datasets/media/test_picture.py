@@ -14,7 +14,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
 from scmrl_plugins.core.interfaces import ModelConfig
-from scmrl_plugins.plugins.datasets.media.picture import PictureConfig, PictureFrontEnd, shifted
+from scmrl_plugins.plugins.datasets.media.picture import PictureConfig, PictureFrontEnd, shifted, turned
 from scmrl_plugins.registry import UserError
 
 SIZE = 16
@@ -142,3 +142,29 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         front_end(resize=12)
     with pytest.raises(UserError, match=r"dataset\.frames = 5: the model has only 4 time steps"):
         front_end(frames=5)
+
+
+def test_a_picture_is_turned_about_its_middle() -> None:
+    """A bar keeps its centre; its direction and length tell the rotation and the magnification."""
+    picture = np.zeros((1, 33, 33), np.float32)
+    picture[:, 15:18, 8:25] = 1
+    rows, columns = np.mgrid[:33, :33] - 16
+    angles, lengths = [], []
+    for seed in range(60):
+        torch.manual_seed(seed)
+        drawn = turned(picture, 30, 0.2)[0]
+        weights = drawn / drawn.sum()
+        assert abs((weights * rows).sum()) < 0.2
+        assert abs((weights * columns).sum()) < 0.2
+        spread = np.cov(np.stack([columns.ravel(), rows.ravel()]), aweights=weights.ravel(), ddof=0)
+        values, vectors = np.linalg.eigh(spread)
+        angles.append(np.degrees(np.arctan(vectors[1, 1] / vectors[0, 1])))
+        lengths.append(np.sqrt(values[1] / (17**2 / 12)))
+    assert -31 < min(angles) < -20 < 20 < max(angles) < 31
+    assert 0.78 < min(lengths) < 0.88 < 1.12 < max(lengths) < 1.22
+
+
+def test_a_picture_that_is_not_turned_draws_nothing() -> None:
+    picture, state = np.ones((1, 4, 4), np.float32), torch.get_rng_state()
+    assert turned(picture, 0, 0) is picture
+    assert torch.equal(torch.get_rng_state(), state)
