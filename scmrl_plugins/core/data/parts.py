@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ from scmrl_plugins.core.system import files
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 2
+VERSION = 3
 """Counts up with every change of what is written."""
 
 
@@ -59,20 +61,11 @@ class Part:
         return self.path.with_suffix(".end")
 
     def outcome(self) -> Outcome | None:
-        """The recorded outcome; ``None`` if the part is missing or damaged and has to be computed."""
-        try:
-            record = json.loads(self.record.read_text(encoding="utf-8"))
-            outcome = Outcome(
-                rows=record["rows"],
-                size=record["bytes"],
-                bad=[(path, reason) for path, reason in record["bad"]],
-                repaired=[(path, what) for path, what in record["handled"]],
-            )
-            if outcome.rows and self.path.stat().st_size != outcome.size:
-                return None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return outcome
+        """The recorded outcome; ``None`` if the part is missing or damaged and has to be computed.
+
+        A process verifies the hash of both files once, and again if one of them changed.
+        """
+        return _verified(self, files.state(self.record), files.state(self.path))
 
     def position(self) -> Any:
         """The stream's position behind a complete part; ``None`` if the stream did not report it."""
@@ -89,8 +82,33 @@ class Part:
             "bytes": size,
             "position": position,
         }
-        files.write_text(self.record, json.dumps(record))
+        files.write_text(self.record, json.dumps({**record, "hash": self._hash(record)}))
         return outcome
+
+    def _hash(self, record: Mapping[str, Any]) -> str:
+        """A hash of the record and the Arrow file."""
+        content = files.content_hash(self.path) if record["rows"] else None
+        return hashlib.sha256(json.dumps([record, content]).encode()).hexdigest()
+
+
+@functools.cache
+def _verified(part: Part, *states: files.State) -> Outcome | None:
+    """The outcome of a part whose files have these states."""
+    if states[0] is None:
+        return None
+    try:
+        record = json.loads(part.record.read_text(encoding="utf-8"))
+        expected = record.pop("hash")
+        if part._hash(record) != expected:
+            return None
+        return Outcome(
+            rows=record["rows"],
+            size=record["bytes"],
+            bad=[(path, reason) for path, reason in record["bad"]],
+            repaired=[(path, what) for path, what in record["handled"]],
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _write_arrow(path: Path, batch: Transformed) -> int:

@@ -100,6 +100,10 @@ class FeatureStore(ABC):
                 files.remove_partial(self.folder)
             yield
 
+    def _report_damage(self, part: Part, progress: Progress) -> None:
+        if part.record.exists():
+            progress.line(f"{part.path}: the stored features are damaged; they are computed again")
+
     def _report(self, progress: Progress) -> None:
         progress.line(f"another process prepares {self.split} in {self.folder}: waiting for it")
 
@@ -144,6 +148,8 @@ class TableStore(FeatureStore):
         yield from list(self._complete.values())
         # Where nothing is missing nothing is written: the cache may be read-only here.
         if missing:
+            for part in missing:
+                self._report_damage(part, progress)
             with self._locked(progress):
                 yield from self._fill(missing, workers, progress)
 

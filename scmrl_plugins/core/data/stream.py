@@ -54,6 +54,7 @@ class StreamStore(FeatureStore):
                 elif part.end.exists():
                     return
                 else:
+                    self._report_damage(part, progress)
                     rows = rows or self._rows_behind(before)
                     outcome = self._compute_next(part, rows)
                     if outcome is None:

@@ -1,8 +1,10 @@
-"""Files written atomically: under a temporary name, synced, then renamed; locks; JSON."""
+"""Files written atomically: under a temporary name, synced, then renamed; hashes of their content; locks; JSON."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
 import tempfile
@@ -31,6 +33,34 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+State = tuple[int, int, int, int] | None
+
+
+def state(path: Path) -> State:
+    """What changes when a file is replaced or written to: inode, size and times; ``None`` if there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def content_hash(path: Path) -> str:
+    """The XXH3 hash (128 bits) of a file's content, which finds damage but no forgery. Raises ``OSError``.
+
+    A process reads a file once, and again if its ``state`` changed.
+    """
+    return _content_hash(path, state(path))
+
+
+@functools.cache
+def _content_hash(path: Path, current: State) -> str:
+    import xxhash
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
 
 
 def remove_partial(folder: Path) -> None:

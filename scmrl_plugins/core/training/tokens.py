@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,11 @@ from scmrl_plugins.core.system import files
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.registry import UserError, catalogue
 
-VERSION = 1
+VERSION = 2
 """Counts up with every change of what is computed or written."""
+
+HASHES = "hashes.json"
+"""The hashes of an epoch's files by modality. It is written last."""
 
 BATCH = 128
 """Samples that are computed together, always the same ones: rounding may depend on the batch."""
@@ -80,16 +84,23 @@ class TokenCache:
         self.progress.line(f"another process computes tokens in {folder}: waiting for it")
 
     def _read(self, folder: Path, epoch: int) -> dict[str, np.ndarray] | None:
-        """The arrays ``[n, T, N, D]`` by modality, memory-mapped; those of any epoch where nothing is drawn."""
-        for prefix in ("", f"{epoch}-"):
+        """The arrays ``[n, T, N, D]`` by modality, memory-mapped; those of any epoch where nothing is drawn.
+
+        ``None`` if they are missing, or are not what was written, which a process verifies once.
+        """
+        for prefix in _prefixes(epoch):
             paths = {name: folder / f"{prefix}{name}.npy" for name in self.model.modalities}
-            if all(path.exists() for path in paths.values()):
-                return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
+            with contextlib.suppress(OSError, ValueError):
+                hashes = json.loads((folder / f"{prefix}{HASHES}").read_text(encoding="utf-8"))
+                if hashes == _hashes(paths):
+                    return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
         return None
 
     def _compute(self, data: Samples, folder: Path, epoch: int) -> None:
         """Write the tokens of all samples, as small integers if they are, like sums of spikes."""
         files.remove_partial(folder)
+        if any((folder / f"{prefix}{HASHES}").exists() for prefix in _prefixes(epoch)):
+            self.progress.line(f"{folder}: the stored tokens are damaged; they are computed again")
         try:
             self._write(data, folder, epoch, np.uint8)
         except _RoundedError:
@@ -113,9 +124,10 @@ class TokenCache:
                 self.progress.advance()
             for array in arrays.values():
                 array.flush()
-        if not drawn:  # one file for all epochs
-            for name, path in paths.items():
-                path.replace(folder / f"{name}.npy")
+        prefix = f"{epoch}-" if drawn else ""  # one file for all epochs
+        for name, path in paths.items():
+            paths[name] = path.replace(folder / f"{prefix}{name}.npy")
+        files.write_json(folder / f"{prefix}{HASHES}", _hashes(paths))
 
     @torch.no_grad()
     def _tokens(self, batch: Batch) -> dict[str, np.ndarray]:
@@ -124,6 +136,15 @@ class TokenCache:
         with _evaluating(self.model), trained_precision(self.model, self.device):
             tokens = self.model.tokens(self.model.encode(**inputs))
         return {name: x.float().transpose(0, 1).mT.cpu().numpy() for name, x in tokens.items()}
+
+
+def _prefixes(epoch: int) -> tuple[str, str]:
+    """What the names of the files of an epoch start with: nothing where they are those of all epochs."""
+    return "", f"{epoch}-"
+
+
+def _hashes(paths: Mapping[str, Path]) -> dict[str, str]:
+    return {name: files.content_hash(path) for name, path in paths.items()}
 
 
 class _RoundedError(Exception):

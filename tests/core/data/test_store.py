@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.data.store import FeatureStore, Status, file_state
 from scmrl_plugins.core.interfaces import cache_dir
 from scmrl_plugins.core.model.assembly import Assembly
+from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.registry import UserError
 
 Small = Callable[..., Assembly]
@@ -99,9 +101,20 @@ def test_the_status_tells_what_is_stored(small: Small, counted: Counted) -> None
     assert again.status().stored in (SIZES["train"] - 10, SIZES["train"] - SIZES["train"] % 10)
 
 
+def flip(path: Path, share: float) -> None:
+    """Change one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[int(share * (len(data) - 1))] ^= 1
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
+        *(lambda arrow, record, share=share: flip(arrow, share) for share in (0.0, 0.3, 0.6, 0.9, 1.0)),
+        lambda arrow, record: arrow.write_bytes(arrow.read_bytes().replace(b"<f4", b"<i4")),
+        lambda arrow, record: record.write_text(re.sub('"rows": [0-9]+', '"rows": 0', record.read_text())),
+        lambda arrow, record: record.write_text(record.read_text().replace('"bad": []', '"bad": [["a", "b"]]')),
         lambda arrow, record: record.unlink(),
         lambda arrow, record: record.write_text("{"),
         lambda arrow, record: record.write_text("[1]"),
@@ -120,6 +133,23 @@ def test_a_damaged_part_is_computed_again(
     again = prepare(parts.dataset, parts.config, ["test"])
     assert 0 < counted.taken() == again.computed <= 10
     assert content(again.splits["test"]) == before
+
+
+def test_a_process_verifies_a_part_once(
+    small: Small, counted: Counted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = small()
+    prepare(parts.dataset, parts.config)
+    prepare(parts.dataset, parts.config)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", None)
+        patched.setattr(Path, "read_text", None)
+        assert prepare(parts.dataset, parts.config).computed == 0
+    arrow = next(path for path in stored() if path.suffix == ".arrow")
+    flip(arrow, 0.5)
+    with Progress() as progress:
+        assert prepare(parts.dataset, parts.config, progress=progress).computed
+    assert f"{arrow}: the stored features are damaged; they are computed again" in capsys.readouterr().err
 
 
 def test_leftovers_of_a_killed_process_are_removed(small: Small, counted: Counted) -> None:

@@ -90,6 +90,23 @@ def test_what_is_drawn_is_stored_by_epoch(small: Small, tmp_path: Path) -> None:
     assert {array.dtype for array in arrays.values()} == {np.dtype(np.uint8)}
 
 
+@pytest.mark.parametrize("file", ["audio.npy", "visual.npy", "hashes.json"])
+def test_tokens_that_changed_on_disk_are_computed_again(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    run = trained(small(sets=CACHED), tmp_path / "run")
+    before, counts = stored(tmp_path / "cache"), computed(monkeypatch)
+    for path in (tmp_path / "cache" / "tokens").glob(f"*/{file}"):
+        data = bytearray(path.read_bytes())
+        data[-9] ^= 1
+        path.write_bytes(data)
+    again = trained(small(sets=CACHED), tmp_path / "again")
+    assert sum(counts) == 48 + 15
+    assert again.weights_file.read_bytes() == run.weights_file.read_bytes()
+    after = stored(tmp_path / "cache")
+    assert all(np.array_equal(after[name], array) for name, array in before.items())
+
+
 def test_tokens_that_are_no_small_integers_are_stored_exactly(small: Small, tmp_path: Path) -> None:
     parts = small(sets=CACHED, neuron={"name": "relu"}, fusion={"name": "late"})
     trained(parts, tmp_path / "run")
