@@ -7,13 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from scmrl_plugins.core.run import moments
 from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError
 
@@ -59,13 +59,8 @@ def save_training(
 ) -> None:
     """Write weights, optimiser state and position of a run and, in half precision, the state of the scaler."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
-    scalars: dict[str, Any] = {}
-    for index, values in optimizer.state_dict()["state"].items():
-        for key, value in values.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{key}"] = value
-            else:
-                scalars[f"{index}.{key}"] = value
+    packed, scalars = moments.pack(optimizer)
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in packed.items()}
     _write(
         path,
         tensors,
@@ -86,25 +81,23 @@ def load_training(
 ) -> TrainingState:
     """Load a file of ``save_training`` into the given objects. Raises ``UserError`` like ``load_weights``."""
     tensors, metadata = _read(path)
-    moments: dict[int, dict[str, Any]] = {}
-    flat = {name.removeprefix("optimizer."): t for name, t in tensors.items() if name.startswith("optimizer.")}
+    packed = {name.removeprefix("optimizer."): t for name, t in tensors.items() if name.startswith("optimizer.")}
     try:
         state = TrainingState(**json.loads(metadata["state"]))
         scaling = json.loads(metadata.get("scaler", "{}"))
-        for name, value in {**flat, **json.loads(metadata["optimizer"])}.items():
-            index, _, key = name.partition(".")
-            moments.setdefault(int(index), {})[key] = value
+        packed |= json.loads(metadata["optimizer"])
+        saved = metadata["optimizer_type"]
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path}: not a checkpoint of a training run") from None
-    if (saved := metadata.get("optimizer_type")) != type(optimizer).__name__:
+    if saved != type(optimizer).__name__:
         raise UserError(
             f"{path}: saved with {saved}, but train.optimizer is {type(optimizer).__name__}: restore the setting"
         )
     weights = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
     _fill(path, module, weights)
     try:
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    except (KeyError, ValueError) as error:
+        moments.unpack(optimizer, packed)
+    except (LookupError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: the optimiser state does not match ({error!r}): was train.optimizer changed?"
         ) from None

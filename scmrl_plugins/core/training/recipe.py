@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import json
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,23 +13,70 @@ from torch import nn
 
 from scmrl_plugins.core.config.sections import ExperimentConfig, TrainConfig
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+from scmrl_plugins.core.run import moments
 from scmrl_plugins.core.system.private import timm_training
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 
 timm_optim, timm_scheduler = timm_training()
 
+_TRIED = 7
+"""Steps before and after resuming, with which an optimizer is tried; some act differently from the sixth on."""
+
 
 def optimizer(module: nn.Module, config: ExperimentConfig) -> torch.optim.Optimizer:
-    """timm's optimiser of that name. Raises ``UserError`` if timm or the model lacks what is configured."""
+    """timm's optimiser of that name.
+
+    Raises ``UserError`` if timm or the model lacks what is configured, or if training with it cannot be
+    resumed to the bit.
+    """
     recipe = config.train
+    create = functools.partial(
+        timm_optim.create_optimizer_v2, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay
+    )
+    setting = f"train.optimizer = {recipe.optimizer!r}"
     try:
-        groups: Any = _scaled_groups(module, config) if recipe.lr_scale else module
-        return timm_optim.create_optimizer_v2(
-            groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay
-        )
+        made = create(_scaled_groups(module, config) if recipe.lr_scale else module)
     except (ValueError, AssertionError, ImportError) as error:
-        raise UserError(f"train.optimizer = {recipe.optimizer!r}: timm cannot create it: {error}") from None
+        raise UserError(f"{setting}: timm cannot create it: {error}") from None
+    if reason := _unfit(functools.partial(create, lr=1e-3), next(module.parameters()).device):
+        raise UserError(f"{setting} cannot be used: {reason}; choose another, such as 'adamw'")
+    return made
+
+
+def _unfit(create: Callable[[nn.Module], torch.optim.Optimizer], device: torch.device) -> str:
+    """Why an optimizer cannot train, or not resume to the bit, tried on three small tensors; empty if it can."""
+    shapes = ((4,), (4, 3), (16, 8, 3, 3))
+    undisturbed, resumed = (
+        nn.ParameterList(torch.ones(shape, device=device) for shape in shapes).to(
+            memory_format=torch.channels_last
+        )
+        for _ in range(2)
+    )
+    with torch.random.fork_rng(devices=[]):
+        try:
+            made = create(undisturbed)
+            moments.pack(made)
+            _steps(undisturbed, made, range(_TRIED))
+            tensors, values = moments.pack(made)
+            resumed.load_state_dict(copy.deepcopy(undisturbed.state_dict()))
+            restored = create(resumed)
+            moments.unpack(restored, copy.deepcopy(tensors) | json.loads(json.dumps(values)))
+            for parameters, optimizer in ((undisturbed, made), (resumed, restored)):
+                _steps(parameters, optimizer, range(_TRIED, 2 * _TRIED))
+        except Exception as error:  # of an optimizer that needs more than gradients
+            return " ".join(str(error).split()) or type(error).__name__
+    same = all(torch.equal(one, other) for one, other in zip(undisturbed, resumed, strict=True))
+    return "" if same else "it has state that is lost when a run is resumed"
+
+
+def _steps(parameters: nn.ParameterList, optimizer: torch.optim.Optimizer, steps: range) -> None:
+    """Steps on random gradients that follow from the number of the step."""
+    for step in steps:
+        torch.default_generator.manual_seed(step)
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape).to(parameter.device)
+        optimizer.step()
 
 
 def _scaled_groups(module: nn.Module, config: ExperimentConfig) -> list[dict[str, Any]]:

@@ -132,6 +132,7 @@ RECIPE = [
     "train.ema=0.9",
     'train.freeze=["audio"]',
     "train.patience=9",
+    "train.optimizer=lamb",  # counts its steps by group of parameters
 ]
 
 
