@@ -30,7 +30,8 @@ class AudioVisualModel(nn.Module):
     """``model(audio, visual) -> ModelOutput``.
 
     ``audio``, ``visual``: images ``[B, C, H, W]``, or events ``[B, T, C, H, W]``. A modality that the fusion does
-    not use may be none and is ignored. Raises ``UserError`` for a missing modality or a wrong shape.
+    not use may be none and is ignored. Raises ``UserError`` for a missing modality, a wrong shape, or values that
+    are not finite, which spikes would hide.
     """
 
     def __init__(
@@ -184,6 +185,13 @@ class AudioVisualModel(nn.Module):
                 raise UserError(
                     f"{name} has shape {list(x.shape)}, this model takes [B, {c}, {h}, {w}] "
                     f"or [B, T, {c}, {h}, {w}]"
+                )
+            # The sum is one pass over x. Where it is traced or has no values, there is nothing to look at.
+            readable = x.device.type != "meta" and not torch.compiler.is_compiling()
+            if readable and not x.sum(dtype=torch.float32).isfinite():
+                samples = (~x.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+                raise UserError(
+                    f"{name} has values that are not finite, in sample {samples[0]}: correct the input"
                 )
             batch.add(x.shape[0])
         if len(batch) > 1:

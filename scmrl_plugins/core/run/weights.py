@@ -45,8 +45,14 @@ def save_weights(path: Path, module: nn.Module, metadata: Mapping[str, str] | No
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
-    """Load a module's ``state_dict``. Raises ``UserError`` for a damaged file or another model."""
+    """Load a module's ``state_dict``.
+
+    Raises ``UserError`` for a damaged file, another model, or values that are not finite where the module's are.
+    """
     tensors, _ = _read(path)
+    for name, start in module.state_dict().items():
+        if name in tensors and not tensors[name].isfinite().all() and start.isfinite().all():
+            raise UserError(f"{path}: {name} has values that are not finite: restore the file or train again")
     _fill(path, module, tensors)
 
 
@@ -161,4 +167,8 @@ def _fill(path: Path, module: nn.Module, tensors: dict[str, Tensor]) -> None:
             f"{path}: the weights do not fit the model (first difference: {wrong[0]!r}): "
             f"was config.toml changed, or a plugin updated?"
         )
+    for name, tensor in tensors.items():
+        if tensor.dtype != expected[name].dtype:
+            have, want = (str(one.dtype).removeprefix("torch.") for one in (tensor, expected[name]))
+            raise UserError(f"{path}: {name} is {have}, the model has {want}: restore the file or train again")
     module.load_state_dict(tensors)

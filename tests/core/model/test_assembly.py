@@ -128,6 +128,17 @@ def test_wrong_inputs_are_named(
         small().model(x, y)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_inputs_that_are_not_finite_are_named(small: Small, value: float) -> None:
+    """A comparison with NaN is false: the neuron would not fire, and the model would return a class."""
+    audio, visual = torch.randn(3, 1, 8, 8), torch.randn(3, 2, 8, 8)
+    visual[1, 0, 3, 3] = value
+    model = small().model
+    for mode in (True, False):
+        with pytest.raises(UserError, match="visual has values that are not finite, in sample 1: correct"):
+            model.train(mode)(audio, visual)
+
+
 def test_no_state_is_left_between_calls(small: Small) -> None:
     model = small(fusion={"name": "cmrl", "projection_threshold": 0.05}).model.eval()
     generator = torch.Generator().manual_seed(0)

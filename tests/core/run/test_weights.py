@@ -131,6 +131,34 @@ def test_files_of_another_model_are_refused(tmp_path: Path) -> None:
         weights.load_training(path, module, optimizer)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["2.weight", "1.running_var"])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, name: str, value: float) -> None:
+    module, other = network(0), network(1)
+    module.state_dict()[name].view(-1)[1] = value
+    weights.save_weights(tmp_path / "m.safetensors", module)
+    before = {key: tensor.clone() for key, tensor in other.state_dict().items()}
+    with pytest.raises(
+        UserError, match=rf"m\.safetensors: {name} has values that are not finite: restore the file"
+    ):
+        weights.load_weights(tmp_path / "m.safetensors", other)
+    assert all(torch.equal(before[key], tensor) for key, tensor in other.state_dict().items())
+
+
+def test_a_buffer_that_begins_infinite_may_be(tmp_path: Path) -> None:
+    masked = network(0)
+    masked.register_buffer("mask", torch.full((3,), -torch.inf))
+    weights.save_weights(tmp_path / "m.safetensors", masked)
+    weights.load_weights(tmp_path / "m.safetensors", masked)
+
+
+def test_weights_of_another_type_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    weights.save_weights(path, network(0).half())
+    with pytest.raises(UserError, match=r"0\.bias is float16, the model has float32: restore the file or train"):
+        weights.load_weights(path, network(1))
+
+
 @pytest.mark.parametrize(
     "metadata",
     [
