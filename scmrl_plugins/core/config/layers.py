@@ -63,7 +63,7 @@ def read_file(path: str | Path, _chain: tuple[Path, ...] = ()) -> list[Layer]:
         if path.resolve() in _chain:
             names = " -> ".join(file.name for file in _chain)
             raise UserError(f"{path}: extends itself through {names}; break the circle")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such configuration file{extended}") from None
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null byte in the name

@@ -43,6 +43,8 @@ CLASSES = (
 )
 FOLDERS = ("Dataset_v3_sound", "Dataset_v3_vision")
 METADATA = ("UrbanSound8K.csv", "metadata/UrbanSound8K.csv")
+CLASS_COLUMNS = ("class", "class_name")
+"""The column of the class; the second is its name in older copies."""
 TEST = 0.3
 _SLICE = re.compile(r"(\d+)-\d+-\d+-\d+")
 
@@ -150,12 +152,15 @@ class UrbanSound8KAV(FileRecordings):
     def _by_fold(self, root: Path, samples: list[Sample], bad: list[BadFileError]) -> dict[str, list[Sample]]:
         path = self._metadata(root)
         rows: dict[str, tuple[int, str]] = {}
-        for row in read_table(path, ("slice_file_name", "fold", "class"), (), bad):
+        for row in read_table(path, ("slice_file_name", "fold"), CLASS_COLUMNS, bad):
+            column = next((name for name in CLASS_COLUMNS if name in row.cells), None)
+            if column is None:
+                raise UserError(f"{path}: no column {' or '.join(map(repr, CLASS_COLUMNS))}; copy the file again")
             number = row.text("fold", number=True)
             if number not in map(str, range(1, 11)):
                 raise row.bad("fold", f"{number!r} is not one of 1 to 10; copy the file again")
             stem = Path(row.text("slice_file_name")).stem
-            entry = (int(number), row.text("class"))
+            entry = (int(number), row.text(column))
             if rows.setdefault(unicodedata.normalize("NFC", stem), entry) != entry:
                 raise row.bad("slice_file_name", f"{stem!r} is in two folds or classes; copy the file again")
         splits: dict[str, list[Sample]] = {"train": [], "validation": [], "test": []}

@@ -113,6 +113,12 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, content: bytes | No
 # --set ------------------------------------------------------------------------------------------------
 
 
+def test_a_file_as_windows_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "windows.toml"
+    path.write_bytes("[model]\r\nsteps = 2\r\n".encode("utf-8-sig"))
+    assert layers.compose([path]).model.steps == 2
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

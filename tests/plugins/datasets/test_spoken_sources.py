@@ -188,6 +188,9 @@ def test_lists_that_leave_out_a_file_or_are_missing(tmp_path: Path) -> None:
     (bad,) = spoken(tmp_path, speech="arabic").bad_files()
     assert "is in none of train.csv, val.csv, test.csv" in str(bad)
     assert spoken(tmp_path, speech="arabic", split="by-speaker").bad_files() == []
+    semicolons = lists[1].read_text(encoding="utf-8").replace(",", ";").replace("\n", "\r\n")
+    lists[1].write_text(semicolons, encoding="utf-8-sig")
+    assert [str(error) for error in spoken(tmp_path, speech="arabic").bad_files()] == [str(bad)]
     lists[1].write_bytes(b"\xff\xfe")
     assert f"{lists[1]}: not a table with file and class" in str(spoken(tmp_path, speech="arabic").bad_files()[0])
     for path in lists:

@@ -143,6 +143,13 @@ def test_the_metadata_may_lie_elsewhere(root: Path, tmp_path: Path) -> None:
         urban(root, split="folds").splits()
 
 
+def test_an_older_copy_of_the_metadata(root: Path) -> None:
+    expected = ids(urban(root, split="folds"))
+    path = root / "metadata" / "UrbanSound8K.csv"
+    path.write_text(path.read_text().replace(",class\n", ",class_name\n").replace(",", ";"))
+    assert ids(urban(root, split="folds")) == expected
+
+
 def change(old: str, new: str) -> Callable[[str], str]:
     def changed(text: str) -> str:
         assert old in text
@@ -164,6 +171,7 @@ def change(old: str, new: str) -> Callable[[str], str]:
             change("1001-0-0-0.wav", "1000-0-0-0.wav"),
             "line 4, column 'slice_file_name': '1000-0-0-0' is in two folds",
         ),
+        (change(",class\n", ",kind\n"), "no column 'class' or 'class_name'"),
         (lambda text: "", "is empty"),
         (lambda text: text.split("\n")[0], "none of 80 samples are left for the train split.*80 files are bad"),
         (lambda text: text + '"open', "after line 81: cannot be read as CSV"),

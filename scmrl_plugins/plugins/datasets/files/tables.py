@@ -45,7 +45,7 @@ class Row:
 
 
 def read_table(path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[BadFileError]) -> list[Row]:
-    """The rows of a table: ``.csv`` (commas, a header), ``.jsonl`` (an object a line) or ``.parquet``.
+    """The rows of a table: ``.csv`` (a header, see ``separator``), ``.jsonl`` (an object a line) or ``.parquet``.
 
     Text is UTF-8, with or without a byte order mark; empty lines are passed over. ``Row.cells`` has the columns
     that the table has; a row that cannot be parsed goes to ``bad``. Raises ``UserError`` for a table that is
@@ -59,12 +59,19 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str], bad:
     return list(read(path, columns, optional, bad))
 
 
+def separator(header: str) -> str:
+    """What separates the columns of a CSV file with this first line: a semicolon or a tab if there is no comma."""
+    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
+
+
 def _csv(path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[BadFileError]) -> Iterator[Row]:
     header: list[str] = []
     end = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True, skipinitialspace=True)
+            mark = separator(next((line for line in file if line.strip()), ""))
+            file.seek(0)
+            reader = csv.reader(file, delimiter=mark, strict=True, skipinitialspace=True)
             for cells in reader:
                 line, end = end + 1, reader.line_num
                 if not any(cell.strip() for cell in cells):
@@ -79,7 +86,7 @@ def _csv(path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[
                         BadFileError(
                             path,
                             f"line {line}: {len(cells)} cells under {len(header)} columns; write one a column, "
-                            f"with quotes around a comma",
+                            f"with quotes around {mark!r}",
                         )
                     )
     except (OSError, ValueError, csv.Error) as error:  # a ValueError is not UTF-8
@@ -138,10 +145,7 @@ def _require(
     for name in columns:
         if name not in header:
             listed = ", ".join(map(repr, header))[:200]
-            raise UserError(
-                f"{path}: {position}: no column {name!r}{near(name, header)}; there are {listed}, separated by "
-                f"commas"
-            )
+            raise UserError(f"{path}: {position}: no column {name!r}{near(name, header)}; there are {listed}")
     for name in (*columns, *optional):
         if header.count(name) > 1:
             raise UserError(f"{path}: {position}: two columns {name!r}; remove or rename one")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +14,57 @@ _STARTS = {b"FLV": ".flv", b"\x1aE\xdf\xa3": ".mkv", b"\x00\x00\x01\xba": ".mpg"
 
 
 def file_of(cell: Any, row: str, column: str, base: str) -> dict[str, Any]:
-    """``{"bytes", "path"}`` of a cell: its bytes, or the path of its file, relative to ``base``.
+    """``{"bytes", "path"}`` of a cell that is not empty: its bytes, or the path of its file, relative to ``base``.
 
-    For bytes the path is a name for messages: the row, and the ending of the file. Raises ``BadFileError`` for an
-    empty cell, ``ConnectionError`` for an address that cannot be fetched.
+    For bytes the path is a name for messages: the row, and the ending of the file. Raises ``BadFileError`` for
+    samples that are no sound, ``ConnectionError`` for an address that cannot be fetched.
     """
-    if isinstance(cell, str):
-        cell = {"path": cell}
-    elif isinstance(cell, bytes):
-        cell = {"bytes": cell}
-    content, path = (cell.get("bytes"), cell.get("path")) if cell else (None, None)
+    content, path = content_of(cell, row, column)
     if content is not None:
         return {"bytes": content, "path": f"{row}/{Path(path).name if path else column + _ending(content)}"}
-    if not path:
-        raise BadFileError(row, f"its cell of column {column!r} is empty; fill it or leave the row out")
-    path = absolute(path, base)
+    path = absolute(str(path), base)
     return {"bytes": _fetch(path) if "://" in path else None, "path": path}
+
+
+def content_of(cell: Any, row: str, column: str) -> tuple[bytes | None, str | None]:
+    """The bytes of a cell, or those of a wav file of its samples, and its path; none for what it lacks."""
+    if isinstance(cell, str):
+        return None, cell
+    if isinstance(cell, bytes):
+        return cell, None
+    if cell is None:
+        return None, None
+    content, path = cell.get("bytes"), cell.get("path")
+    if content is None and cell.get("array") is not None:
+        content = _sound(cell, row, column)
+    return content, path
+
+
+def if_empty(cell: Any, column: str) -> str | None:
+    """What is wrong with a cell that has neither bytes nor samples nor a path; else none."""
+    if isinstance(cell, Mapping):
+        filled = cell.get("bytes") is not None or cell.get("array") is not None or cell.get("path")
+    else:
+        filled = cell or cell == b""
+    return None if filled else f"its cell of column {column!r} is empty; fill it or leave the row out"
+
+
+def _sound(cell: Mapping[str, Any], row: str, column: str) -> bytes:
+    """A wav file of a cell with ``array``, ``[n]`` or ``[channels, n]`` in [-1, 1], and ``sampling_rate``."""
+    import numpy as np
+    import soundfile
+
+    try:
+        samples = np.atleast_2d(np.asarray(cell["array"], dtype=np.float32)).T
+        buffer = io.BytesIO()
+        soundfile.write(buffer, samples, int(cell["sampling_rate"]), format="WAV", subtype="FLOAT")
+    except Exception as error:  # for nested or missing values, or a rate that no file has
+        raise BadFileError(
+            row,
+            f"its cell of column {column!r} has no array of samples with a sampling_rate ({describe(error)}); "
+            f"correct it or leave the row out",
+        ) from error
+    return buffer.getvalue()
 
 
 def absolute(path: str, base: str) -> str:

@@ -133,6 +133,8 @@ class Labels:
 
     def __call__(self, value: Any) -> tuple[int, str | None]:
         name = label_name(value, self._feature)
+        if name is None and (value is None or value != value):
+            return -1, "its label is missing; give it one or leave the row out"
         if name is None:
             return -1, f"its label is {value}, which means none; give it one or leave the row out"
         if name in self._indices:
@@ -217,7 +219,8 @@ def _serves(feature: Any, purpose: str) -> bool:
         numbers_or_words = ("int", "uint", "float", "bool", "string", "large_string")
         return isinstance(feature, datasets.ClassLabel) or dtype.startswith(numbers_or_words)
     if isinstance(feature, dict):
-        return "bytes" in feature or "path" in feature
+        samples = purpose == "audio" and {"array", "sampling_rate"} <= feature.keys()
+        return samples or "bytes" in feature or "path" in feature
     return type(feature).__name__ in _TYPES["audio"] | _TYPES["visual"] or dtype in _FILES
 
 

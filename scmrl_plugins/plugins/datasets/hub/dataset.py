@@ -71,7 +71,8 @@ class Hub(Recordings):
         """
         opened = Opened.of(self._source, self.config)
         as_splits = rows.streams if self.config.streaming else rows.tables
-        return as_splits(opened, self.config, self.classes)
+        with self._source.reported():
+            return as_splits(opened, self.config, self.classes)
 
     def transform_key(self) -> Mapping[str, Any]:
         """The settings and sizes that the stored arrays depend on; of a stream also its identity."""
@@ -82,7 +83,7 @@ class Hub(Recordings):
         return {**key, "stream": [self._source.identity(), self.config.model_dump(exclude=transforms)]}
 
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, list[np.ndarray]]:
-        """As ``Recordings`` does; raises ``BadFileError`` also for a bad label and an empty cell.
+        """As ``Recordings`` does; raises ``BadFileError`` also for the ``problem`` of a row.
 
         Raises ``ConnectionError`` where a file that a cell names cannot be fetched.
         """
@@ -94,7 +95,7 @@ class Hub(Recordings):
         columns, base = self.config.columns, self._source.base
         cells: dict[str, list[Any]] = {
             name: [
-                file_of(cell, row, columns[name] or name, base)
+                None if cell is None else file_of(cell, row, columns[name] or name, base)
                 for cell, row in zip(rows[name], rows["id"], strict=True)
             ]
             for name in MODALITIES

@@ -1,10 +1,11 @@
 """Rows of a Hugging Face data set as splits with ``audio``, ``visual``, ``label`` and ``id``.
 
-Further columns are the groups, and ``problem``, which says what is wrong with a row's label or group.
+Further columns are the groups, and ``problem``: what is wrong with a row's label or group, or which cell is empty.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import math
@@ -14,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scmrl_plugins.core.interfaces import SPLITS
+from scmrl_plugins.core.interfaces import MODALITIES, SPLITS, BadFileError
 from scmrl_plugins.plugins.datasets.files.groups import connected, refuse_divided
 from scmrl_plugins.plugins.datasets.files.splits import grouped
-from scmrl_plugins.plugins.datasets.hub.cells import absolute
+from scmrl_plugins.plugins.datasets.hub.cells import absolute, content_of, if_empty
 from scmrl_plugins.plugins.datasets.hub.columns import Labels, Opened
 from scmrl_plugins.plugins.datasets.hub.config import HubConfig
 from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow
 
 FIRST = 16
 """Rows of a stream that are read for their sample rate."""
@@ -72,10 +74,13 @@ def _table(opened: Opened, purpose: str, config: HubConfig, classes: Sequence[st
     labels = Labels(opened.features[opened.columns["label"]], classes)
     labelled = [labels(value) for value in opened.values(purpose, "label")]
     groups = {column: opened.groups(purpose, column) for column in config.group_columns}
-    checked = zip(labelled, *groups.values(), strict=True)
+    problems = [[problem for _, problem in labelled]]
+    problems += [[problem for _, problem in named] for named in groups.values()]
+    files = {name: _file_column(opened.rows[purpose], opened.columns[name], name) for name in MODALITIES}
+    problems += [_empty(column.data.column(name), opened.columns[name]) for name, column in files.items()]
     cells: dict[str, Any] = {
         "label": [label for label, _ in labelled],
-        "problem": [next((problem for _, problem in each if problem), None) for each in checked],
+        "problem": [next(filter(None, each), None) for each in zip(*problems, strict=True)],
         "id": [f"{opened.names[purpose]}/{number}" for number in range(len(labelled))],
         **{column: [group for group, _ in named] for column, named in groups.items()},
     }
@@ -88,17 +93,16 @@ def _table(opened: Opened, purpose: str, config: HubConfig, classes: Sequence[st
         }
     )
     columns = []
-    for name, kind in _undecoded().items():
-        column = _file_column(opened.rows[purpose], opened.columns[name], name)
-        if any(chunk.field("bytes").null_count < len(chunk) for chunk in column.data.column(name).chunks):
+    for name, column in files.items():
+        if _holds_content(column.data.column(name)):
             columns.append(column)
             continue
         # By absolute paths, so that the feature store notices a file that changes.
-        paths = [cell and cell["path"] for cell in column[:][name]]
+        paths = [cell and cell.get("path") for cell in column[:][name]]
         cells[name] = [
             {"bytes": None, "path": absolute(path, opened.source.base)} if path else None for path in paths
         ]
-        features[name] = kind
+        features[name] = _undecoded()[name]
     table = pyarrow.table(cells, schema=features.arrow_schema)
     info = datasets.DatasetInfo(features=features)
     return datasets.concatenate_datasets(
@@ -112,8 +116,32 @@ def _undecoded() -> dict[str, Any]:
     return {"audio": datasets.Audio(decode=False), "visual": datasets.Image(decode=False)}
 
 
+def _empty(cells: pyarrow.ChunkedArray, column: str) -> list[str | None]:
+    """What ``if_empty`` says of each cell, whose content is not read."""
+    found: list[str | None] = []
+    for chunk in cells.chunks:
+        parts = {field.name: values for field, values in zip(chunk.type, chunk.flatten(), strict=True)}
+        stand_ins = [
+            values.to_pylist()
+            if name == "path"
+            else [True if held else None for held in values.is_valid().to_pylist()]
+            for name, values in parts.items()
+        ]
+        found += [if_empty(dict(zip(parts, cell, strict=True)), column) for cell in zip(*stand_ins, strict=True)]
+    return found
+
+
+def _holds_content(cells: pyarrow.ChunkedArray) -> bool:
+    """Whether a cell has more than a path."""
+    names = [field.name for field in cells.type if field.name in ("bytes", "array")]
+    return any(chunk.field(name).null_count < len(chunk) for chunk in cells.chunks for name in names)
+
+
 def _file_column(rows: datasets.Dataset, name: str, modality: str) -> datasets.Dataset:
-    """A column as ``{"bytes", "path"}``, not copied; Arrow's large types are converted once, on disk."""
+    """A column as ``{"bytes", "path"}``, not copied; Arrow's large types are converted once, on disk.
+
+    Cells that hold samples, ``{"array", "sampling_rate"}``, stay as they are.
+    """
     import datasets
 
     column = rows.select_columns([name]).rename_columns({name: modality})
@@ -121,6 +149,8 @@ def _file_column(rows: datasets.Dataset, name: str, modality: str) -> datasets.D
     if isinstance(kind, datasets.Value) and kind.dtype.startswith("large_"):
         narrow = datasets.Value(kind.dtype.removeprefix("large_"))
         column = column.cast(datasets.Features({modality: narrow}), batch_size=16)
+    if isinstance(kind, dict) and "array" in kind:
+        return column
     return column.cast_column(modality, _undecoded()[modality])
 
 
@@ -146,12 +176,12 @@ def some_sounds(opened: Opened, count: int) -> list[bytes | Path]:
         cells = _file_column(picked, name, "audio")[:]["audio"]
     sounds: list[bytes | Path] = []
     for cell in cells:
-        content = cell.get("bytes") if isinstance(cell, Mapping) else cell
-        path = cell.get("path") if isinstance(cell, Mapping) else cell
-        if isinstance(content, bytes):
-            sounds.append(content)
-        elif isinstance(path, str) and path and "://" not in (path := absolute(path, opened.source.base)):
-            sounds.append(Path(path))
+        with contextlib.suppress(BadFileError):
+            content, path = content_of(cell, "", name)
+            if content is not None:
+                sounds.append(content)
+            elif path and "://" not in (path := absolute(path, opened.source.base)):
+                sounds.append(Path(path))
     return sounds
 
 
@@ -185,13 +215,15 @@ def _stream(opened: Opened, config: HubConfig, classes: Sequence[str], split: st
         label, problem = labels(cells[columns["label"]])
         groups = {column: opened.group(column, cells[column]) for column in config.group_columns}
         names = {column: name for column, (name, _) in groups.items()}
+        problems = [problem, *(wrong for _, wrong in groups.values())]
+        problems += [if_empty(cells[columns[name]], columns[name]) for name in MODALITIES]
         group = cells[columns["group"]] if "group" in columns else next(iter(names.values()), None)
         return {
             **names,
             "audio": cells[columns["audio"]],
             "visual": cells[columns["visual"]],
             "label": label,
-            "problem": next((wrong for wrong in (problem, *(w for _, w in groups.values())) if wrong), None),
+            "problem": next(filter(None, problems), None),
             "id": f"{opened.names[source]}/{number}",
             "split": _split_at(_position(number, group), opened, config) if shared else source,
         }

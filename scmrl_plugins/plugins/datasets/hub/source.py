@@ -7,13 +7,14 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from scmrl_plugins.core.interfaces import cache_dir
+from scmrl_plugins.plugins.datasets.hub.csv_types import csv_options
 from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Source:
         """Every split by its name, not decoded: downloaded into Arrow files, or as streams."""
         if self._folder and any((self._folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
             return self._saved(self._folder)
-        with self._reported():
+        with self.reported():
             if self.streaming:
                 return dict(self._builder.as_streaming_dataset())
             self._builder.download_and_prepare()
@@ -106,7 +107,7 @@ class Source:
 
     def identity(self) -> tuple[str, str]:
         """The configuration and the hash of the files, which change when they do."""
-        with self._reported():
+        with self.reported():
             return self._builder.config_id, str(self._builder.hash)
 
     def commit(self) -> str | None:
@@ -125,42 +126,52 @@ class Source:
                 f"{folder}: written by save_to_disk, which is read in place; leave dataset.streaming and "
                 f"dataset.subset out"
             )
-        with self._reported():
+        with self.reported():
             loaded = datasets.load_from_disk(str(folder))
             return dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {"train": loaded}
 
     @functools.cached_property
     def _builder(self) -> Any:
-        """datasets' builder for these files, which are looked up once."""
+        """datasets' builder for these files, which are looked up once; see ``csv_options``."""
         import datasets
 
         if not sys.stderr.isatty():
             datasets.disable_progress_bars()
-        if self.on_hub:
-            _check_connection()
-            builder = datasets.load_dataset_builder(str(self.path), self.subset, revision=self.revision)
-            if _COMMIT.fullmatch(self.revision or "") and self.revision != builder.hash:
-                raise UserError(  # offline, datasets takes any revision that it has
-                    f"{self}: only revision {builder.hash} is here; connect to the hub, or change dataset.revision"
-                )
+        load = self._loader()
+        builder = load()
+        if self.on_hub and _COMMIT.fullmatch(self.revision or "") and self.revision != builder.hash:
+            raise UserError(  # offline, datasets takes any revision that it has
+                f"{self}: only revision {builder.hash} is here; connect to the hub, or change dataset.revision"
+            )
+        if builder.name == "csv":
+            return load(**csv_options(builder.config.data_files))
+        if self.on_hub or builder.name in READERS.values():
             return builder
-        if self.revision or (self.subset and not self._folder):
-            name = "revision" if self.revision else "subset"
-            raise UserError(f"{self}: files here have no {name}; leave dataset.{name} out")
-        cache = str(cache_dir() / "datasets")
-        if not self._folder:
-            return datasets.load_dataset_builder(self._reader(), data_files=self._by_split(), cache_dir=cache)
         folder = str(self._folder)
-        builder = datasets.load_dataset_builder(folder, self.subset, cache_dir=cache)
-        if builder.name in READERS.values():
-            return builder
         if not any(file.suffix in READERS for file in Path(folder).rglob("metadata.*")):
             raise UserError(
                 f"{folder}: a folder of single files ({builder.name}), and a table of them is needed: set "
                 f"dataset.path to it, or use --dataset av-folder"
             )
         # This reader of files beside a metadata table does not encode them; that of sounds needs torchcodec.
-        return datasets.load_dataset_builder("imagefolder", data_dir=folder, cache_dir=cache)
+        return datasets.load_dataset_builder("imagefolder", data_dir=folder, cache_dir=_cache())
+
+    def _loader(self) -> Callable[..., Any]:
+        """What loads datasets' builder, with further options of its reader."""
+        import datasets
+
+        if self.on_hub:
+            _check_connection()
+            return functools.partial(
+                datasets.load_dataset_builder, str(self.path), self.subset, revision=self.revision
+            )
+        if self.revision or (self.subset and not self._folder):
+            name = "revision" if self.revision else "subset"
+            raise UserError(f"{self}: files here have no {name}; leave dataset.{name} out")
+        load = functools.partial(datasets.load_dataset_builder, cache_dir=_cache())
+        if self._folder:
+            return functools.partial(load, str(self._folder), self.subset)
+        return functools.partial(load, self._reader(), data_files=self._by_split())
 
     def _reader(self) -> str:
         readers = sorted({READERS[file.suffix.lower()] for file in self._files})
@@ -180,7 +191,7 @@ class Source:
         return by_split
 
     @contextlib.contextmanager
-    def _reported(self) -> Iterator[None]:
+    def reported(self) -> Iterator[None]:
         """Raise whatever datasets, its readers and its connections raise as ``UserError``; they log nothing."""
         import datasets
 
@@ -218,6 +229,11 @@ class Source:
         if isinstance(cause, ImportError):
             return f"{text}, or give the samples as parquet files"
         return f"cannot be read ({type(cause).__name__}: {text}); check its files and the free space"
+
+
+def _cache() -> str:
+    """Where datasets keeps what it reads of files that are here."""
+    return str(cache_dir() / "datasets")
 
 
 def _check_connection() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
 from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.plugins.datasets.files.tables import read_table
 from scmrl_plugins.plugins.datasets.sources.spoken import (
     Recording,
     SpokenSource,
@@ -16,6 +16,7 @@ from scmrl_plugins.plugins.datasets.sources.spoken import (
     wav_files,
 )
 from scmrl_plugins.plugins.datasets.speech.voices import WORDS
+from scmrl_plugins.registry import UserError
 
 FOLDERS = (".", "arabic-digits", "arabic-speech-commands-dataset")
 LISTS = {"train": "train.csv", "validation": "val.csv", "test": "test.csv"}
@@ -60,10 +61,10 @@ def _lists(folder: Path, bad: list[BadFileError]) -> dict[str, str]:
         if not path.is_file():
             continue
         try:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = [(row["file"], row["class"]) for row in csv.DictReader(file)]
-        except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-            bad.append(BadFileError(path, f"not a table with file and class ({error}); copy it again"))
+            rows = [(row.text("file"), row.text("class")) for row in read_table(path, ("file", "class"), (), bad)]
+        except UserError as error:
+            reason = str(error).removeprefix(f"{path}: ")
+            bad.append(BadFileError(path, f"not a table with file and class ({reason}); copy it again"))
             continue
         splits.update({file: split for file, word in rows if word in WORDS})
     return splits

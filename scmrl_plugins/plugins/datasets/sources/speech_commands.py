@@ -78,7 +78,7 @@ def _lists(folder: Path, bad: list[BadFileError]) -> dict[str, str] | None:
         if not path.is_file():
             return None
         try:
-            lines = path.read_text(encoding="utf-8").split()
+            lines = path.read_text(encoding="utf-8-sig").split()
         except (OSError, UnicodeDecodeError) as error:
             bad.append(BadFileError(path, f"not a list of files ({error}); copy it again"))
             return None

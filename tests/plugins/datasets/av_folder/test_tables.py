@@ -58,6 +58,16 @@ def test_a_table_as_people_and_programs_write_it(root: Path, tmp_path: Path) -> 
     assert dataset.bad_files() == []
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_other_separators_than_commas(root: Path, mark: str) -> None:
+    rows = rows_of(root)
+    text = "".join(f"{mark.join(map(str, cells))}\r\n" for cells in (rows[0], *(row.values() for row in rows)))
+    (root / "all.csv").write_text(text, encoding="utf-8-sig")
+    assert ids(folder(manifest=str(root / "all.csv"))) == ids(
+        folder(manifest=str(write_csv(root / "b.csv", rows)))
+    )
+
+
 HEADER = "audio,visual,label,split\n"
 
 
@@ -149,8 +159,8 @@ def test_a_bad_line_of_json_is_named(pairs: Path, line: str, reason: str) -> Non
         ("t.csv", b"", "is empty; write a line with audio, visual, label"),
         (
             "t.csv",
-            b"audio;visual;label\n",
-            "line 1: no column 'audio'; there are 'audio;visual;label', separated by c",
+            b"audio;sight;label\n",
+            "line 1: no column 'visual'; there are 'audio', 'sight', 'label'",
         ),
         ("t.csv", b"\naudio,visual,labels\n", r"line 2: no column 'label' \(did you mean 'labels'\?\)"),
         ("t.csv", b"audio,visual,label,label\n", "line 1: two columns 'label'; remove or rename one"),

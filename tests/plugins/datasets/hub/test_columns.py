@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from scmrl_plugins.plugins.datasets.hub.columns import Labels
+from scmrl_plugins.plugins.datasets.hub.csv_types import column_type, kind_of
 from scmrl_plugins.plugins.datasets.hub.dataset import Hub
 from scmrl_plugins.plugins.datasets.miniatures.hub import CLASSES, table
 from scmrl_plugins.registry import UserError
@@ -81,6 +82,43 @@ def test_labels_of_any_type(
     found = dataset.splits()["test"]
     assert found["label"][:] == places
     assert [problem is None for problem in found["problem"]] == [place >= 0 for place in places]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["None", "NA", "null", "007", "7", "nan"], ("007", "7", "NA", "None", "nan", "null")),
+        (["1.0", "v2"], ("1.0", "v2")),
+        (["10", "9", "", "-1"], ("9", "10")),
+        (["2.0", "1.0", ""], ("1", "2")),
+        (["True", "False"], ("false", "true")),
+    ],
+)
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_cells_of_csv_stay_what_they_are(
+    tmp_path: Path, labels: list[str], classes: tuple[str, ...], mark: str
+) -> None:
+    for split in ("train", "test"):
+        lines = [["audio", "image", "label"], *(["a.wav", "None", label] for label in labels)]
+        text = "".join(f"{mark.join(line)}\r\n" for line in lines)
+        (tmp_path / f"{split}.csv").write_bytes(text.encode("utf-8-sig"))
+    dataset = build(str(tmp_path / "*.csv"), validation=0.5)
+    assert dataset.classes == classes
+    found = dataset.splits()["test"]
+    assert found["visual"][0]["path"] == str(tmp_path / "None")
+    assert [problem is None for problem in found["problem"]] == [label not in ("", "-1") for label in labels]
+
+
+@given(st.lists(st.text() | st.integers().map(str) | st.floats().map(repr) | st.none(), min_size=1))
+def test_a_column_of_csv_has_numbers_only_if_they_are_written_as_such(cells: list[str | None]) -> None:
+    kind = column_type(set(map(kind_of, cells)))
+    written = [cell for cell in cells if cell is not None]
+    if kind == "int64":
+        assert [str(int(cell)) for cell in written] == written
+    elif kind == "float64":
+        assert all(cell in (repr(float(cell)), str(int(float(cell)))) for cell in written)
+    elif kind == "bool":
+        assert {cell.lower() for cell in written} <= {"true", "false"}
 
 
 @given(st.integers(2, 30), st.integers(-3, 40))

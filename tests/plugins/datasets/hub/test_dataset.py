@@ -27,7 +27,11 @@ from hub_processes import computed
 from planted_files import SMALL, assert_refused, prepared, scmrl, sets
 from pyarrow import parquet
 
+from scmrl_plugins.core.config.layers import compose
+from scmrl_plugins.core.data.check import check
+from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.plugins.datasets.miniatures.hub import CLASSES, RATE, png, table, wav, write_tables
+from scmrl_plugins.registry import UserError
 
 BAD: dict[int, tuple[str, Any, str]] = {
     1: ("audio", {"bytes": wav(1)[:-20], "path": "1.wav"}, "is cut off"),
@@ -35,7 +39,7 @@ BAD: dict[int, tuple[str, Any, str]] = {
     3: ("audio", None, "its cell of column 'audio' is empty"),
     4: ("image", {"bytes": None, "path": None}, "its cell of column 'image' is empty"),
     5: ("label", -1, "its label is -1, which means none"),
-    6: ("label", None, "its label is None, which means none"),
+    6: ("label", None, "its label is missing"),
     8: ("audio", {"bytes": b"", "path": "8.wav"}, "is empty (0 bytes)"),
     9: ("audio", {"bytes": None, "path": "gone.wav"}, "cannot be read (No such file or directory)"),
     10: ("audio", {"bytes": b"version https://git-lfs.github.com/spec/v1\n", "path": "l.wav"}, "git-lfs pointer"),
@@ -83,6 +87,33 @@ def test_bad_rows_are_found_and_left_out(planted: Path, streaming: bool) -> None
     kept = {name: len(split) for name, split in found.splits.items()}
     assert kept["train"] + kept["validation"] == TRAIN - len(BAD)
     assert kept["test"] == TEST - 1
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_each_bad_cell_is_reported_once(planted: Path, streaming: bool) -> None:
+    dataset = build(str(planted), streaming=streaming)
+    config = compose(options={"dataset": {"name": "hub"}})
+    found = check(dataset, config, Progress.silent())
+    assert len(found.bad) == len(BAD) + 1
+    assert sum(found.samples.values()) - sum(found.good.values()) == len(BAD) + 1
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_sounds_as_arrays_of_samples(tmp_path: Path, streaming: bool) -> None:
+    """As ``datasets`` decodes a column of sounds; a path in such a cell names no file."""
+    samples, rate = soundfile.read(io.BytesIO(wav(3)), dtype="float32")
+    cells: list[Any] = [{"path": "gone.wav", "array": samples, "sampling_rate": rate}] * 3
+    cells[1] = {"path": "gone.wav", "array": [], "sampling_rate": rate}
+    path = columns(tmp_path, audio=cells, image=[png(3)] * 3, label=["a", "b", "a"])
+    dataset = build(path, streaming=streaming, classes=("a", "b"), validation=0.4)
+    assert dataset.config.sample_rate == rate
+    rows = [{key: [value] for key, value in row.items()} for row in dataset.splits()["test"]]
+    file = {"audio": [{"bytes": wav(3), "path": None}], "visual": [None]}
+    expected = dataset.transform(file)["audio"][0]
+    for row in (rows[0], rows[2]):
+        np.testing.assert_array_equal(dataset.transform(row)["audio"][0], expected)
+    with pytest.raises(UserError, match=r"test/1/gone\.wav: the sound file holds no samples"):
+        dataset.transform(rows[1])
 
 
 @pytest.mark.parametrize("streaming", [False, True])
