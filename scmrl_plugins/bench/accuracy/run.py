@@ -18,7 +18,6 @@ from scmrl_plugins.bench.accuracy.records import Directory, Record
 from scmrl_plugins.core.data.loading import evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
 from scmrl_plugins.core.evaluation.contribution import contribution
-from scmrl_plugins.core.evaluation.evaluate import evaluate
 from scmrl_plugins.core.evaluation.metrics import Predictions
 from scmrl_plugins.core.evaluation.predictions import write_predictions
 from scmrl_plugins.core.interfaces import Modality
@@ -29,6 +28,7 @@ from scmrl_plugins.core.run.pretrained import file_digest
 from scmrl_plugins.core.system import files
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training.loop import Training
+from scmrl_plugins.core.training.tokens import TokenCache
 from scmrl_plugins.registry import UserError
 
 
@@ -160,20 +160,19 @@ class Bench:
     def _trained(self, cell: Cell) -> Record:
         """Train a network and test it under the conditions that have no result yet."""
         run, parts = self.run(cell.name)
-        model, loss = parts.model.to(self.device), parts.loss.to(self.device)
+        model = parts.model.to(self.device)
         split = load_splits(parts.dataset, parts.config, ["test"])["test"]
         loader = evaluation_loader(split, parts.config)
         keys, seed = self._keys(cell), self.grid.section.noise_seed
         record = self.directory.read(cell.name) or {"conditions": {}}
         conditions = records.current(record, keys)
         measured = {key: record[key] for key in ("costs", "training") if CLEAN in conditions}
+        tokens = TokenCache(parts, self.device, self.progress) if parts.config.train.cache_tokens else None
         for condition in cell.conditions:
             if condition.name in conditions:
                 continue
             self.progress.stage(f"{cell.name}, {condition.name}", len(loader))
-            result = evaluate(
-                model, loss, loader, self.device, disturbance=condition, seed=seed, progress=self.progress
-            )
+            result = tested.answers(parts, loader, condition, seed, self.device, self.progress, tokens)
             found = tested.figures(result.predictions, self.grid.section.cluster)
             if keys[condition.name]["contribution"]:
                 found["contribution"] = contribution(

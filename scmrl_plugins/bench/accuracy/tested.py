@@ -9,13 +9,39 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scmrl_plugins.core.data.loading import Loader
+from scmrl_plugins.core.data.loading import Loader, evaluation_loader
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.evaluation import metrics
-from scmrl_plugins.core.evaluation.evaluate import Evaluation
+from scmrl_plugins.core.evaluation.disturbance import Disturbance, DisturbedData
+from scmrl_plugins.core.evaluation.evaluate import CLEAN, Evaluation, evaluate
 from scmrl_plugins.core.evaluation.metrics import Predictions
 from scmrl_plugins.core.measure import energy, firing, operations
+from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+from scmrl_plugins.core.system.progress import Progress
+from scmrl_plugins.core.training.tokens import FromTokens, TokenCache
+
+
+def answers(
+    parts: Assembly,
+    loader: Loader,
+    condition: Disturbance,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+    tokens: TokenCache | None,
+) -> Evaluation:
+    """A network evaluated under a condition, where something is disturbed and there are ``tokens`` from those.
+
+    ``loader`` is an ``evaluation_loader``.
+    """
+    model, loss = parts.model, parts.loss.to(device)
+    if tokens is None or condition.settings() == CLEAN.settings():
+        return evaluate(model, loss, loader, device, disturbance=condition, seed=seed, progress=progress)
+    split = loader.dataset.split
+    disturbed = evaluation_loader(split, parts.config, data=DisturbedData(split, condition, seed))
+    head: Any = FromTokens(model)
+    return evaluate(head, loss, tokens.loader(disturbed), device, seed=seed, progress=progress)
 
 
 def figures(predictions: Predictions, cluster: str | None) -> dict[str, Any]:

@@ -44,6 +44,11 @@ class TrainingData(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return int(self.ends[-1])
 
+    @property
+    def identity(self) -> list[Any]:
+        """What the samples are, for ``digest``: the files of their features, named after the content."""
+        return ["training", *([path.name for path in split.paths] for split in self.splits)]
+
     def _find(self, index: int) -> tuple[FeatureSplit, int]:
         """The split of a sample, and its index there."""
         number = int(np.searchsorted(self.ends, index, side="right"))
@@ -80,6 +85,11 @@ class EvaluationData(torch.utils.data.Dataset):
 
     def __init__(self, split: FeatureSplit) -> None:
         self.split = split
+
+    @property
+    def identity(self) -> list[Any]:
+        """What the samples are, as in ``TrainingData``."""
+        return ["evaluation", [path.name for path in self.split.paths]]
 
     def __len__(self) -> int:
         return len(self.split)
@@ -150,12 +160,19 @@ def training_loader(
 
 
 def evaluation_loader(
-    split: FeatureSplit, config: ExperimentConfig, processes: Processes = SINGLE_PROCESS
+    split: FeatureSplit,
+    config: ExperimentConfig,
+    processes: Processes = SINGLE_PROCESS,
+    data: EvaluationData | None = None,
 ) -> Loader:
-    """Batches of a split in its order, with each sample's ``index``; n processes take every n-th batch each."""
+    """Batches of a split in its order, with each sample's ``index``; n processes take every n-th batch each.
+
+    ``data`` (default ``EvaluationData(split)``): the samples.
+    """
     size = config.train.batch_size
     starts = range(0, len(split), size)[processes.rank :: processes.count]
-    return Loader(EvaluationData(split), config, [range(start, min(start + size, len(split))) for start in starts])
+    samples = data or EvaluationData(split)
+    return Loader(samples, config, [range(start, min(start + size, len(split))) for start in starts])
 
 
 class Loader:

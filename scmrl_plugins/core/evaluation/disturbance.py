@@ -17,6 +17,8 @@ from pydantic import Field
 from torch import Tensor
 
 from scmrl_plugins.core.data.corruption import add_noise, occlude
+from scmrl_plugins.core.data.loading import EvaluationData, collate
+from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.interfaces import MODALITIES, ComponentConfig, Modality
 from scmrl_plugins.core.system import seeds
 
@@ -95,3 +97,20 @@ class Disturbance(ComponentConfig):
             for kind, corruption in CORRUPTIONS.items()
             for name, amount in self._amounts(kind).items()
         )
+
+
+class DisturbedData(EvaluationData):
+    """The samples of a split with the inputs that ``disturbance(batch, blank, seed)`` makes of them."""
+
+    def __init__(self, split: FeatureSplit, disturbance: Disturbance, seed: int) -> None:
+        super().__init__(split)
+        self.disturbance, self.seed = disturbance, seed
+
+    @property
+    def identity(self) -> list[Any]:
+        return [*super().identity, self.disturbance.settings(), self.seed]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        sample = super().__getitem__(index)
+        inputs = self.disturbance(collate([sample]), self.split.dataset.blank, self.seed)
+        return {**sample, **{name: x[0].numpy() for name, x in inputs.items()}}

@@ -69,7 +69,7 @@ class TokenCache:
     def loader(self, loader: Loader, epoch: int = 0) -> Loader:
         """``loader`` with tokens in place of inputs; those of the epoch are computed if they are missing."""
         data = loader.dataset
-        folder = cache_dir() / "tokens" / digest(self.key, *_described(data))[:32]
+        folder = cache_dir() / "tokens" / digest(self.key, *data.identity)[:32]
         stored = self._read(folder, epoch)
         if stored is None:
             with writing(folder), files.waiting(folder / ".lock", functools.partial(self._report, folder)):
@@ -255,9 +255,3 @@ def _weights(model: AudioVisualModel) -> str:
                         tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
                     )
     return found.hexdigest()
-
-
-def _described(data: Samples) -> list[Any]:
-    """What the samples are: the files of their features, which are named after their content."""
-    splits = data.splits if isinstance(data, TrainingData) else [data.split]
-    return [type(data).__name__, *([path.name for path in split.paths] for split in splits)]

@@ -20,6 +20,7 @@ from scmrl_plugins.bench.accuracy.records import Directory
 from scmrl_plugins.bench.accuracy.run import Bench
 from scmrl_plugins.core.data.loading import evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
+from scmrl_plugins.core.evaluation.disturbance import Disturbance, DisturbedData
 from scmrl_plugins.core.evaluation.evaluate import evaluate
 from scmrl_plugins.core.evaluation.predictions import read_predictions
 from scmrl_plugins.core.run.directory import open_run
@@ -28,6 +29,9 @@ from scmrl_plugins.core.training.loop import Training
 from scmrl_plugins.registry import UserError, catalogue
 
 pytestmark = pytest.mark.slow
+
+
+CACHED = 'train = { freeze = ["audio", "visual"], cache_tokens = true }'
 
 
 def bench(folder: Path, text: str = TASKS) -> Bench:
@@ -102,6 +106,28 @@ def test_a_network_is_calibrated_on_the_validation_split_of_its_own_task(trained
         ]
         assert min(losses) == losses[1]
         assert fitted != 1
+
+
+def test_conditions_are_tested_on_stored_tokens(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers are those of the complete network to the disturbed inputs."""
+    cached = TASKS.replace('train.freeze = ["audio", "visual"]', CACHED)
+    assert cached != TASKS
+    shutil.copytree(trained / "out", tmp_path / "out")
+    made = bench(tmp_path, cached)
+    original, drawn = DisturbedData.drawn, []
+    monkeypatch.setattr(DisturbedData, "drawn", lambda data, draw: drawn.append(draw) or original(data, draw))
+    made.make("same/late-fold1-3")
+    assert drawn, "no disturbed sample became tokens"
+    _, parts = made.run("same/late-fold1-3")
+    split = load_splits(parts.dataset, parts.config, ["test"])["test"]
+    for name, disturbance in (("clean", Disturbance()), ("noisy", Disturbance(noise={"audio": -5}))):
+        found, _ = read_predictions(made.directory.predictions_file("same/late-fold1-3", name))
+        loader = evaluation_loader(split, parts.config)
+        expected = evaluate(parts.model, parts.loss, loader, torch.device("cpu"), disturbance=disturbance)
+        log_probabilities = expected.predictions.logits.double().log_softmax(1)
+        torch.testing.assert_close(found.logits.log_softmax(1), log_probabilities, rtol=1e-4, atol=1e-4)
 
 
 def test_a_baseline_of_an_earlier_version_is_computed_again(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from scmrl_plugins.core.evaluation.disturbance import CORRUPTIONS, Disturbance
+from scmrl_plugins.core.data.loading import EvaluationData
+from scmrl_plugins.core.evaluation.disturbance import CORRUPTIONS, Disturbance, DisturbedData
 
 BLANK = {"audio": np.full((1, 1, 1), -3.0, np.float32), "visual": np.array([[[1.0]], [[2.0]]], np.float32)}
 
@@ -14,7 +18,7 @@ BLANK = {"audio": np.full((1, 1, 1), -3.0, np.float32), "visual": np.array([[[1.
 def batch(start: int = 0, end: int = 12) -> dict[str, Tensor]:
     """Samples of a split of twelve."""
     generator = torch.Generator().manual_seed(0)
-    split = {"audio": torch.rand(12, 1, 6, 6, generator=generator), "visual": torch.rand(12, 2, 6, 6)}
+    split = {name: torch.rand(12, c, 6, 6, generator=generator) for name, c in (("audio", 1), ("visual", 2))}
     return {
         name: x[start:end] for name, x in {**split, "label": torch.zeros(12), "index": torch.arange(12)}.items()
     }
@@ -73,3 +77,30 @@ def test_a_disturbance_describes_itself() -> None:
 
 def test_every_corruption_is_a_field() -> None:
     assert Disturbance.model_fields.keys() == CORRUPTIONS.keys()
+
+
+class Split:
+    """Samples as a split has them."""
+
+    paths = ()
+    dataset = SimpleNamespace(blank=BLANK)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {name: x[index].numpy() for name, x in batch().items() if name != "index"}
+
+
+def test_disturbed_samples_are_those_of_the_disturbed_batch() -> None:
+    disturbance = Disturbance(noise={"audio": 0.0}, occlusion={"audio": 0.3}, dropped=("visual",))
+    expected = disturbance(batch(), BLANK, 7)
+    data = DisturbedData(cast(Any, Split()), disturbance, 7)
+    for index in (0, 5):
+        sample = data[index]
+        assert sample["index"] == index
+        for name, x in expected.items():
+            assert np.array_equal(sample[name], x[index].numpy())
+    others = [
+        DisturbedData(cast(Any, Split()), Disturbance(noise={"audio": 1.0}), 7),
+        DisturbedData(cast(Any, Split()), disturbance, 8),
+        EvaluationData(cast(Any, Split())),
+    ]
+    assert all(other.identity != data.identity for other in others)
