@@ -36,13 +36,18 @@ def command(device: str, run: str | None, as_json: bool, **experiment: Any) -> N
     if run is not None:
         create_run(run, parts)
     from scmrl_plugins.core.evaluation.contribution import warning
+    from scmrl_plugins.core.measure import operations
 
     if as_json:
         output.document({**summary, "run": run})
         return
     _print(summary)
-    if line := warning(parts.model, summary["contribution"], trained=False):
-        click.echo(line)
+    for line in (
+        operations.constant_logits(parts.model),
+        warning(parts.model, summary["contribution"], trained=False),
+    ):
+        if line:
+            click.echo(line)
     if run is not None:
         click.echo(f"run: {run} (train it with scmrl train {run})")
 
@@ -70,6 +75,7 @@ def _run_batch(parts: Assembly, target: torch.device) -> dict[str, Any]:
         "operations": measured.operations,
         "firing_rates": measured.firing_rates,
         "dead": measured.dead,
+        "constant": measured.constant,
         "contribution": crossing,
     }
 
@@ -96,3 +102,5 @@ def _print(summary: Mapping[str, Any]) -> None:
     )
     if summary["dead"]:
         click.echo(f"{len(summary['dead'])} of {len(rates)} neuron layers did not fire on this batch.")
+    if summary["constant"]:
+        click.echo(f"{len(summary['constant'])} of {len(rates)} neuron layers fired the same for every sample.")

@@ -27,6 +27,7 @@ def fit(
     from scmrl_plugins.core.evaluation.contribution import warning
     from scmrl_plugins.core.evaluation.predictions import write_predictions
     from scmrl_plugins.core.measure.firing import dead_layers
+    from scmrl_plugins.core.measure.operations import constant_logits
     from scmrl_plugins.core.run.directory import create_run, load_pretrained, open_run
     from scmrl_plugins.core.system.progress import Progress
     from scmrl_plugins.explain import report
@@ -38,6 +39,8 @@ def fit(
             from scmrl_plugins.core.training.loop import Training
 
             training = Training(parts, device, progress)
+        if run is None and (line := constant_logits(parts.model)):
+            training.progress.line(f"warning: {line}")
         training.prepare()
         main = training.processes.main
         if run is None:
@@ -57,6 +60,10 @@ def fit(
     click.echo(f"test accuracy {result.metrics['accuracy']:.2%} of {result.n} samples ({protocol} protocol)")
     if dead := dead_layers(result.firing_rates):
         click.echo(f"warning: {len(dead)} neuron layers never fired: {', '.join(dead)}")
+    if constant := result.constant_layers:
+        click.echo(
+            f"warning: {len(constant)} neuron layers fired the same for every sample: {', '.join(constant)}"
+        )
     if result.contribution and (line := warning(parts.model, result.contribution)):
         click.echo(f"warning: {line}" if parts.model.fusion.interacts else line)
     click.echo(f"run: {path}")

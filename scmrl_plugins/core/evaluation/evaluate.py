@@ -28,12 +28,14 @@ CLEAN = Disturbance()
 @dataclass
 class Evaluation:
     """The result for a split: its ``predictions``, and their ``metrics`` by name, as ``metrics.METRICS`` declares
-    them. ``firing_rates`` are spikes per neuron and time step, by layer.
+    them. ``firing_rates`` are spikes per neuron and time step, by layer; ``constant_layers`` fire the same
+    for every sample.
     """
 
     predictions: Predictions
     metrics: dict[str, Any]
     firing_rates: dict[str, float] = field(default_factory=dict)
+    constant_layers: list[str] = field(default_factory=list)
     disturbance: Disturbance = CLEAN
     precision: str = "fp32"
     contribution: dict[str, Any] | None = None
@@ -70,6 +72,7 @@ class Evaluation:
             "per_group": metrics.per_group(self.predictions),
             "confusion": self.confusion,
             "firing_rates": self.firing_rates,
+            "constant_layers": self.constant_layers,
             "precision": self.precision,
             **self.disturbance.settings(),
             **({} if self.contribution is None else {"contribution": self.contribution}),
@@ -133,7 +136,8 @@ def evaluate(
     predictions = Predictions(targets, logits, losses, model.classes, split.ids, split.groups)
     firing.add_up(processes)
     precision = model.config.train.precision
-    return Evaluation(predictions, metrics.compute(predictions), firing.rates, disturbance, precision)
+    figures = metrics.compute(predictions)
+    return Evaluation(predictions, figures, firing.rates, firing.constant, disturbance, precision)
 
 
 def trained_precision(model: AudioVisualModel, device: torch.device) -> contextlib.AbstractContextManager[object]:

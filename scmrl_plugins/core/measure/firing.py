@@ -1,4 +1,4 @@
-"""Firing rates of a model's neuron layers, and the layers that never fire."""
+"""Firing rates of a model's neuron layers, and the layers that pass nothing on."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class FiringRates:
     """Counts the spikes of every neuron layer inside the ``with`` block.
 
     ``rates`` are spikes per neuron and time step. In a layer with analogue output, values other than zero count.
+    ``constant`` are the layers that fire, but the same for every sample of a batch.
     """
 
     def __init__(self, model: AudioVisualModel) -> None:
@@ -28,6 +29,8 @@ class FiringRates:
         ]
         self._spikes: dict[str, int | Tensor] = dict.fromkeys((name for name, _ in self.layers), 0)
         self._total: dict[str, int] = dict.fromkeys((name for name, _ in self.layers), 0)
+        self._varies: dict[str, bool | Tensor] = {}
+        """In the order of the calls, for layers that were called with several samples."""
 
     def __enter__(self) -> FiringRates:
         self._handles = [
@@ -43,14 +46,32 @@ class FiringRates:
     def _count(self, name: str, out: Tensor) -> None:
         self._spikes[name] += torch.count_nonzero(out)  # read at the end, so as not to wait for a GPU here
         self._total[name] += out.numel()
+        if out.shape[1] > 1:
+            self._varies[name] = self._varies.get(name, False) | (out != out[:, :1]).any()
 
     def add_up(self, processes: Processes) -> None:
         """Add the counts of all processes."""
-        counts = [[int(self._spikes[name]), self._total[name]] for name, _ in self.layers]
-        for (name, _), (spikes, total) in zip(self.layers, processes.sum(torch.tensor(counts)), strict=True):
-            self._spikes[name], self._total[name] = int(spikes), int(total)
+        counts = [
+            [int(self._spikes[name]), self._total[name], name in self._varies, bool(self._varies.get(name))]
+            for name, _ in self.layers
+        ]
+        sums = processes.sum(torch.tensor(counts)).tolist()
+        for (name, _), (spikes, total, compared, varying) in zip(self.layers, sums, strict=True):
+            self._spikes[name], self._total[name] = spikes, total
+            if compared:
+                self._varies[name] = bool(varying)
 
     @property
     def rates(self) -> dict[str, float]:
         """Firing rate by the name of the layer, 0 for a layer that was not reached."""
         return {name: int(spikes) / max(1, self._total[name]) for name, spikes in self._spikes.items()}
+
+    @property
+    def constant(self) -> list[str]:
+        """The names of the layers that fire the same for every sample: no information passes through them."""
+        return [name for name, varies in self._varies.items() if not varies and self._spikes[name]]
+
+    @property
+    def first_useless(self) -> str | None:
+        """The first layer in the order of the calls that is dead or constant."""
+        return next((name for name, varies in self._varies.items() if not varies), None)

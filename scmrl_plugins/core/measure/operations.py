@@ -22,6 +22,8 @@ class Measurement:
     operations: int
     tokens: dict[str, int] = field(default_factory=dict)
     firing_rates: dict[str, float] = field(default_factory=dict)
+    constant: list[str] = field(default_factory=list)
+    """Neuron layers that fire the same for every sample."""
 
     @property
     def dead(self) -> list[str]:
@@ -86,4 +88,22 @@ def measure(model: AudioVisualModel, inputs: dict[str, Tensor]) -> tuple[Measure
     finally:
         handle.remove()
     operations = flops.get_total_flops() // 2 // batch
-    return Measurement(count_parameters(model), operations, tokens, firing.rates), output
+    return Measurement(count_parameters(model), operations, tokens, firing.rates, firing.constant), output
+
+
+@torch.no_grad()
+def constant_logits(model: AudioVisualModel) -> str | None:
+    """A line, with the remedy, where an untrained model gives the same logits for every sample; else none.
+
+    Measured on a random batch, in training mode; running statistics and torch's generators keep their values.
+    """
+    inputs = random_inputs(model, next(model.parameters()).device)
+    with torch.random.fork_rng(devices=[]), batch_statistics(model), FiringRates(model) as firing:
+        logits = model(**inputs).logits
+    if not torch.equal(logits, logits[:1].expand_as(logits)):
+        return None
+    cause = f": {firing.first_useless} passes nothing on" if firing.first_useless else ""
+    return (
+        f"the logits are the same for every sample{cause}; lower neuron.threshold, choose another neuron or "
+        f"fusion, or see whether training changes it"
+    )

@@ -20,7 +20,7 @@ from scmrl_plugins.registry.errors import near
 
 
 class NodeAdapter(Neuron):
-    """s[t] = node(x[t]) for t = 1..T, with BrainCog's node reset before and after: ``x [T, B, *] -> [T, B, *]``.
+    """s[t] = node(gain x[t]) for t = 1..T, the node reset before and after: ``x [T, B, *] -> [T, B, *]``.
 
     Settings that are left out have BrainCog's defaults. Most nodes return spikes in {0, 1}, some (``ReLUNode``,
     ``LIAFNode``, ``DGLIFNode``) analogue values.
@@ -32,6 +32,12 @@ class NodeAdapter(Neuron):
         surrogate: SurrogateName | None = Field(None, description="surrogate, where the node has one")
         alpha: float | None = Field(None, gt=0, le=1e6, description="slope of the surrogate")
         detach_membrane: bool = Field(True, description="let no gradient cross time steps")
+        gain: float | None = Field(
+            None,
+            gt=0,
+            json_schema_extra={"before": 1.0},
+            description="factor of the input; none: 30 for IzhNode and IzhNodeMU, 100 for SimHHNode, else 1",
+        )
         options: dict[str, float | int | bool] = Field(
             default_factory=dict, description="further keywords of the node's constructor"
         )
@@ -41,6 +47,7 @@ class NodeAdapter(Neuron):
     def __init__(self, config: Config, context: Context | None = None) -> None:
         super().__init__()
         self.node: Any = self._make(config)
+        self.gain = config.gain or _GAINS.get(self.node_name, 1.0)
 
     def _make(self, config: Config) -> Any:
         cls = getattr(node, self.node_name)
@@ -79,7 +86,7 @@ class NodeAdapter(Neuron):
 
     def forward(self, x: Tensor) -> Tensor:
         _reset(self.node)
-        spikes = torch.stack([_step(self.node, current) for current in x])
+        spikes = torch.stack([self._step(self.node, current) for current in x])
         _reset(self.node)
         return spikes
 
@@ -88,12 +95,11 @@ class NodeAdapter(Neuron):
         if state is None:
             state = copy.deepcopy(self.node)
             _reset(state)
-        return _step(state, x), state
+        return self._step(state, x), state
 
-
-def _step(cell: Any, x: Tensor) -> Tensor:
-    # BrainCog's atan and gates always return float32, and OnlineLIFNode appends a trace of its rate to the batch.
-    return cell(x)[: x.shape[0]].to(x.dtype)
+    def _step(self, cell: Any, x: Tensor) -> Tensor:
+        # BrainCog's atan and gates return float32, and OnlineLIFNode appends a trace of its rate to the batch.
+        return cell(x if self.gain == 1 else self.gain * x)[: x.shape[0]].to(x.dtype)
 
 
 def _reset(cell: Any) -> None:
@@ -102,6 +108,8 @@ def _reset(cell: Any) -> None:
         cell.rate_tracking, cell.init = None, True
 
 
+# These nodes count in millivolts. Without a gain, currents of deviation 1 have no effect on their spikes.
+_GAINS = {"IzhNode": 30.0, "IzhNodeMU": 30.0, "SimHHNode": 100.0}
 # Keywords that the adapter sets: settings of its Config, and how BrainCog steps a node.
 _RESERVED = {"threshold", "tau", "mem_detach", "step", "layer_by_layer", "n_groups", "requires_fp"}
 # Keywords that a constructor reads from **kwargs.

@@ -48,6 +48,15 @@ def check_spikes_are_binary(subject: Subject) -> None:
 
 
 @check("neuron")
+def check_passes_something_on(subject: Subject) -> None:
+    """For currents as batch norm gives them, of mean 0 and deviation 1, samples differ in the output."""
+    (x,) = subject.inputs()
+    output = call(subject.build(), (x / 3,))["output"]
+    same = torch.equal(output, output[:, :1].expand_as(output))
+    require(not same, "the output is the same for all samples: scale its input, or lower its default threshold")
+
+
+@check("neuron")
 def check_surrogate_gradient(subject: Subject) -> None:
     """The input gets a gradient that is finite and not zero everywhere."""
     (x,) = subject.inputs()

@@ -165,6 +165,7 @@ class TaggedAnalogue(AnalogueInEvaluation):
 
 @fails(
     spikes_are_binary="outputs only 1.0 for an input of both signs",
+    passes_something_on="the output is the same for all samples",
     halves="the second half does not depend on the first",
 )
 class AlwaysFires(Neuron):
@@ -174,12 +175,21 @@ class AlwaysFires(Neuron):
 
 @fails(
     spikes_are_binary="outputs only 0 for inputs of up to",
+    passes_something_on="the output is the same for all samples",
     halves="outputs only 0",
     step_equation="outputs only 0",
 )
 class NeverFires(Neuron):
     def fire(self, v: Tensor) -> Tensor:
         return super().fire(v) - super().fire(v).detach()
+
+
+@fails(passes_something_on="scale its input, or lower its default threshold", surrogate_gradient="zero everywhere")
+class InMillivolts(Neuron):
+    """Fires for an input of some tens, as of a membrane in millivolts; batch norm gives less."""
+
+    def fire(self, v: Tensor) -> Tensor:
+        return super().fire(v - 40)
 
 
 @fails(surrogate_gradient="no gradient reaches the input")
