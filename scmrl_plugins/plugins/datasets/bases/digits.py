@@ -25,7 +25,7 @@ from scmrl_plugins.registry import UserError
 if TYPE_CHECKING:
     import datasets
 
-VERSION = 1
+VERSION = 2
 """Incremented when the result of ``transform`` changes."""
 
 
@@ -139,7 +139,7 @@ class Digits(SoundDataset):
         }
 
     def _read_audio(self, path: Path, convert: bool) -> dict[str, Any]:
-        samples, rate = sound.decode(path, path)
+        samples, rate = sound.decode(path, path, self.config.longest_sound)
         expected = self.config.sample_rate
         if rate != expected:
             if not convert:
@@ -163,9 +163,7 @@ class Digits(SoundDataset):
         return {"bytes": images.encode_png(gray), "path": str(path)}
 
     def _spectrogram(self, cell: Mapping[str, Any]) -> np.ndarray:
-        source, name = source_of(cell, "audio")
-        samples, rate = sound.decode(source, name)
-        return self.front_end.spectrogram(samples, rate, name)[0]
+        return self.front_end.decode(*source_of(cell, "audio"))[0]
 
     def _image(self, cell: Mapping[str, Any]) -> np.ndarray:
         return resize(images.decode(*source_of(cell, "visual")), self.image_size)

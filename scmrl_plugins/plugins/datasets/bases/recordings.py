@@ -11,12 +11,11 @@ from pydantic import Field
 
 from scmrl_plugins.core.interfaces import MODALITIES, Modality, ModelConfig
 from scmrl_plugins.plugins.datasets.bases.sound import SoundDataset
-from scmrl_plugins.plugins.datasets.media import audio as sound
 from scmrl_plugins.plugins.datasets.media.front_end import SoundConfig
 from scmrl_plugins.plugins.datasets.media.picture import PictureConfig, PictureFrontEnd
 from scmrl_plugins.plugins.datasets.media.read import read_bytes, source_of
 
-VERSION = 2
+VERSION = 3
 """Incremented when the result of ``transform`` changes."""
 
 
@@ -58,15 +57,12 @@ class Recordings(SoundDataset):
         A modality that is absent from all rows is left out. Raises ``BadFileError`` for a file that cannot be
         decoded, holds nothing, or is silent.
         """
-        decoders = {"audio": self._spectrogram, "visual": self.pictures.decode}
+        decoders = {"audio": self.front_end.decode, "visual": self.pictures.decode}
         return {
             name: [decoders[name](*source_of(cell, name)) for cell in rows[name]]
             for name in MODALITIES
             if any(cell is not None for cell in rows.get(name) or [])
         }
-
-    def _spectrogram(self, source: bytes | Path, name: str) -> np.ndarray:
-        return self.front_end.spectrogram(*sound.decode(source, name), name)
 
     def inputs(self, stored: Mapping[str, np.ndarray], training: bool) -> dict[str, np.ndarray]:
         """The stored arrays of a sample to ``audio [1, S, S]`` and ``visual [3, S, S]`` or ``[T, 3, S, S]``."""

@@ -8,67 +8,184 @@ import io
 import math
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from scmrl_plugins.core.interfaces import BadFileError, RepairedFileWarning
-from scmrl_plugins.plugins.datasets.media.read import read_bytes
+from scmrl_plugins.plugins.datasets.media import cut_off
+from scmrl_plugins.plugins.datasets.media.container import opened_container
+from scmrl_plugins.plugins.datasets.media.read import opened, refused
 
 LOG_FLOOR = 1e-7
 RATES = (1_000, 384_000)
 """Plausible sample rates in Hz; a header with another one is damaged."""
 HEADERS = 100
 """Files whose headers tell the sample rate of a data set."""
+LONGEST = 600.0
+"""Seconds of a recording at most, unless ``dataset.longest_sound`` says otherwise."""
+MOST = 1 << 27
+"""Samples of a recording at most, 1 GB of float64."""
+LOUDEST = 8.0
+"""Largest plausible sample, 18 dB above full scale; larger ones are in the scale of integers."""
+OVERSHOOT = 1.1
+"""Largest sample that a lossy codec may make of one at full scale."""
+SLACK = {"flac": Fraction(0), "mov": Fraction(1, 4), "matroska": Fraction(1, 4), "caf": Fraction(1, 4)}
+"""Seconds that a complete sound may end before the end in its header, of formats where that is no estimate."""
 SILENCE = 2.0 / 32768.0
 """Largest range of the samples of digital silence: the last bit of 16."""
 
 
-def decode(source: bytes | Path, name: str | Path) -> tuple[np.ndarray, int]:
+def decode(source: bytes | Path, name: str | Path, longest: float = LONGEST) -> tuple[np.ndarray, int]:
     """Samples, float64 ``[n]`` in about [-1, 1], and the sample rate in Hz; channels are averaged.
 
-    Reads what libsndfile does (wav, flac, ogg, mp3, ...). Raises ``BadFileError``, naming ``name``, for a file
-    that cannot be read, is cut off, is empty, or holds NaN or infinity.
+    Reads wav, flac, ogg, mp3, m4a, aiff, au and what else ``container.FORMATS`` names, a block at a time, as
+    FFmpeg does. Raises ``BadFileError``, naming ``name``, for a file that cannot be decoded, is cut off or damaged
+    as far as its format can tell, is empty, holds NaN, infinity or values far outside of [-1, 1], lasts more than
+    ``longest`` seconds or ``MOST`` samples, or whose channels cancel one another.
     """
-    import soundfile
+    with opened(source, name) as stream, refused(name, "not a sound file that can be read", "give a wav file"):
+        if lacking := cut_off.missing(stream):
+            raise BadFileError(name, f"the sound file is cut off, {lacking}; copy it again")
+        taken = _Taken(name, longest)
+        for block, rate in _blocks(stream, name):
+            taken.add(block, rate)
+    return taken.samples(), taken.rate
 
-    data = read_bytes(source, name)
-    missing = _cut_off(data)
-    if missing:
-        raise BadFileError(name, f"the sound file is cut off, {missing} bytes are missing; copy it again")
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            rate = file.samplerate
-            if not RATES[0] <= rate <= RATES[1]:
-                raise BadFileError(name, f"a sample rate of {rate} Hz is no sound's; export it again")
-            samples = file.read(dtype="float64", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
-        # libsndfile's own message lacks the address of the buffer.
-        reason = error.error_string if isinstance(error, soundfile.LibsndfileError) else error
-        raise BadFileError(name, f"not a sound file that can be read ({reason}); give a wav file") from error
-    if len(samples) == 0:
-        raise BadFileError(name, "the sound file holds no samples; record it again or leave it out")
-    if not np.isfinite(samples).all():
-        raise BadFileError(name, "the sound file holds NaN or infinity; export it again")
-    if samples.shape[1] > 1:
-        warnings.warn(RepairedFileWarning(name, f"{samples.shape[1]} channels, averaged to one"), stacklevel=2)
-    return samples.mean(axis=1), rate
+
+class _Taken:
+    """The samples of a file, as far as they are decoded, and what is wrong with them."""
+
+    def __init__(self, name: str | Path, longest: float) -> None:
+        self.name, self.longest = name, longest
+        self.rate = self.count = self.channels = 0
+        self.blocks: list[np.ndarray] = []
+        self.range = 0.0
+        """Of the samples of any one channel in a block."""
+
+    def add(self, block: np.ndarray, rate: int) -> None:
+        """Samples ``[n, channels]`` at ``rate`` Hz."""
+        if not RATES[0] <= rate <= RATES[1]:
+            raise BadFileError(self.name, f"a sample rate of {rate} Hz is no sound's; export it again")
+        if self.blocks and rate != self.rate:
+            raise BadFileError(
+                self.name, f"its sample rate changes from {self.rate} to {rate} Hz; cut it there or convert it"
+            )
+        self.rate, self.count, self.channels = rate, self.count + len(block), max(self.channels, block.shape[1])
+        if self.count > min(MOST, self.longest * rate):
+            raise BadFileError(
+                self.name,
+                f"lasts more than {min(MOST / rate, self.longest):g} s; cut it, or raise dataset.longest_sound "
+                f"(which allows {MOST:,} samples at most)",
+            )
+        if not np.isfinite(block).all():
+            raise BadFileError(self.name, "the sound file holds NaN or infinity; export it again")
+        if (peak := np.abs(block).max()) > LOUDEST:
+            raise BadFileError(
+                self.name, f"its samples reach {peak:g}, where full scale is 1; divide them by their full scale"
+            )
+        self.range = max(self.range, float(np.ptp(block, axis=0).max()))
+        self.blocks.append(block.mean(axis=1))
+
+    def samples(self) -> np.ndarray:
+        """All of them, float64 ``[n]``; with a ``RepairedFileWarning`` where channels were averaged."""
+        if not self.count:
+            raise BadFileError(self.name, "the sound file holds no samples; record it again or leave it out")
+        mono = np.concatenate(self.blocks)
+        if self.channels > 1:
+            if self.range > SILENCE >= np.ptp(mono):
+                raise BadFileError(
+                    self.name, "its channels cancel one another, being of opposite phase; give one of them"
+                )
+            what = f"{self.channels} channels, averaged to one"
+            warnings.warn(RepairedFileWarning(self.name, what), stacklevel=3)
+        return mono
+
+
+def _blocks(stream: BinaryIO, name: str | Path) -> Iterator[tuple[np.ndarray, int]]:
+    """Samples of the first sound in a file, float64 ``[n, channels]``, each with their rate in Hz."""
+    import av
+
+    streamed, mp3 = cut_off.streamed(stream), cut_off.Mp3(stream)
+    with opened_container(stream) as container:
+        sound = _first_sound(container, name)
+        seconds, junk = Fraction(0), False
+        for packet in container.demux(sound):
+            if packet.is_corrupt and not streamed:
+                raise BadFileError(name, f"the sound file is cut off after {float(seconds):.2f} s; copy it again")
+            try:
+                frames = packet.decode()
+            except av.InvalidDataError:
+                if container.format.name != "mp3":
+                    raise
+                junk = True  # which is fine behind the sound, where some players leave notes
+                continue
+            if (junk and frames) or any(frame.is_corrupt for frame in frames):
+                raise BadFileError(name, f"the sound is damaged near {float(seconds):.2f} s; copy it again")
+            if packet.size and not junk and container.format.name == "mp3":
+                mp3.add(bytes(packet))
+            for frame in frames:
+                seconds += Fraction(frame.samples, frame.sample_rate)
+                yield _samples(frame), frame.sample_rate
+        promised = _promised(container, sound)
+        if seconds < promised:
+            lacking: str | None = f"{float(seconds):.2f} s of {float(promised):.2f} s are there"
+        else:
+            lacking = mp3.missing()
+        if lacking:
+            raise BadFileError(name, f"the sound file is cut off, {lacking}; copy it again")
+
+
+def _first_sound(container: Any, name: str | Path) -> Any:
+    """The first stream of sound in a container, ready to be decoded."""
+    sounds = container.streams.audio
+    if not sounds:
+        raise BadFileError(name, "the file holds no sound, though it may hold pictures; give another one")
+    codec = sounds[0].codec_context
+    if codec is None:
+        raise BadFileError(name, "the sound is of an unknown codec; convert it to wav")
+    codec.thread_count = 1
+    if codec.name == "flac":  # whose frames have check sums
+        codec.options = {"err_detect": "crccheck+explode"}
+    return sounds[0]
+
+
+def _promised(container: Any, sound: Any) -> Fraction:
+    """Seconds that a complete sound lasts at least by the header of its file; 0 where that is an estimate."""
+    slack = SLACK.get(container.format.name.split(",")[0])
+    if slack is None:
+        return Fraction(0)
+    if sound.duration:
+        return sound.duration * sound.time_base - slack
+    return Fraction(container.duration or 0, 1_000_000) - slack if len(container.streams) == 1 else Fraction(0)
+
+
+def _samples(frame: Any) -> np.ndarray:
+    """A decoded frame to float64 ``[n, channels]``, integers divided by their full scale."""
+    data = frame.to_ndarray()
+    data = data.T if frame.format.is_planar else data.reshape(frame.samples, -1)
+    scaled = data.astype(np.float64)
+    if data.dtype == np.uint8:
+        return (scaled - 128.0) / 128.0
+    return scaled / -float(np.iinfo(data.dtype).min) if data.dtype.kind == "i" else scaled
 
 
 def refuse_silence(samples: np.ndarray, name: str | Path) -> None:
     """``BadFileError`` for a silent recording, from which a model would learn the label of silence."""
+    if len(samples) == 1:
+        raise BadFileError(name, "the sound file holds a single sample; record it again or leave it out")
     if np.ptp(samples) <= SILENCE:
-        raise BadFileError(name, "the sound file holds nothing but silence; record it again or leave it out")
+        what = f"one constant value, {samples[0]:.3g}" if abs(samples[0]) > SILENCE else "silence"
+        raise BadFileError(name, f"the sound file holds nothing but {what}; record it again or leave it out")
 
 
-def _cut_off(data: bytes) -> int:
-    """How many bytes of those in a RIFF header are missing; streaming recorders write no true size."""
-    if len(data) < 12 or data[:4] != b"RIFF":
-        return 0
-    promised = int.from_bytes(data[4:8], "little")
-    missing = promised + 8 - len(data)
-    return missing if promised < 0x7FFF0000 and missing > 8 else 0
+def note_clamping(samples: np.ndarray, name: str | Path) -> None:
+    """``RepairedFileWarning`` for samples that ``log_spectrogram`` clamps, beyond what lossy codecs overshoot."""
+    if (peak := np.abs(samples).max()) > OVERSHOOT:
+        warnings.warn(RepairedFileWarning(name, f"samples of up to {peak:.3g} are clamped to 1"), stacklevel=2)
 
 
 def resample(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
@@ -100,12 +217,11 @@ def common_rate(sources: Sequence[bytes | Path]) -> int | None:
 
     Only headers are read. Files that cannot be read do not count; ``None`` if none can.
     """
-    import soundfile
-
     rates: Counter[int] = Counter()
     for source in sources[:: math.ceil(len(sources) / HEADERS) or 1]:
-        with contextlib.suppress(soundfile.SoundFileError, RuntimeError, OSError, ValueError, TypeError):
-            rate = soundfile.info(io.BytesIO(source) if isinstance(source, bytes) else str(source)).samplerate
+        with contextlib.suppress(BadFileError), opened(source, "") as stream, refused("", "", ""):
+            with opened_container(stream) as container:
+                rate = container.streams.audio[0].rate
             rates[rate] += RATES[0] <= rate <= RATES[1]
     return max(+rates, key=lambda rate: (rates[rate], rate), default=None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -33,6 +34,13 @@ class SoundConfig(ComponentConfig):
         ge=audio.RATES[0],
         le=192_000,
         description="sample rate in Hz to which recordings are resampled; none: the most common one of the files",
+    )
+    longest_sound: float = Field(
+        audio.LONGEST,
+        gt=0,
+        le=86_400,
+        description=f"longest recording in seconds, of at most {audio.MOST:,} samples; longer ones are refused",
+        json_schema_extra={"before": 86_400.0},
     )
     front_end: Literal["log-mel", "log-stft"] = Field(
         "log-mel",
@@ -127,8 +135,12 @@ class FrontEnd:
     def key(self) -> Mapping[str, Any]:
         """The settings and sizes that stored spectrograms depend on."""
         settings = self.config.model_dump(include=set(_TRANSFORM[self.config.front_end]))
-        sizes = {"sample_rate": self.rate, "image_size": self.size}
+        sizes = {"sample_rate": self.rate, "image_size": self.size, "longest_sound": self.config.longest_sound}
         return {**settings, **sizes, **({"bands": self.bands, "highest_hz": self.highest} if self.mel else {})}
+
+    def decode(self, source: bytes | Path, name: str) -> np.ndarray:
+        """A file to a spectrogram, float32 ``[1, S, S]``. Raises as ``audio.decode`` and ``spectrogram``."""
+        return self.spectrogram(*audio.decode(source, name, self.config.longest_sound), name)
 
     def spectrogram(self, samples: np.ndarray, rate: int, name: Any) -> np.ndarray:
         """Samples ``[n]`` at ``rate`` Hz to float32 ``[1, S, S]``, not standardised.
@@ -150,6 +162,7 @@ class FrontEnd:
                 settings.hop_ms,
             )
         else:
+            audio.note_clamping(samples, name)
             spectrogram = audio.log_spectrogram(samples, self.config.n_fft, self.config.hop)
         return resize(spectrogram, self.size)[None]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from scmrl_plugins.core.interfaces import ComponentConfig, ModelConfig
+from scmrl_plugins.core.interfaces import BadFileError, ComponentConfig, ModelConfig
 from scmrl_plugins.plugins.datasets.files.folders import VIDEOS
 from scmrl_plugins.plugins.datasets.media import images, video
 from scmrl_plugins.plugins.datasets.media.resize import moved
@@ -27,6 +28,13 @@ class PictureConfig(ComponentConfig):
     """Settings of every data set of pictures or videos. By default nothing is cut off and nothing mirrored."""
 
     frames: int = Field(1, ge=1, le=64, description="number of video frames, spread over the time steps")
+    longest_video: float = Field(
+        video.LONGEST,
+        gt=0,
+        le=86_400,
+        description=f"longest video in seconds, of at most {video.MOST:,} frames; longer ones are refused",
+        json_schema_extra={"before": 86_400.0},
+    )
     resize: Literal["fit", "double"] | int = Field(
         "fit",
         description="stored pictures; fit: all of the picture, model.image_size high and wide; a number: the "
@@ -93,18 +101,34 @@ class PictureFrontEnd:
 
     def key(self) -> dict[str, object]:
         """The settings and sizes that stored pictures depend on."""
-        return {"frames": self.config.frames, "stored_size": self.stored_size}
+        return {
+            "frames": self.config.frames,
+            "stored_size": self.stored_size,
+            "longest_video": self.config.longest_video,
+        }
 
     def decode(self, source: bytes | Path, name: str) -> np.ndarray:
         """A file to uint8 ``[frames, H, W, 3]``, of a picture one frame. Raises ``BadFileError``."""
+        if Path(name).suffix.lower() in VIDEOS:
+            config, each = self.config, functools.partial(self._stored, name=name)
+            return np.stack(video.decode(source, name, config.frames, config.longest_video, each))
+        return self._stored(images.decode_colour(source, name), name)[None]
+
+    def _stored(self, picture: np.ndarray, name: str) -> np.ndarray:
+        """A picture, uint8 ``[H, W, 3]``, in the size in which it is stored. ``BadFileError`` for one too thin."""
         from PIL import Image
         from torchvision.transforms.v2 import functional as tv
 
-        if Path(name).suffix.lower() in VIDEOS:
-            pictures = video.decode(source, name, self.config.frames)
-        else:
-            pictures = [images.decode_colour(source, name)]
-        return np.stack([np.asarray(tv.resize(Image.fromarray(one), self.stored_size)) for one in pictures])
+        if len(self.stored_size) == 1:
+            short, long = sorted(picture.shape[:2])
+            pixels = int(self.stored_size[0]) ** 2 * long // short * self.config.frames
+            if pixels > images.LARGEST:
+                raise BadFileError(
+                    name,
+                    f"of {picture.shape[1]} x {picture.shape[0]} pixels, it would be stored with {pixels:,}, "
+                    f"at most {images.LARGEST:,} are; crop it, or set dataset.resize = 'fit'",
+                )
+        return np.asarray(tv.resize(Image.fromarray(picture), self.stored_size))
 
     @property
     def blank(self) -> np.ndarray:

@@ -2,31 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.plugins.datasets.files.folders import unreadable
 
+LARGEST_FILE = 1 << 30
+"""Most bytes of a file that is read into memory: images, events, and what ``scmrl predict`` is given."""
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
-def read_bytes(source: bytes | Path, name: str | Path) -> bytes:
-    """``source`` itself, or the content of its file.
+@contextlib.contextmanager
+def opened(source: bytes | Path, name: str | Path) -> Iterator[BinaryIO]:
+    """The bytes of ``source``, or its file, as a stream that can be searched.
 
     Raises ``BadFileError``, naming ``name``, for a file that cannot be read, is empty, or is git-lfs's pointer to
     data that was not fetched.
     """
     try:
-        data = source.read_bytes() if isinstance(source, Path) else source
-    except (OSError, ValueError) as error:  # a ValueError is a name with a null byte
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise BadFileError(name, f"cannot be read ({reason}); check the path and its permissions") from error
-    if not data:
-        raise BadFileError(name, "is empty (0 bytes); copy it again or leave it out")
-    if data.startswith(_POINTER):
-        raise BadFileError(name, "is a git-lfs pointer, not the data; run 'git lfs pull' in its repository")
-    return data
+        if isinstance(source, Path) and (reason := unreadable(source)):
+            raise BadFileError(name, reason)
+        stream: BinaryIO = source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
+    except OSError as error:
+        raise BadFileError(
+            name, f"cannot be read ({error.strerror}); check the path and its permissions"
+        ) from error
+    with stream:
+        start = stream.read(len(_POINTER))
+        if not start:
+            raise BadFileError(name, "is empty (0 bytes); copy it again or leave it out")
+        if start == _POINTER:
+            raise BadFileError(name, "is a git-lfs pointer, not the data; run 'git lfs pull' in its repository")
+        stream.seek(0)
+        yield stream
+
+
+def read_bytes(source: bytes | Path, name: str | Path) -> bytes:
+    """``source`` itself, or the content of its file. Raises as ``opened``, and for more than ``LARGEST_FILE``."""
+    with opened(source, name) as stream:
+        size = stream.seek(0, os.SEEK_END)
+        if size > LARGEST_FILE:
+            raise BadFileError(
+                name, f"has {size / 2**30:.1f} GB, at most {LARGEST_FILE >> 30} is read; shorten it"
+            )
+        stream.seek(0)
+        with refused(name, "cannot be read", "check the disk it is on"):
+            return source if isinstance(source, bytes) else stream.read()
+
+
+@contextlib.contextmanager
+def refused(name: str | Path, what: str, remedy: str) -> Iterator[None]:
+    """Make of whatever a decoder raises a ``BadFileError``: ``{name}: {what} ({its message}); {remedy}``.
+
+    Decoders of other people's bytes raise all kinds of errors, such as ``MemoryError`` where a header claims too
+    much, ``OverflowError`` and ``UnicodeDecodeError``.
+    """
+    try:
+        yield
+    except BadFileError:
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, MemoryError):
+            reason = "it claims more than fits into memory"
+        raise BadFileError(name, f"{what} ({reason}); {remedy}") from error
 
 
 def source_of(cell: Mapping[str, Any], modality: str) -> tuple[bytes | Path, str]:

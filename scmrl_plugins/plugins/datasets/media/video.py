@@ -3,82 +3,143 @@
 from __future__ import annotations
 
 import contextlib
-import io
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from scmrl_plugins.core.interfaces import BadFileError
-from scmrl_plugins.plugins.datasets.media.read import read_bytes
+from scmrl_plugins.plugins.datasets.media.container import opened_container
+from scmrl_plugins.plugins.datasets.media.read import opened, refused
 
 if TYPE_CHECKING:
     import av
 
+LONGEST = 600.0
+"""Seconds of a video at most, unless ``dataset.longest_video`` says otherwise."""
+MOST = 1 << 17
+"""Frames of a video at most."""
+ROUNDING = 0.002
+"""Seconds by which the times of frames may be rounded."""
+TURN = 0.02
+"""Sine of the largest angle, about a degree, by which a display matrix may differ from a right angle."""
 SLACK = 0.5
 """Seconds that a complete video may end before the end in its header, which is not exact."""
 LARGEST = 1 << 26
 """Most pixels of a plausible frame, twice those of 8K; a header with more is damaged."""
 
 
-def decode(source: bytes | Path, name: str | Path, count: int) -> list[np.ndarray]:
-    """``count`` frames, RGB uint8 ``[H, W, 3]``, from the middles of as many equal parts of the video.
+def decode(
+    source: bytes | Path,
+    name: str | Path,
+    count: int,
+    longest: float = LONGEST,
+    each: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> list[np.ndarray]:
+    """What ``each`` makes of ``count`` frames, RGB uint8 ``[H, W, 3]``, from the middles of as many equal parts.
 
-    Reads what FFmpeg does (flv, mp4, avi, ...), upright as its rotation says; a video with fewer frames repeats
-    some. Every frame is decoded once to count and check them, then again up to the last requested one, so that one
-    frame at a time is in memory. Raises ``BadFileError``, naming ``name``, for a file that
-    cannot be decoded, is cut off or damaged as far as its format can tell, or has no frames.
+    The parts are of time: the frame that is shown then.
+
+    Reads mp4, mov, mkv, webm, flv, avi and mpg as FFmpeg does, turned and mirrored as the display matrix says; a
+    video with fewer frames repeats some. Every frame is decoded once to know its time and check it, then again up
+    to the last requested one, so that one frame at a time is in memory. Raises ``BadFileError``, naming ``name``,
+    for a file that cannot be decoded, is cut off or damaged as far as its format can tell, has no frames, lasts
+    more than ``longest`` seconds, or has more than ``MOST`` frames.
     """
-    import av
-
-    data = read_bytes(source, name)
-    try:
-        total = sum(1 for _ in _frames(data, name))
-        if not total:
+    with opened(source, name) as stream, refused(name, "not a video that can be read", "copy it again"):
+        times: list[float | None] = []
+        duration = 0.0
+        for frame, lasting in _frames(stream, name):
+            times.append(None if lasting is None else frame.time)
+            duration = lasting or 0.0
+            if (frame.time or 0.0) - (times[0] or 0.0) > longest or len(times) > MOST:
+                raise BadFileError(
+                    name,
+                    f"lasts more than {longest:g} s or {MOST:,} frames; cut it, or raise dataset.longest_video",
+                )
+        if not times:
             raise BadFileError(name, "the video holds no frames; copy it again or leave it out")
-        indices = [(2 * part + 1) * total // (2 * count) for part in range(count)]
+        indices = shown(times, duration, count)
         pictures = {}
-        with contextlib.closing(_frames(data, name)) as frames:
-            for index, frame in zip(range(indices[-1] + 1), frames, strict=False):
+        stream.seek(0)
+        with contextlib.closing(_frames(stream, name)) as frames:
+            for index, (frame, _) in zip(range(indices[-1] + 1), frames, strict=False):
                 if index in indices:
-                    pictures[index] = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-    except (av.FFmpegError, ValueError, MemoryError) as error:
-        reason = (error.strerror if isinstance(error, av.FFmpegError) else None) or error
-        raise BadFileError(name, f"not a video that can be read ({reason}); copy it again") from error
+                    pictures[index] = each(_upright(frame, name))
     return [pictures[index] for index in indices]
 
 
-def _frames(data: bytes, name: str | Path) -> Generator[av.VideoFrame, None, None]:
-    """The frames of the first video, in display order."""
+def shown(times: Sequence[float | None], duration: float, count: int) -> list[int]:
+    """The frames that are shown in the middles of ``count`` equal parts of a video.
+
+    By the times of all frames and the duration of the last one, both in seconds; a duration of 0 is unknown, and
+    taken to be the mean of the others. At a constant rate, but for rounded times, and where times are unknown or
+    out of order, frames are counted: all are shown equally long.
+    """
+    total = len(times)
+    known = np.array([np.nan if time is None else time for time in times])
+    steps = np.diff(known)
+    gap = steps.mean() if total > 1 else 0.0
+    even = np.abs(known - known[0] - gap * np.arange(total)).max() < ROUNDING
+    if not (steps >= 0).all() or not gap or (even and abs((duration or gap) - gap) < ROUNDING):
+        return [(2 * part + 1) * total // (2 * count) for part in range(count)]
+    lasts = known[-1] - known[0] + (duration or gap)
+    middles = known[0] + lasts * (2 * np.arange(count) + 1) / (2 * count)
+    return (np.searchsorted(known, middles, side="right") - 1).tolist()
+
+
+def _upright(frame: Any, name: str | Path) -> np.ndarray:
+    """A frame as its display matrix shows it: pixel (x, y) goes to (a x + c y, b x + d y), apart from a shift."""
+    picture = frame.to_ndarray(format="rgb24")
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return picture
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5] / 65536.0
+    kept, swapped = np.hypot(a, d), np.hypot(b, c)
+    if min(kept, swapped) > TURN * max(kept, swapped):
+        raise BadFileError(name, "the video is turned by other than a right angle; convert it")
+    across, down = (a, d) if kept > swapped else (c, b)
+    if swapped > kept:
+        picture = picture.swapaxes(0, 1)
+    return np.ascontiguousarray(picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
+
+
+def _frames(stream: BinaryIO, name: str | Path) -> Generator[tuple[av.VideoFrame, float | None], None, None]:
+    """The frames of the first video in display order, each with its duration in seconds, 0 if unknown.
+
+    The duration is none where the file does not tell a frame's time, as in avi, for which FFmpeg guesses it.
+    """
     import av
     from av.stream import Disposition
 
-    container: Any  # its type includes containers for writing
-    with av.open(io.BytesIO(data)) as container:
+    with opened_container(stream) as container:
         # The cover of a song is a stream, too.
         videos = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
         if not videos:
             raise BadFileError(name, "the file holds no video, though it may hold sound; copy it again")
-        stream = videos[0]
-        if stream.codec_context is None:
+        video = videos[0]
+        if video.codec_context is None:
             raise BadFileError(name, "the video is of an unknown codec; convert it or copy it again")
         # Several threads decode a damaged video differently each time.
-        stream.codec_context.thread_count = 1
-        stream.codec_context.options = {"max_pixels": str(LARGEST)}
+        video.codec_context.thread_count = 1
+        video.codec_context.options = {"max_pixels": str(LARGEST)}
         end = 0.0
+        durations: dict[int | None, float] = {}
         for packet in container.demux():
             if packet.is_corrupt:
                 raise BadFileError(name, f"the video is cut off or damaged after {end:.2f} s; copy it again")
             if packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream is stream:
+            if packet.stream is video:
+                if packet.pts is not None and container.format.name != "avi":
+                    durations[packet.pts] = float((packet.duration or 0) * packet.time_base)
                 for frame in packet.decode():
                     if frame.is_corrupt:
                         raise BadFileError(name, f"the video is damaged near {end:.2f} s; copy it again")
-                    yield frame
+                    yield frame, durations.pop(frame.pts, None)
         promised = (container.duration or 0) / av.time_base
-        last = float(1 / stream.average_rate) if stream.average_rate else 0.0
+        last = float(1 / video.average_rate) if video.average_rate else 0.0
         if end + last + SLACK < promised:
             raise BadFileError(
                 name, f"the video is cut off, {end:.2f} s of {promised:.2f} s are there; copy it again"

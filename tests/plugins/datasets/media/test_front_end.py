@@ -113,9 +113,11 @@ def test_settings_that_do_not_fit_are_refused(options: dict[str, Any], reason: s
 
 def test_only_settings_that_matter_are_in_the_key() -> None:
     published = front_end(front_end="log-stft").key()
-    assert published == {"n_fft": 512, "hop": 353, "sample_rate": 16_000, "image_size": 28}
+    sizes = {"sample_rate": 16_000, "image_size": 28, "longest_sound": 600.0}
+    assert published == {"n_fft": 512, "hop": 353, **sizes}
     assert published == front_end(front_end="log-stft", window_ms=30.0, standardize="none", freq_mask=0.1).key()
     others = {"bands": 20, "lowest_hz": 50.0, "highest_hz": 7000.0, "window_ms": 30.0, "hop_ms": 8.0}
+    others["longest_sound"] = 5.0
     for name, value in others.items():
         assert front_end(**{name: value}).key() != front_end().key()
     assert front_end(n_fft=1024, standardize="none", time_mask=0.2).key() == front_end().key()

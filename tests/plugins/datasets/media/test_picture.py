@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,9 @@ from pydantic import ValidationError
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
-from scmrl_plugins.core.interfaces import ModelConfig
+from scmrl_plugins.core.interfaces import BadFileError, ModelConfig
 from scmrl_plugins.plugins.datasets.media.picture import PictureConfig, PictureFrontEnd, shifted, turned
+from scmrl_plugins.plugins.datasets.miniatures.crema_d import write_video
 from scmrl_plugins.registry import UserError
 
 SIZE = 16
@@ -168,3 +171,25 @@ def test_a_picture_that_is_not_turned_draws_nothing() -> None:
     picture, state = np.ones((1, 4, 4), np.float32), torch.get_rng_state()
     assert turned(picture, 0, 0) is picture
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("shape", [(1, 20_000, 3), (20_000, 1, 3)])
+def test_a_thin_picture_is_bounded(shape: tuple[int, ...]) -> None:
+    data = png(np.full(shape, 9, np.uint8))
+    assert front_end().decode(data, "a.png").shape == (1, SIZE, SIZE, 3)
+    made = PictureFrontEnd(PictureConfig(resize="double"), ModelConfig(image_size=128))
+    with pytest.raises(BadFileError, match=r"a.png: of \d+ x \d+ pixels, it would be stored with 1,310,720,000"):
+        made.decode(data, "a.png")
+
+
+def test_full_frames_of_a_video_are_not_kept(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 1, frames=20, size=(640, 480))
+    made = PictureFrontEnd(PictureConfig(frames=20), ModelConfig(image_size=SIZE, steps=20))
+    made.decode(path, str(path))
+    tracemalloc.start()
+    try:
+        assert made.decode(path, str(path)).shape == (20, SIZE, SIZE, 3)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 * 640 * 480 * 3

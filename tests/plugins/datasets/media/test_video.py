@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tracemalloc
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -96,16 +97,112 @@ def test_one_frame_is_a_video(tmp_path: Path, rate: int) -> None:
         assert np.array_equal(*found)
 
 
-@pytest.mark.parametrize(
-    ("matrix", "turns"), [((0, 1, -1, 0), 3), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1), ((1, 0, 0, 1), 0)]
+def with_matrix(data: bytes, *numbers: float) -> bytes:
+    """An mp4 file with another display matrix."""
+    place = data.find(b"tkhd") + 4 + 40  # of the first track, in 16.16 and 2.30 bits
+    a, b, c, d = (round(65536 * number) for number in numbers)
+    return data[:place] + np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], ">i4").tobytes() + data[place + 36 :]
+
+
+@pytest.mark.parametrize("across", [1, -1])
+@pytest.mark.parametrize("down", [1, -1])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_frames_are_turned_and_mirrored(folder: Path, across: int, down: int, swapped: bool) -> None:
+    """A pixel (x, y) is shown at (a x + c y, b x + d y)."""
+    data = (folder / "a.mp4").read_bytes()
+    (plain,) = video.decode(data, "a.mp4", 1)
+    (shown,) = video.decode(
+        with_matrix(data, *((0, down, across, 0) if swapped else (across, 0, 0, down))), "a.mp4", 1
+    )
+    height, width = plain.shape[:2]
+    for x, y in [(3, 5), (20, 13)]:
+        right, below = (y, x) if swapped else (x, y)
+        size = (height, width) if swapped else (width, height)
+        column = right if across > 0 else size[0] - 1 - right
+        row = below if down > 0 else size[1] - 1 - below
+        assert np.array_equal(shown[row, column], plain[y, x])
+
+
+def test_a_matrix_of_another_angle_is_refused(folder: Path) -> None:
+    data = (folder / "a.mp4").read_bytes()
+    assert "by other than a right angle" in refused(with_matrix(data, 0.7, 0.7, -0.7, 0.7))
+
+
+def write_at(times: list[int], title: str = "") -> bytes:
+    """An mp4 file with a frame of its own gray at each of the times, in tenths of a second."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        container.metadata["title"] = title
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 10)
+        for index, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((16, 16, 3), 20 * index, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def test_frames_are_chosen_by_their_time() -> None:
+    data = write_at([0, 10, 20, 21, 22, 23, 24, 25, 26, 27, 28])
+    found = video.decode(data, "a.mp4", 4)  # at 0.36, 1.09, 1.81 and 2.54 s
+    assert [round(float(frame.mean()) / 20) for frame in found] == [0, 1, 1, 7]
+
+
+@given(
+    count=st.integers(1, 64),
+    total=st.integers(1, 200),
+    rate=st.sampled_from([1, 12, 23.976, 29.97, 60]),
+    start=...,
 )
-def test_frames_stand_upright(folder: Path, matrix: tuple[int, ...], turns: int) -> None:
-    data = bytearray((folder / "a.mp4").read_bytes())
-    place = data.find(b"tkhd") + 4 + 40  # the matrix of the first track, in 16.16 and 2.30 bits
-    a, b, c, d = (65536 * number for number in matrix)
-    data[place : place + 36] = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], dtype=">i4").tobytes()
-    (plain,), (turned,) = (video.decode(source, "a.mp4", 1) for source in (folder / "a.mp4", bytes(data)))
-    assert np.array_equal(turned, np.rot90(plain, turns))
+def test_at_a_constant_rate_frames_are_counted(count: int, total: int, rate: float, start: bool) -> None:
+    times = [round(start + index / rate, 3) for index in range(total)]
+    counted = [(2 * part + 1) * total // (2 * count) for part in range(count)]
+    for duration in (0.0, round(1 / rate, 3)):
+        assert video.shown(times, duration, count) == counted
+    assert video.shown([None, *times[1:]], 0.0, count) == counted
+    assert video.shown(times[::-1], 0.0, count) == counted
+
+
+@given(
+    times=st.lists(st.integers(0, 10_000), min_size=2, unique=True).map(sorted),
+    duration=st.integers(1, 5000),
+    count=st.integers(1, 64),
+)
+def test_a_frame_is_shown_until_the_next(times: list[int], duration: int, count: int) -> None:
+    chosen = video.shown(times, duration, count)
+    steps = np.diff([*times, times[-1] + duration])
+    if np.ptp(steps):
+        lasts = times[-1] + duration - times[0]
+        for part, index in enumerate(chosen):
+            middle = times[0] + lasts * (2 * part + 1) / (2 * count)
+            assert times[index] <= middle < times[index] + steps[index]
+
+
+def test_the_last_frame_is_shown_as_long_as_it_lasts() -> None:
+    assert video.shown([0.0, 1.0], 9.0, 4) == [1, 1, 1, 1]
+    assert video.shown([0.0, 1.0], 0.0, 4) == [0, 0, 1, 1]
+
+
+def test_a_title_that_is_not_utf8_does_not_matter() -> None:
+    data = write_at([0, 1, 2], "caf_e")
+    assert b"caf_e" in data
+    assert len(video.decode(data.replace(b"caf_e", b"caf\xe9e"), "a.mp4", 2)) == 2
+
+
+@pytest.mark.parametrize("text", ["ffconcat version 1.0\nfile a.mp4\n", "#EXTM3U\n#EXTINF:1,\na.mp4\n"])
+def test_a_list_of_other_files_is_no_video(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert "not a video that can be read" in refused(text.encode())
+
+
+def test_a_long_video_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_at([0, 10, 20, 30])
+    with pytest.raises(BadFileError, match=r"lasts more than 2.5 s or 131,072 frames; cut it, or raise dataset"):
+        video.decode(data, "x", 1, 2.5)
+    monkeypatch.setattr(video, "MOST", 3)
+    assert "3 frames" in refused(data)
 
 
 def test_one_frame_at_a_time_is_in_memory(tmp_path: Path) -> None:
@@ -167,7 +264,7 @@ def test_what_is_no_video(tmp_path: Path, content: bytes, reason: str, capfd: py
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     assert "cannot be read (No such file or directory)" in refused(tmp_path / "gone.flv")
-    assert "cannot be read (Is a directory)" in refused(tmp_path)
+    assert "is a folder" in refused(tmp_path)
 
 
 def tags(data: bytes) -> list[tuple[int, int, int]]:

@@ -1,0 +1,126 @@
+"""What the bytes of a sound file tell about those that are missing at its end."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+_SLACK = {b"RIFF": 8, b"RIFX": 8, b"FORM": 1}
+"""Bytes that a complete file may lack: some writers count the header of the file, too, or a last padding byte."""
+_UNKNOWN = 0x7FFF0000
+"""Lengths in 32 bits from here on are written by recorders that cannot go back to the header."""
+_HEADER = 4096
+"""Bytes at the start of a file that hold the lengths."""
+_LARGEST_PAGE = 65_307
+"""Bytes of an Ogg page at most."""
+_KBITS = {
+    True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""Bit rates of layer III in kbit/s, of MPEG-1 and of MPEG-2."""
+_W64 = b"riff\x2e\x91\xcf\x11"
+
+
+def missing(stream: BinaryIO) -> str | None:
+    """What is missing at the end of a sound file, as far as the lengths in its header tell; ``None`` if nothing.
+
+    Knows wav (RIFF, RIFX, RF64, Wave64), aiff, au, caf and ogg, whose decoders take a shorter file as complete.
+    The stream is at its start afterwards.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    head = stream.read(_HEADER)
+    if head.startswith(b"OggS"):
+        stream.seek(max(0, size - _LARGEST_PAGE - 4096))
+        tail = stream.read()
+        stream.seek(0)
+        return _of_ogg(tail)
+    stream.seek(0)
+    lacking = _length(head) - size
+    return f"{lacking} bytes are missing" if lacking > _SLACK.get(head[:4], 0) else None
+
+
+def streamed(stream: BinaryIO) -> bool:
+    """Whether a file was written by a recorder that could not go back to note its length."""
+    head = stream.read(_HEADER)
+    stream.seek(0)
+    return head[:4] in (b"RIFF", b".snd", b"caff") and not _length(head)
+
+
+def _length(head: bytes) -> int:
+    """Bytes of a file by its header; 0 if it does not tell."""
+    kind = head[:4]
+    if kind in (b"RIFF", b"RIFX", b"FORM"):
+        length = int.from_bytes(head[4:8], "little" if kind == b"RIFF" else "big")
+        return length + 8 if length < _UNKNOWN else 0
+    if kind in (b"RF64", b"BW64") and head[12:16] == b"ds64":
+        return int.from_bytes(head[20:28], "little") + 8
+    if kind == b".snd":
+        start, length = (int.from_bytes(head[at : at + 4], "big") for at in (4, 8))
+        return start + length if length < _UNKNOWN else 0
+    if kind == b"caff" and (at := head.find(b"data")) >= 0:
+        return max(0, at + 12 + int.from_bytes(head[at + 4 : at + 12], "big", signed=True))
+    return int.from_bytes(head[16:24], "little") if head.startswith(_W64) else 0
+
+
+def _of_ogg(tail: bytes) -> str | None:
+    """A stream ends with a complete page that is marked as its last one (RFC 3533)."""
+    at = tail.rfind(b"OggS")
+    header = tail[at : at + 27] if at >= 0 else b""
+    if len(header) == 27:
+        lengths = tail[at + 27 : at + 27 + header[26]]
+        if header[5] & 4 and len(tail) >= at + 27 + header[26] + sum(lengths):
+            return None
+    return "its last page is missing"
+
+
+class Mp3:
+    """What an mp3 file promises, and what it holds: frames in all, and bytes in its last frame.
+
+    ``add`` is called with every frame, in order. Without a header of the complete file (Xing, Info or VBRI), as
+    in a stream, frames are missing without a trace where a cut falls between two of them.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.count, self.promised, self.lacking = 0, _promised_frames(stream), 0
+
+    def add(self, frame: bytes) -> None:
+        """The next frame; one of another layer than III, or of free bit rate, does not tell its length."""
+        self.count += 1
+        self.lacking = _frame_length(frame[:4]) - len(frame)
+
+    def missing(self) -> str | None:
+        """What is missing, ``None`` if nothing. Some writers count the header as a frame."""
+        if self.count + 1 < self.promised:
+            return f"{self.count} of {self.promised} frames are there"
+        return f"{self.lacking} bytes are missing" if self.lacking > 0 else None
+
+
+def _promised_frames(stream: BinaryIO) -> int:
+    """Frames by the header in the first frame of an mp3, 0 without one. The stream is at its start afterwards."""
+    head = stream.read(10)
+    if head.startswith(b"ID3"):  # a size in 7 bits a byte
+        stream.seek(
+            10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False))
+        )
+        head = b""
+    head += stream.read(256)
+    stream.seek(0)
+    for name, frames in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
+        at = head.find(name)
+        # Xing and Info have flags, of which the lowest says that the number is there.
+        if at >= 0 and (name == b"VBRI" or int.from_bytes(head[at + 4 : at + 8], "big") & 1):
+            return int.from_bytes(head[at + frames : at + frames + 4], "big")
+    return 0
+
+
+def _frame_length(header: bytes) -> int:
+    """Bytes of a frame of MPEG audio layer III by its header (ISO 11172-3, 13818-3); 0 if it does not tell."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
+        return 0
+    version, bit_rate, rate = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3
+    if version == 1 or bit_rate in (0, 15) or rate == 3:
+        return 0
+    first = version == 3
+    hertz = (44_100, 48_000, 32_000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
+    return (144 if first else 72) * 1000 * _KBITS[first][bit_rate - 1] // hertz + (header[2] >> 1 & 1)
