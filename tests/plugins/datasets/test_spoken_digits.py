@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from scmrl_plugins.core.config.layers import compose
 from scmrl_plugins.core.data.prepare import prepare
 from scmrl_plugins.core.interfaces import Dataset, ModelConfig, RepairedFileWarning
-from scmrl_plugins.plugins.datasets.media import images
+from scmrl_plugins.plugins.datasets.media import idx, images
 from scmrl_plugins.plugins.datasets.media.idx import idx_bytes, read_idx
 from scmrl_plugins.plugins.datasets.miniatures.digits import SPEAKERS, tone, write_fsdd, write_mnist
 from scmrl_plugins.plugins.datasets.spoken_digits import SpokenDigits
@@ -402,6 +402,14 @@ def test_a_digit_without_images_is_named(tmp_path: Path) -> None:
     write_mnist(tmp_path / "mnist", count=100)
     with pytest.raises(UserError, match=r"too few images of 0 for the validation split to give .* 3 different"):
         spoken(tmp_path, validation_indices=1).splits()
+
+
+def test_an_idx_file_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idx, "MOST", 1 << 20)
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(bytes(2 << 20)))
+    with pytest.raises(UserError, match=r"a\.gz: has more than 1 MB of data"):
+        read_idx(path, 3)
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=3), st.booleans())

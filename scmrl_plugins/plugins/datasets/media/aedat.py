@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from scmrl_plugins.core.interfaces import BadFileError, RepairedFileWarning
-from scmrl_plugins.plugins.datasets.media.events import Events, refuse_disorder
+from scmrl_plugins.plugins.datasets.media.events import Events, refuse_disorder, refuse_many
 from scmrl_plugins.plugins.datasets.media.read import read_bytes
 
 SIDE = 128
@@ -53,6 +53,7 @@ def decode(source: bytes | Path, name: str | Path) -> Events:
     if rest:
         missing = record.itemsize - rest
         raise BadFileError(name, f"is cut off within an event, {missing} bytes are missing; copy it again")
+    refuse_many((len(data) - header.end()) // record.itemsize, name)
     events = np.frombuffer(data, record, offset=header.end())
     address, time = events["address"].astype(np.int64), events["time"].astype(np.int64)
     strange = np.flatnonzero(address >= 2 * _EXTERNAL)

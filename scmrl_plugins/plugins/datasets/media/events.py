@@ -11,6 +11,9 @@ from scmrl_plugins.core.interfaces import BadFileError
 
 Bins = Literal["time", "count"]
 
+MOST = 10_000_000
+"""Events of a recording that are read; those of a digit are fewer than 100,000."""
+
 
 class Events(NamedTuple):
     """Events in the order of time, each ``[n]``: microseconds, channel, row from the top, column from the left."""
@@ -26,6 +29,12 @@ class Events(NamedTuple):
         row, column = self.row - start, self.column - start
         inside = (row >= 0) & (row < size) & (column >= 0) & (column < size)
         return Events(self.time[inside], self.channel[inside], row[inside], column[inside])
+
+
+def refuse_many(count: int, name: str | Path) -> None:
+    """``BadFileError`` for more than ``MOST`` events, which would take gigabytes of memory."""
+    if count > MOST:
+        raise BadFileError(name, f"has {count:,} events, and at most {MOST:,} are read; cut it or leave it out")
 
 
 def refuse_disorder(time: np.ndarray, name: str | Path) -> None:

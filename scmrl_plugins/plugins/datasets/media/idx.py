@@ -13,6 +13,8 @@ import numpy as np
 from scmrl_plugins.registry import UserError
 
 BYTES, INTEGERS = np.dtype(np.uint8), np.dtype(">i4")
+MOST = 1 << 30
+"""Bytes of a file that are read; MNIST's have up to 47 MB, EMNIST's 550 MB."""
 _TYPES = {BYTES: 0x08, INTEGERS: 0x0C}
 
 
@@ -31,14 +33,15 @@ def read_idx(path: Path, dimensions: int, dtype: np.dtype = BYTES) -> np.ndarray
     """The array in an idx file: two zero bytes, the type (8: unsigned bytes, 12: big-endian 32-bit integers), the
     number of dimensions, their sizes as big-endian 32-bit numbers, the data.
 
-    Raises ``UserError`` for a file that is unreadable, damaged, cut off or of another type or shape.
+    Raises ``UserError`` for a file that is unreadable, damaged, cut off, of another type or shape, or too large.
     """
     try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(MOST + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read as {path.suffix} ({error}); download it again") from error
+    if len(data) > MOST:
+        raise UserError(f"{path}: has more than {MOST >> 20} MB of data, as no copy of MNIST; download it again")
     start = 4 + 4 * dimensions
     if len(data) < start or data[:4] != bytes([0, 0, _TYPES[dtype], dimensions]):
         what = "bytes" if dtype == BYTES else "32-bit integers"

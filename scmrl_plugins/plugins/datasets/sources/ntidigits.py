@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import numpy as np
 
 from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.plugins.datasets.files.folders import unreadable
-from scmrl_plugins.plugins.datasets.media.events import Events, refuse_disorder
+from scmrl_plugins.plugins.datasets.media.events import MOST, Events, refuse_disorder
 from scmrl_plugins.plugins.datasets.media.read import read_bytes
 from scmrl_plugins.registry.errors import near
 
@@ -52,11 +53,9 @@ def find_recordings(file: Path, bad: list[BadFileError]) -> dict[str, list[Recor
     recordings: dict[str, list[Recording]] = {part: [] for part in PARTS}
     with _opened(file, file) as data:
         for part in PARTS:
-            labels = _member(data, f"{part}_labels", file)
-            if labels.ndim != 1:
-                raise BadFileError(file, f"its {part}_labels are no list; copy it again")
+            labels = _list(_member(data, f"{part}_labels", file), "SOUV", f"its {part}_labels are no list", file)
             groups = {group: set(_member(data, group, file, group=True)) for group in _arrays_of(part)}
-            for name, times in sorted(Counter(map(_text, labels[:])).items()):
+            for name, times in sorted(Counter(map(_text, labels)).items()):
                 path = Path(f"{file}#{part}/{name}")
                 spoken = name.rpartition("-")[2]
                 missing = [group for group, names in groups.items() if name not in names]
@@ -112,7 +111,9 @@ def _opened(source: bytes | Path, name: str | Path) -> Iterator[h5py.File]:
             read_bytes(start.read(128), name)  # refuses an empty file and git-lfs's pointer
         with h5py.File(source if isinstance(source, Path) else io.BytesIO(source), "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError) as error:  # a damaged one may fail where it is read
+    except BadFileError:
+        raise
+    except Exception as error:  # h5py raises all kinds of errors, and a damaged file may fail where it is read
         raise BadFileError(name, f"not an HDF5 file that can be read ({error}); copy it again") from error
 
 
@@ -124,25 +125,42 @@ def _text(label: Any) -> str:
     return label.decode(errors="replace") if isinstance(label, bytes) else str(label)
 
 
-def _member(data: Any, key: str, name: str | Path, *, group: bool = False) -> Any:
+def _member(data: h5py.Group, key: str, name: str | Path, *, group: bool = False) -> Any:
+    """An array or a group that is in the file itself: links to other files are not followed."""
     import h5py
 
-    member = data.get(key)
+    kind = "group" if group else "array"
+    if "/" in key or key not in data.keys():  # noqa: SIM118  # in the group itself would follow links
+        raise BadFileError(name, f"has no {kind} {key}, as n-tidigits.hdf5 does; copy it again")
+    if not isinstance(data.get(key, getlink=True), h5py.HardLink):
+        raise BadFileError(name, f"its {key} is a link to elsewhere, which is not followed; copy it again")
+    member = data[key]
     if not isinstance(member, h5py.Group if group else h5py.Dataset):
-        raise BadFileError(
-            name, f"has no {'group' if group else 'array'} {key}, as n-tidigits.hdf5 does; copy it again"
-        )
+        raise BadFileError(name, f"its {key} is no {kind}, as in n-tidigits.hdf5; copy it again")
+    if not group and (member.external or member.is_virtual):
+        raise BadFileError(name, f"the values of {key} are in another file, which is not read; copy it again")
     return member
 
 
-def _array(data: Any, group: str, label: str, name: str | Path) -> np.ndarray:
+def _list(array: h5py.Dataset, kinds: str, otherwise: str, name: str | Path) -> np.ndarray:
+    """The values of an array of one dimension and of one of these kinds of NumPy's types, at most ``MOST``."""
+    if array.shape is None or array.ndim != 1 or array.dtype.kind not in kinds:
+        raise BadFileError(name, f"{otherwise}; copy the file again")
+    # Chunks are read as a whole, and may be larger than the array.
+    size = max(array.size, math.prod(array.chunks or ()))
+    if size * max(array.dtype.itemsize, 8) > 8 * MOST:
+        raise BadFileError(
+            name,
+            f"an array has {size:,} values, and at most {MOST:,} are read; copy the file again or leave it out",
+        )
+    return np.asarray(array)
+
+
+def _array(data: h5py.File, group: str, label: str, name: str | Path) -> np.ndarray:
     members = _member(data, group, name, group=True)
-    if label not in members:
+    if "/" in label or label not in members.keys():  # noqa: SIM118
         raise BadFileError(name, f"no recording {label!r} in {group}{near(label, members)}; choose another")
-    array = np.asarray(_member(members, label, name))
-    if array.ndim != 1 or array.dtype.kind not in "fiu":
-        raise BadFileError(name, f"its array in {group} is no list of numbers; copy the file again")
-    return array
+    return _list(_member(members, label, name), "fiu", f"its array in {group} is no list of numbers", name)
 
 
 def _refuse(wrong: np.ndarray, values: np.ndarray, what: str, name: str | Path) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from scmrl_plugins.core.interfaces import BadFileError, RepairedFileWarning
 from scmrl_plugins.plugins.datasets.media import aedat
-from scmrl_plugins.plugins.datasets.media.events import Events, steps_of, to_frames
+from scmrl_plugins.plugins.datasets.media.events import MOST, Events, steps_of, to_frames
 from scmrl_plugins.plugins.datasets.media.resize import resize
 from scmrl_plugins.plugins.datasets.miniatures.mnistdvs_ntidigits import SPEAKERS, heard, seen, write_ntidigits
 from scmrl_plugins.plugins.datasets.sources import ntidigits
@@ -156,6 +156,7 @@ BAD_AEDAT = {
         "2 events are out of order in time, first event 2, 10 us before the one it follows",
     ),
     "clock": (records((2, 2**32 - 5), (2, 3)), "clock of 32 bits starts anew"),
+    "too many": (records() + bytes(8 * (MOST + 1)), "has 10,000,001 events, and at most 10,000,000 are read"),
     "out of the sensor": (
         records((2, 1), (0x10002, 2)),
         "1 events are out of the 128x128 sensor, first event 1 of address 0x10002",
@@ -258,6 +259,30 @@ def nothing(file: h5py.File) -> None:
     put(1, np.zeros(0))(file)
 
 
+def create(place: int, **array: object) -> Spoil:
+    def spoil(file: h5py.File) -> None:
+        del file[PLACE[place]]
+        file.create_dataset(PLACE[place], **array)
+
+    return spoil
+
+
+def link(place: int, kind: Callable[[h5py.File], object]) -> Spoil:
+    def spoil(file: h5py.File) -> None:
+        target = kind(file)
+        del file[PLACE[place]]
+        file[PLACE[place]] = target
+
+    return spoil
+
+
+def elsewhere(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout(shape=(100,), dtype="f8")
+    layout[:] = h5py.VirtualSource("/other.hdf5", "times", shape=(100,))
+    del file[PLACE[0]]
+    file.create_virtual_dataset(PLACE[0], layout)
+
+
 BAD_RECORDINGS: dict[str, tuple[Spoil, str]] = {
     "lengths": (put(0, np.zeros(3)), "has 3 times and 100 addresses"),
     "nothing": (nothing, "holds no events"),
@@ -273,6 +298,25 @@ BAD_RECORDINGS: dict[str, tuple[Spoil, str]] = {
     "below": (change(1, 9, -1), "first event 9 with -1"),
     "broken channel": (put(1, np.full(100, 2.5)), "first event 0 with 2.5"),
     "text": (put(0, b"text"), "is no list of numbers"),
+    "null": (create(0, data=h5py.Empty("f8")), "is no list of numbers"),
+    "sparse": (
+        create(0, shape=(10**12,), dtype="f8", chunks=(1 << 20,)),
+        "an array has 1,000,000,000,000 values, and at most 10,000,000 are read",
+    ),
+    "sparse chunk": (
+        create(1, shape=(100,), maxshape=(None,), dtype="f8", chunks=(1 << 28,)),
+        "an array has 268,435,456 values",
+    ),
+    "external link": (
+        link(0, lambda file: h5py.ExternalLink("/other.hdf5", "/times")),
+        "its man-ae-a-7 is a link to elsewhere, which is not followed",
+    ),
+    "soft link": (link(0, lambda file: h5py.SoftLink("/ext/times")), "is a link to elsewhere"),
+    "external values": (
+        create(1, shape=(100,), dtype="i8", external=[("/etc/passwd", 0, 800)]),
+        "the values of man-ae-a-7 are in another file, which is not read",
+    ),
+    "virtual values": (elsewhere, "the values of man-ae-a-7 are in another file"),
     "table": (put(1, np.zeros((100, 2))), "is no list of numbers"),
 }
 
@@ -332,7 +376,17 @@ def spoil_file(kind: str, file: Path) -> None:
         file.mkdir()
     else:
         with h5py.File(file, "a") as data:
-            del data[kind]
+            if kind == "linked group":
+                del data["test_timestamps"]
+                data["test_timestamps"] = h5py.ExternalLink("/other.hdf5", "/")
+            elif kind == "null labels":
+                del data["test_labels"]
+                data["test_labels"] = h5py.Empty("S9")
+            elif kind == "sparse labels":
+                del data["test_labels"]
+                data.create_dataset("test_labels", shape=(10**12,), dtype="S9", chunks=(1 << 10,))
+            else:
+                del data[kind]
 
 
 @pytest.mark.parametrize(
@@ -347,6 +401,9 @@ def spoil_file(kind: str, file: Path) -> None:
         ("train_labels", "has no array train_labels"),
         ("test_timestamps", "has no group test_timestamps"),
         ("train_addresses", "has no group train_addresses"),
+        ("linked group", "its test_timestamps is a link to elsewhere"),
+        ("null labels", "its test_labels are no list"),
+        ("sparse labels", "has 1,000,000,000,000 values"),
     ],
 )
 def test_a_file_that_is_not_ntidigits_is_refused(file: Path, kind: str, reason: str) -> None:
