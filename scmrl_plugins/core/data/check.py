@@ -13,6 +13,7 @@ from scmrl_plugins.core.data.workers import map_items
 from scmrl_plugins.core.interfaces import MODALITIES, SPLITS, Dataset
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry.errors import describe
 
 if TYPE_CHECKING:
     import datasets
@@ -80,8 +81,17 @@ def _read_all(
     import datasets
 
     if isinstance(rows, datasets.IterableDataset):
-        return (_read(dataset, batch) for batch in rows.iter(batch_size=BATCH))
+        return (_read(dataset, batch) for batch in _batches(rows))
     return map_items(functools.partial(_read_from, dataset, rows), range(0, len(rows), BATCH), workers)
+
+
+def _batches(rows: datasets.IterableDataset) -> Iterator[Rows]:
+    try:
+        yield from rows.iter(batch_size=BATCH)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a connection, a file system or a reader of files raises
+        raise UserError(f"the stream broke off ({describe(error)}); check its files and the connection") from error
 
 
 def _read_from(dataset: Dataset, rows: datasets.Dataset, start: int) -> _Batch:

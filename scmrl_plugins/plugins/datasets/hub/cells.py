@@ -10,6 +10,10 @@ from typing import Any
 from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.registry.errors import describe
 
+PROTOCOLS = ("hf", "https", "http", "s3", "gs")
+"""What addresses in cells may start with: a table of others must not name files of this machine in another way."""
+LARGEST = 1 << 30
+"""Most bytes that are fetched from an address."""
 _STARTS = {b"FLV": ".flv", b"\x1aE\xdf\xa3": ".mkv", b"\x00\x00\x01\xba": ".mpg"}
 
 
@@ -82,13 +86,19 @@ def _ending(data: bytes) -> str:
 
 
 def _fetch(address: str) -> bytes:
-    """The file at an address, on the hub (``hf://``) or anywhere that fsspec reaches."""
+    """The file at an address, on the hub (``hf://``) or elsewhere on the network."""
     import fsspec
 
+    if address.partition("://")[0] not in PROTOCOLS:
+        allowed = ", ".join(f"{name}://" for name in PROTOCOLS)
+        raise BadFileError(address, f"does not start with one of {allowed}; correct the cell or leave the row out")
     try:
         with fsspec.open(address, "rb") as file:
-            return file.read()
+            content = file.read(LARGEST + 1)
     except FileNotFoundError as error:
         raise BadFileError(address, "does not exist; correct the cell or leave the row out") from error
     except Exception as error:
         raise ConnectionError(f"{address}: cannot be fetched ({describe(error)})") from error
+    if len(content) > LARGEST:
+        raise BadFileError(address, f"has more than {LARGEST >> 30} GB; shorten it or leave the row out")
+    return content

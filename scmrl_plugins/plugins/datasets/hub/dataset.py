@@ -46,11 +46,12 @@ class Hub(Recordings):
         source = _source(config)
         if config.classes and all(config.columns.values()) and config.sample_rate:
             return config  # as in a run, which may be opened where its data are not
-        opened = Opened.of(source, config)
-        update: dict[str, Any] = {f"{purpose}_column": name for purpose, name in opened.columns.items()}
-        update["classes"] = config.classes or opened.classes()
-        update["sample_rate"] = config.sample_rate or common_rate(rows.some_sounds(opened, HEADERS))
-        update["revision"] = source.commit() or config.revision
+        with source.reported():
+            opened = Opened.of(source, config)
+            update: dict[str, Any] = {f"{purpose}_column": name for purpose, name in opened.columns.items()}
+            update["classes"] = config.classes or opened.classes()
+            update["sample_rate"] = config.sample_rate or common_rate(rows.some_sounds(opened, HEADERS))
+            update["revision"] = source.commit() or config.revision
         return super().settle(config.model_copy(update=update))
 
     @staticmethod
@@ -69,10 +70,9 @@ class Hub(Recordings):
         Raises ``UserError`` for data that are missing, cannot be reached or read, or lack columns or splits, and
         for a group in two splits.
         """
-        opened = Opened.of(self._source, self.config)
         as_splits = rows.streams if self.config.streaming else rows.tables
         with self._source.reported():
-            return as_splits(opened, self.config, self.classes)
+            return as_splits(Opened.of(self._source, self.config), self.config, self.classes)
 
     def transform_key(self) -> Mapping[str, Any]:
         """The settings and sizes that the stored arrays depend on; of a stream also its identity."""

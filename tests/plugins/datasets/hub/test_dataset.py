@@ -29,7 +29,9 @@ from pyarrow import parquet
 
 from scmrl_plugins.core.config.layers import compose
 from scmrl_plugins.core.data.check import check
+from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.core.system.progress import Progress
+from scmrl_plugins.plugins.datasets.hub.cells import file_of
 from scmrl_plugins.plugins.datasets.miniatures.hub import CLASSES, RATE, png, table, wav, write_tables
 from scmrl_plugins.registry import UserError
 
@@ -96,6 +98,35 @@ def test_each_bad_cell_is_reported_once(planted: Path, streaming: bool) -> None:
     found = check(dataset, config, Progress.silent())
     assert len(found.bad) == len(BAD) + 1
     assert sum(found.samples.values()) - sum(found.good.values()) == len(BAD) + 1
+
+
+@pytest.mark.parametrize("address", ["file:///etc/hostname", "simplecache::file:///etc/hostname", "zip://a::/b"])
+def test_addresses_that_are_not_of_the_network(address: str) -> None:
+    with pytest.raises(BadFileError, match=r"does not start with one of hf://, https://") as caught:
+        file_of({"bytes": None, "path": address}, "train/0", "audio", "/base")
+    assert caught.value.path == address
+
+
+def test_an_address_of_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fsspec.open", lambda address, mode: io.BytesIO(bytes(9)))
+    assert file_of("https://a/b.wav", "train/0", "audio", "/base")["bytes"] == bytes(9)
+    monkeypatch.setattr("scmrl_plugins.plugins.datasets.hub.cells.LARGEST", 8)
+    with pytest.raises(BadFileError, match=r"https://a/b\.wav: has more than"):
+        file_of("https://a/b.wav", "train/0", "audio", "/base")
+
+
+def test_a_stream_that_breaks_off_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    row = json.dumps({"audio": "a.wav", "image": "a.png", "label": "a"})
+    settings = {"streaming": True, "classes": ("a", "b"), "test": 0.5}
+    path.write_text(f"{row}\n{row}\n")
+    dataset = build(str(path), **settings)
+    path.write_text(f"{row}\n{row}\n{{nothing\n")
+    with pytest.raises(UserError, match=r"the stream broke off|rows\.jsonl: cannot be read") as caught:
+        check(dataset, compose(options={"dataset": {"name": "hub"}}), Progress.silent())
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"rows\.jsonl: cannot be read \(ArrowInvalid: JSON parse error"):
+        build(str(path), **settings)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
