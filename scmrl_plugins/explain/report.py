@@ -45,7 +45,7 @@ def write(run: Run) -> None:
         raise UserError(f"{run.path}: not trained to the end yet; resume it with scmrl train {run.path}")
     try:
         page = _page(run, Record([line for line in lines if "epoch" in line], tested[-1]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise UserError(
             f"{run.path}: its metrics or environment are damaged ({error!r}); restore them, or train again"
         ) from None
@@ -55,7 +55,7 @@ def write(run: Run) -> None:
 def _page(run: Run, record: Record) -> str:
     kinds, test = run.config().kinds(), record.test
     skipped = test.get("skipped", 0)
-    environment = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
+    environment = files.read_json(run.path / "environment.json")
     return _PAGE.format(
         title=html.escape(f"{kinds['dataset']}: {kinds['fusion']} with {kinds['neuron']}"),
         headline=html.escape(
@@ -67,7 +67,7 @@ def _page(run: Run, record: Record) -> str:
         metrics=_table(metrics.rows(test)),
         contribution=_contribution(test.get("contribution")),
         rates=_table([(name, f"{rate:.4f}") for name, rate in test["firing_rates"].items()]),
-        config=html.escape(run.config_file.read_text(encoding="utf-8")),
+        config=html.escape(files.read_text(run.config_file)),
         environment=html.escape(json.dumps(environment, indent=2)),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -20,6 +21,7 @@ from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training.loop import train
 from scmrl_plugins.explain import report
 from scmrl_plugins.explain.figures import FIGURES
+from scmrl_plugins.registry import UserError
 
 Small = Callable[..., Assembly]
 
@@ -68,6 +70,24 @@ def test_the_report_is_self_contained_and_written_atomically(
         "embed_dims = 8",
     ):
         assert name in page
+
+    lines = run.metrics()
+    for key, value in {
+        "firing_rates": None,
+        "confusion": [[]],
+        "per_class": 3,
+        "n": {},
+        "accuracy": 10**400,
+        "best_epoch": [],
+    }.items():
+        run.write_metrics([*lines[:-1], {**lines[-1], key: value}])
+        with contextlib.suppress(UserError):  # one line, or a page of what there is
+            report.write(run)
+    run.write_metrics([*lines[:-1], {**lines[-1], "firing_rates": None}])
+    with pytest.raises(UserError, match="its metrics or environment are damaged"):
+        report.write(run)
+    run.write_metrics(lines)
+    report.write(run)
 
     def fail(*_: Any) -> Any:
         raise KeyboardInterrupt

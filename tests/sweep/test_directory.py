@@ -68,5 +68,5 @@ def test_a_result_of_another_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"trial-001.json: made with another configuration"):
         claim(sweep, tmp_path / "out")
     file.write_text("{")
-    with pytest.raises(UserError, match="not a result"):
+    with pytest.raises(UserError, match=r"not JSON .*; restore or remove it"):
         claim(sweep, tmp_path / "out")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -212,7 +211,7 @@ class Bench:
 
 def _check_origins(run: Run, starts: Mapping[Modality, str]) -> None:
     """``UserError`` if the runs that a run began with have other weights now."""
-    began = json.loads((run.path / "environment.json").read_text(encoding="utf-8")).get("pretrained", {})
+    began = files.read_json(run.path / "environment.json").get("pretrained", {})
     for modality, start in starts.items():
         if began[modality]["sha256"] != file_digest(open_run(start).weights_file):
             raise UserError(f"{run.path}: began with other weights than {start} has; remove it to train it again")

@@ -15,7 +15,11 @@ from scmrl_plugins.core.config.completion import completed, is_complete
 from scmrl_plugins.core.config.merging import Layer, merge
 from scmrl_plugins.core.config.messages import explain
 from scmrl_plugins.core.config.sections import ExperimentConfig
+from scmrl_plugins.core.system.files import read_text
 from scmrl_plugins.registry import UserError, catalogue
+
+_DEEPEST = 50
+"""Files of a chain in which each extends the next."""
 
 
 def compose(
@@ -52,21 +56,32 @@ def as_config(config: ExperimentConfig | Mapping[str, Any] | str | Path | None) 
     return compose(layers=[Layer("the mapping", config)] if config else [])
 
 
-def read_file(path: str | Path, _chain: tuple[Path, ...] = ()) -> list[Layer]:
+def read_file(path: str | Path) -> list[Layer]:
     """A TOML file as layers, after the files that it ``extends``, whose paths are relative to it.
 
-    The configuration of a run, wherever the file is, is completed with the settings that came after the run.
+    The configuration of a run, wherever the file is, is completed with the settings that came after the run. Of a
+    file that several extend, the last position counts.
     """
-    path = Path(path)
-    extended = f" (extended by {_chain[-1]})" if _chain else ""
+    return _reversed_layers(Path(path), (), set())[::-1]
+
+
+def _reversed_layers(path: Path, chain: tuple[Path, ...], read: set[Path]) -> list[Layer]:
+    """The layers of a file and of those that it extends but that are not ``read`` yet, the last one first."""
+    extended = f" (extended by {chain[-1]})" if chain else ""
     try:
-        if path.resolve() in _chain:
-            names = " -> ".join(file.name for file in _chain)
+        resolved = path.resolve()
+        if resolved in chain:
+            names = " -> ".join(file.name for file in chain)
             raise UserError(f"{path}: extends itself through {names}; break the circle")
-        text = path.read_text(encoding="utf-8-sig")
+        if resolved in read:
+            return []
+        if len(chain) > _DEEPEST:
+            raise UserError(f"{path}: extends more than {_DEEPEST} files one after the other; join some of them")
+        read.add(resolved)
+        text = read_text(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such configuration file{extended}") from None
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null byte in the name
+    except (OSError, RuntimeError, ValueError) as error:  # a circle of links, or a null byte in the name
         raise UserError(f"{path}: cannot be read as a configuration: {error}{extended}") from None
     try:
         data = from_toml(text)
@@ -75,11 +90,11 @@ def read_file(path: str | Path, _chain: tuple[Path, ...] = ()) -> list[Layer]:
     bases = data.pop("extends", [])
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise UserError(f'{path}: extends must be a list of file names, like ["base.toml"]')
-    layers: list[Layer] = []
-    for base in bases:
-        layers += read_file(path.parent / base, (*_chain, path.resolve()))
     layer = Layer(str(path), data)
-    return [*layers, completed(layer) if is_complete(data) else layer]
+    layers = [completed(layer) if is_complete(data) else layer]
+    for base in reversed(bases):
+        layers += _reversed_layers(path.parent / base, (*chain, resolved), read)
+    return layers
 
 
 def read_run(path: str | Path) -> ExperimentConfig:

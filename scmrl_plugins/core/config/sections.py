@@ -80,6 +80,7 @@ class TrainConfig(ComponentConfig):
     )
     cache_tokens: bool = Field(
         False,
+        json_schema_extra={"before": False},
         description="whether the tokens of frozen modalities are computed once and stored, which all fusions "
         "trained on them then share; every modality must be in train.freeze",
     )

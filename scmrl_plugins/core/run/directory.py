@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,12 +63,12 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``."""
-        try:
-            lines = [json.loads(line) for line in files.read_lines(self.metrics_file)]
-        except ValueError as error:
-            raise UserError(f"{self.metrics_file}: not JSON lines ({error}); restore or remove it") from None
-        if not all(isinstance(line, dict) for line in lines):
-            raise UserError(f"{self.metrics_file}: a line is not a JSON object; restore or remove it")
+        lines = [files.from_json(line, self.metrics_file) for line in files.read_lines(self.metrics_file)]
+        for number, line in enumerate(lines, 1):
+            if not isinstance(line, dict) or not _has_position(line):
+                raise UserError(
+                    f"{self.metrics_file}: line {number} is not one that training writes; restore or remove it"
+                )
         return lines
 
     def _absent_plugins(self) -> str:
@@ -86,9 +85,9 @@ class Run:
             return "" if present else f"pip install {recorded['distribution']}"
 
         try:
-            recorded = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))["plugins"]
+            recorded = files.read_json(self.path / "environment.json")["plugins"]
             remedies = dict.fromkeys(filter(None, map(remedy, recorded)))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, UserError, AttributeError, KeyError, TypeError):
             return ""
         return f"; the run used plugins that are not installed: {', '.join(remedies)}" if remedies else ""
 
@@ -128,6 +127,13 @@ class Run:
         """Path of the training state after ``epoch`` epochs and ``step`` steps of the next one."""
         steps = f"-step-{step:07d}" if step else ""
         return self.path / "checkpoints" / f"epoch-{epoch:05d}{steps}.safetensors"
+
+
+def _has_position(line: Mapping[str, Any]) -> bool:
+    """Whether the epoch and step in a line of the metrics, where it has them, are numbers of such."""
+    positions = [line[key] for key in ("epoch", "step", "of_epoch") if key in line]
+    complete = "of_epoch" not in line or "step" in line
+    return complete and all(type(value) is int and value >= 0 for value in positions)
 
 
 def check_free(path: str | Path) -> Path:

@@ -59,10 +59,9 @@ def read_result(file: Path, config: dict[str, Any]) -> dict[str, Any] | None:
     """
     if not file.exists():
         return None
-    try:
-        result = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file}: not a result ({error}); remove it to make it again") from None
+    result = files.read_json(file)
+    if not isinstance(result, dict) or not isinstance(result.get("config"), dict):
+        raise UserError(f"{file}: not a result; remove it to make it again")
     if plain_run(result["config"]) != config:
         raise UserError(f"{file}: made with another configuration; choose another directory with -o")
     return dict(result)

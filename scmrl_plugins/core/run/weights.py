@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -93,7 +94,8 @@ def load_training(
         scaling = json.loads(metadata.get("scaler", "{}"))
         packed |= json.loads(metadata["optimizer"])
         saved = metadata["optimizer_type"]
-    except (KeyError, TypeError, ValueError):
+        TypeAdapter(TrainingState).validate_json(metadata["state"], strict=True)
+    except (KeyError, RecursionError, TypeError, ValueError):
         raise UserError(f"{path}: not a checkpoint of a training run") from None
     if saved != type(optimizer).__name__:
         raise UserError(
@@ -135,6 +137,7 @@ def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    files.check_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -148,7 +151,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         metadata = dict(json.loads(metadata[PACKED]))
         intact = metadata.pop("sha256", "") == _digest(tensors, metadata)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         intact = False
     if not intact:
         raise DamagedFileError(

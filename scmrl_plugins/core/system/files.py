@@ -138,11 +138,52 @@ def append_line(path: Path, line: str) -> None:
         os.fsync(file.fileno())
 
 
-def read_lines(path: Path) -> list[str]:
-    """The complete lines of a text file, without line ends; an empty list if there is no file."""
+def check_regular(path: Path) -> None:
+    """``UserError`` for what is there but is no file with an end, such as a pipe or a device."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: not a regular file; put the file itself there")
+
+
+def read_text(path: Path, largest: int = 16 * 2**20) -> str:
+    """The text of a file, with or without a byte order mark.
+
+    Raises ``UserError`` for what is not a regular file, has more than ``largest`` bytes or is not UTF-8, and
+    ``OSError`` for what cannot be opened.
+    """
+    check_regular(path)
+    with path.open("rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise UserError(f"{path}: larger than {largest >> 20} MiB, which such a file never is; restore it")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not text in UTF-8 ({error.reason} at byte {error.start}); restore it") from None
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises like ``read_text``, and ``UserError`` for what is not JSON."""
+    return from_json(read_text(path), path)
+
+
+def from_json(text: str, path: Path) -> Any:
+    """``text`` as JSON; ``UserError`` names the file that it is from."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply for JSON; restore or remove it") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); restore or remove it") from None
+
+
+def read_lines(path: Path, largest: int = 2**28) -> list[str]:
+    """The complete lines of a text file, without line ends; an empty list if there is no file.
+
+    Raises like ``read_text``.
+    """
     if not path.exists():
         return []
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
+    return read_text(path, largest).split("\n")[:-1]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -76,6 +76,24 @@ def test_one_base_may_be_reached_by_two_ways(tmp_path: Path) -> None:
     assert layers.compose([top]).train.seed == 2
 
 
+def test_files_that_extend_two_each_are_read_once(tmp_path: Path) -> None:
+    """Were every way to a file read, these would be four million."""
+    write(tmp_path / "0.toml", "[train]\nseed = 1\n")
+    for number in range(1, 23):
+        both = [f"{number - 1}.toml", f"./{number - 1}.toml"]
+        top = write(tmp_path / f"{number}.toml", f"extends = {both}\n[train]\nepochs = {number}\n")
+    train = layers.compose([top]).train
+    assert (train.seed, train.epochs) == (1, 22)
+    assert len(layers.read_file(top)) == 23
+
+
+def test_a_chain_without_an_end_is_refused(tmp_path: Path) -> None:
+    for number in range(2000):
+        write(tmp_path / f"{number}.toml", f'extends = ["{number + 1}.toml"]\n')
+    with pytest.raises(UserError, match=r"51\.toml: extends more than 50 files one after the other"):
+        layers.compose([tmp_path / "0.toml"])
+
+
 def test_a_circle_is_named(tmp_path: Path) -> None:
     write(tmp_path / "a.toml", 'extends = ["b.toml"]\n')
     write(tmp_path / "b.toml", 'extends = ["./a.toml"]\n')
@@ -94,7 +112,7 @@ def test_extends_of_another_type_is_refused(tmp_path: Path, value: str) -> None:
     ("content", "says"),
     [
         (None, "no such configuration file"),
-        (b"\xff\xfe", "cannot be read as a configuration"),
+        (b"\xff\xfe", "not text in UTF-8"),
         (b"[train\n", "not valid TOML"),
         (b"a = " + b"[" * 20_000, "not valid TOML"),
         (b'extends = ["nowhere.toml"]', r"nowhere\.toml: no such configuration file"),
@@ -106,7 +124,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, content: bytes | No
         path.write_bytes(content)
     with pytest.raises(UserError, match=says):
         layers.compose([path])
-    with pytest.raises(UserError, match="cannot be read as a configuration"):
+    with pytest.raises(UserError, match="not a regular file"):
         layers.compose([tmp_path])
 
 

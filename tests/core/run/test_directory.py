@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from trainings import fit
 
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.run import environment
-from scmrl_plugins.core.run.directory import create_run, next_directory, open_run
+from scmrl_plugins.core.run.directory import Run, create_run, next_directory, open_run
 from scmrl_plugins.core.system import files
 from scmrl_plugins.explain import report
 from scmrl_plugins.registry import UserError, catalogue
@@ -61,8 +62,34 @@ def test_a_changed_run_is_refused(small: Small, tmp_path: Path) -> None:
         run.load_model()
     files.write_text(run.config_file, text)
     run.metrics_file.write_text("{half a li\n")
-    with pytest.raises(UserError, match="not JSON lines"):
+    with pytest.raises(UserError, match="not JSON"):
         fit(run)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[1]",
+        '{"epoch": "1"}',
+        '{"epoch": null}',
+        '{"epoch": -1}',
+        '{"epoch": 1.5}',
+        '{"of_epoch": 1}',
+    ],
+)
+def test_a_line_of_metrics_that_no_training_writes_is_named(tmp_path: Path, line: str) -> None:
+    run = Run(tmp_path)
+    run.metrics_file.write_text(f'{{"epoch": 1}}\n{line}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl: line 2 is not one that training writes; restore"):
+        run.metrics()
+
+
+def test_weights_from_a_pipe_are_refused(small: Small, tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", small())
+    run.weights_file.unlink()
+    os.mkfifo(run.weights_file)
+    with pytest.raises(UserError, match=r"model\.safetensors: not a regular file"):
+        run.load_model()
 
 
 def test_missing_plugins_are_named_by_distribution(small: Small, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_damaged_files_are_refused_and_change_nothing(tmp_path: Path) -> None:
         assert all(torch.equal(kept[key], tensor) for key, tensor in other.state_dict().items()), name
     with pytest.raises(UserError, match="no such file"):
         weights.load_weights(tmp_path / "nowhere.safetensors", other)
-    with pytest.raises(UserError, match="damaged or not"):
+    with pytest.raises(UserError, match="not a regular file"):
         weights.load_weights(tmp_path, other)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
 from scmrl_plugins.core.system import files
+from scmrl_plugins.registry import UserError
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -32,6 +34,38 @@ def test_the_old_file_stays_until_the_new_one_is_done(tmp_path: Path) -> None:
         assert temporary.parent == path.parent
         temporary.write_text("new")
     assert path.read_text() == "new"
+
+
+def test_what_has_no_end_or_is_too_large_is_not_read(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for path in (fifo, Path("/dev/zero"), tmp_path):
+        for read in (files.read_text, files.read_lines, files.read_json):
+            with pytest.raises(UserError, match=f"{path}: not a regular file"):
+                read(path)
+    large = tmp_path / "large.json"
+    with large.open("wb") as file:
+        file.truncate(2**40)  # sparse
+    for read in (files.read_text, files.read_lines, files.read_json):
+        with pytest.raises(UserError, match=r"large\.json: larger than \d+ MiB"):
+            read(large)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"[" * 200_000, "nested too deeply for JSON"),
+        (b'{"a": ' * 200_000, "nested too deeply for JSON"),
+        (b"9" * 5_000, "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff", "not text in UTF-8"),
+    ],
+)
+def test_what_is_not_json_is_one_line(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"a\.json: {says}.*restore"):
+        files.read_json(path)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
