@@ -9,9 +9,16 @@ from pathlib import Path
 from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.registry import UserError
 
-SOUNDS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aiff", ".aif", ".au"})
+SOUNDS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aiff", ".aif", ".au"})
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 VIDEOS = frozenset({".flv", ".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg"})
+
+NOT_READ = {
+    SOUNDS: (frozenset({".wma", ".amr", ".ape", ".wv"}), "wav"),
+    PICTURES: (frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".dng"}), "png"),
+    VIDEOS: (frozenset({".wmv", ".ts", ".mts", ".3gp", ".ogv"}), "mp4"),
+}
+"""Endings of files that people have beside those, and to which of them to convert such a file."""
 
 
 def root_folder(root: str | None, needs: str, holds: str) -> Path:
@@ -44,11 +51,18 @@ def files_in(folder: Path, endings: frozenset[str], bad: list[BadFileError]) -> 
     """The files of a folder with one of the endings (in lower case), sorted; hidden files are ignored.
 
     What has such an ending but is not a file, or has a name that is not UTF-8 and cannot be stored, goes to
-    ``bad``. Raises ``BadFileError`` for a folder that cannot be listed.
+    ``bad``, and so does a file of the same kind in a format that is ``NOT_READ``. Raises ``BadFileError`` for a
+    folder that cannot be listed.
     """
+    remedies = {
+        ending: f"{ending} files are not read; convert it to {usual}"
+        for kind, (unread, usual) in NOT_READ.items()
+        if kind <= endings
+        for ending in unread
+    }
     paths = []
-    for path in _entries(folder, lambda path: path.suffix.lower() in endings, bad):
-        if reason := unreadable(path):
+    for path in _entries(folder, lambda path: path.suffix.lower() in {*endings, *remedies}, bad):
+        if reason := remedies.get(path.suffix.lower()) or unreadable(path):
             bad.append(BadFileError(path, reason))
         else:
             paths.append(path)

@@ -18,6 +18,7 @@ import numpy as np
 from scmrl_plugins.core.interfaces import BadFileError, RepairedFileWarning
 from scmrl_plugins.plugins.datasets.media import cut_off
 from scmrl_plugins.plugins.datasets.media.container import opened_container
+from scmrl_plugins.plugins.datasets.media.mel import blocks
 from scmrl_plugins.plugins.datasets.media.read import opened, refused
 
 LOG_FLOOR = 1e-7
@@ -256,4 +257,5 @@ def log_spectrogram(samples: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
     padded = np.pad(np.clip(samples, -1.0, 1.0).astype(np.float64), (n_fft // 2, n_fft))
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[: len(samples) + 1 : hop]
     window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n_fft) / n_fft)
-    return np.log(np.abs(np.fft.rfft(frames * window, axis=1)) + LOG_FLOOR).T
+    spectra = [np.log(np.abs(np.fft.rfft(block * window, axis=1)) + LOG_FLOOR) for block in blocks(frames)]
+    return np.concatenate(spectra).T

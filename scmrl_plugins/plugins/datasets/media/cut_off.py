@@ -1,4 +1,4 @@
-"""What the bytes of a sound file tell about those that are missing at its end."""
+"""What the bytes of a sound or video file tell about those that are missing at its end."""
 
 from __future__ import annotations
 
@@ -18,24 +18,32 @@ _KBITS = {
     False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 """Bit rates of layer III in kbit/s, of MPEG-1 and of MPEG-2."""
+_EBML = b"\x1a\x45\xdf\xa3"
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+"""What mp4 and mov files start with."""
+_ELEMENTS = 100_000
+"""Elements of a matroska file, and boxes of an mp4 file, that are looked at."""
 _W64 = b"riff\x2e\x91\xcf\x11"
 
 
 def missing(stream: BinaryIO) -> str | None:
-    """What is missing at the end of a sound file, as far as the lengths in its header tell; ``None`` if nothing.
+    """What is missing at the end of a file, as far as the lengths in its header tell; ``None`` if nothing.
 
-    Knows wav (RIFF, RIFX, RF64, Wave64), aiff, au, caf and ogg, whose decoders take a shorter file as complete.
-    The stream is at its start afterwards.
+    Knows wav and avi (RIFF, RIFX, RF64, Wave64), aiff, au, caf, mp4, matroska and ogg, of which FFmpeg takes what
+    is there as complete. The stream is at its start afterwards.
     """
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     head = stream.read(_HEADER)
-    if head.startswith(b"OggS"):
-        stream.seek(max(0, size - _LARGEST_PAGE - 4096))
-        tail = stream.read()
+    try:
+        if head.startswith(b"OggS"):
+            return _of_ogg(stream, size)
+        if head.startswith(_EBML):
+            return _of_matroska(stream, size)
+        if head[4:8] in _BOXES:
+            return _of_mp4(stream, size)
+    finally:
         stream.seek(0)
-        return _of_ogg(tail)
-    stream.seek(0)
     lacking = _length(head) - size
     return f"{lacking} bytes are missing" if lacking > _SLACK.get(head[:4], 0) else None
 
@@ -63,8 +71,42 @@ def _length(head: bytes) -> int:
     return int.from_bytes(head[16:24], "little") if head.startswith(_W64) else 0
 
 
-def _of_ogg(tail: bytes) -> str | None:
+def _of_matroska(stream: BinaryIO, size: int) -> str | None:
+    """Elements follow one another to the end of the file; those of unknown length, as in a stream, hold others."""
+    at = 0
+    for _ in range(_ELEMENTS):
+        if at >= size:
+            break
+        stream.seek(at)
+        head = stream.read(12)
+        name = 9 - head[0].bit_length()
+        first = head[name] if name < len(head) else 0
+        width = 9 - first.bit_length()
+        length = int.from_bytes(head[name : name + width], "big") & ((1 << 7 * width) - 1)
+        at += name + width + (0 if length == (1 << 7 * width) - 1 else length)
+    return f"{at - size} bytes are missing" if at > size else None
+
+
+def _of_mp4(stream: BinaryIO, size: int) -> str | None:
+    """Boxes follow one another to the end of the file; one of length 0 extends to it."""
+    at = 0
+    for _ in range(_ELEMENTS):
+        if at >= size:
+            break
+        stream.seek(at)
+        head = stream.read(16)
+        length = int.from_bytes(head[:4], "big")
+        length = int.from_bytes(head[8:16], "big") if length == 1 else length or size - at
+        if length < 8:
+            break
+        at += length
+    return f"{at - size} bytes are missing" if at > size else None
+
+
+def _of_ogg(stream: BinaryIO, size: int) -> str | None:
     """A stream ends with a complete page that is marked as its last one (RFC 3533)."""
+    stream.seek(max(0, size - _LARGEST_PAGE - _HEADER))
+    tail = stream.read()
     at = tail.rfind(b"OggS")
     header = tail[at : at + 27] if at >= 0 else b""
     if len(header) == 27:
@@ -72,6 +114,16 @@ def _of_ogg(tail: bytes) -> str | None:
         if header[5] & 4 and len(tail) >= at + 27 + header[26] + sum(lengths):
             return None
     return "its last page is missing"
+
+
+def lacks_tag(stream: BinaryIO) -> bool:
+    """Whether an flv file does not end with a tag and its size. The stream is at its end afterwards."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - 4))
+    last = int.from_bytes(stream.read(4), "big")
+    stream.seek(max(0, size - 4 - last))
+    tag = stream.read(11)
+    return last != 11 + int.from_bytes(tag[1:4], "big")
 
 
 class Mp3:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ MEL_FLOOR = 1e-10
 """Added to the power of a band: about that of the rounding of 16-bit samples, 100 dB below full scale."""
 LONGEST = 16_384
 """The longest transform in samples."""
+BLOCK = 4096
+"""Frames that are transformed at a time, 41 s at a hop of 10 ms."""
 
 
 def log_mel(
@@ -38,8 +41,17 @@ def log_mel(
     window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(width) / width)
     padded = np.pad(samples.astype(np.float64), (width // 2, width))
     frames = np.lib.stride_tricks.sliding_window_view(padded, width)[: len(samples) + 1 : hop]
-    power = np.abs(np.fft.rfft(frames * window, length, axis=1)) ** 2 * (2.0 / (length * np.sum(window**2)))
-    return np.log(filter_bank(rate, length, bands, lowest, highest) @ power.T + MEL_FLOOR)
+    filters, scale = filter_bank(rate, length, bands, lowest, highest), 2.0 / (length * np.sum(window**2))
+    energy = [
+        filters @ (np.abs(np.fft.rfft(block * window, length, axis=1)) ** 2 * scale).T for block in blocks(frames)
+    ]
+    return np.log(np.concatenate(energy, axis=1) + MEL_FLOOR)
+
+
+def blocks(frames: np.ndarray) -> Iterator[np.ndarray]:
+    """Frames ``[t, n]`` a few thousand at a time: the spectra of an hour would take many times its samples."""
+    for start in range(0, len(frames), BLOCK):
+        yield frames[start : start + BLOCK]
 
 
 def transform_length(rate: int, width: int, bands: int, lowest: float, highest: float) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.plugins.datasets.media import cut_off
 from scmrl_plugins.plugins.datasets.media.container import opened_container
 from scmrl_plugins.plugins.datasets.media.read import opened, refused
 
@@ -48,6 +49,8 @@ def decode(
     more than ``longest`` seconds, or has more than ``MOST`` frames.
     """
     with opened(source, name) as stream, refused(name, "not a video that can be read", "copy it again"):
+        if lacking := cut_off.missing(stream):
+            raise BadFileError(name, f"the video is cut off, {lacking}; copy it again")
         times: list[float | None] = []
         duration = 0.0
         for frame, lasting in _frames(stream, name):
@@ -139,6 +142,8 @@ def _frames(stream: BinaryIO, name: str | Path) -> Generator[tuple[av.VideoFrame
                         raise BadFileError(name, f"the video is damaged near {end:.2f} s; copy it again")
                     yield frame, durations.pop(frame.pts, None)
         promised = (container.duration or 0) / av.time_base
+        if not promised and container.format.name == "flv" and cut_off.lacks_tag(stream):
+            raise BadFileError(name, f"the video is cut off after {end:.2f} s; copy it again")
         last = float(1 / video.average_rate) if video.average_rate else 0.0
         if end + last + SLACK < promised:
             raise BadFileError(

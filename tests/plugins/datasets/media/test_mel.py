@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scmrl_plugins.plugins.datasets.media import mel
+from scmrl_plugins.plugins.datasets.media import audio, mel
 from scmrl_plugins.plugins.datasets.miniatures.digits import tone
 from scmrl_plugins.registry import UserError
 
@@ -99,3 +99,11 @@ def test_mel_and_hertz_are_inverse() -> None:
 def test_bands_that_cannot_be_told_apart_are_refused() -> None:
     with pytest.raises(UserError, match=r"dataset\.bands = 500: between 100 and 400 Hz .* lower dataset\.bands"):
         spectrogram(tone(), bands=500, lowest=100.0, highest=400.0)
+
+
+def test_a_long_recording_is_transformed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = np.random.default_rng(0).standard_normal(16_000)
+    at_once, logarithms = spectrogram(samples), audio.log_spectrogram(samples, 256, 80)
+    monkeypatch.setattr(mel, "BLOCK", 7)
+    np.testing.assert_allclose(spectrogram(samples), at_once, rtol=1e-10)
+    np.testing.assert_allclose(audio.log_spectrogram(samples, 256, 80), logarithms, rtol=1e-10)

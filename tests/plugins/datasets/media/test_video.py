@@ -294,6 +294,33 @@ def test_a_cut_is_found_unless_less_than_the_slack_is_lost(folder: Path, share: 
         assert len(frames_of(cut)) >= LENGTH - RATE * video.SLACK - 1
 
 
+@pytest.mark.parametrize("ending", [".avi", ".mkv", ".mp4"])
+def test_a_cut_is_found_in_other_containers(tmp_path: Path, ending: str) -> None:
+    data = write_video(tmp_path / f"a{ending}", 1).read_bytes()
+    assert len(video.decode(data, "x", 1)) == 1
+    for share in (0.2, 0.5, 0.9, 0.99):
+        refused(data[: int(share * len(data))])
+
+
+@pytest.mark.parametrize("kind", ["flv", "matroska"])
+def test_a_cut_is_found_in_a_stream_without_its_length(kind: str) -> None:
+    class Pipe(io.BytesIO):
+        seek = None
+
+    pipe = Pipe()
+    with av.open(pipe, "w", format=kind) as container:
+        stream = container.add_stream("flv1" if kind == "flv" else "mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(20):
+            noise = np.random.default_rng(index).integers(0, 255, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        container.mux(stream.encode(None))
+    data = pipe.getvalue()
+    assert len(video.decode(data, "x", 1)) == 1
+    for share in (0.3, 0.5, 0.7, 0.9, 0.99):
+        refused(data[: int(share * len(data))])
+
+
 def test_a_cut_in_a_frame_and_one_between_two(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = (folder / "a.flv").read_bytes()
     pictures = [(start, end) for kind, start, end in tags(data) if kind == 9]
