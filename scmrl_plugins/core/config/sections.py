@@ -96,6 +96,10 @@ class TrainConfig(ComponentConfig):
         lt=1,
         description="decay of a moving average of the weights, which replaces them in evaluation",
     )
+    monitor: Literal["accuracy", "loss"] = Field(
+        "accuracy",
+        description="by which figure an epoch is the best; the loss varies less where few samples are validated",
+    )
     patience: int | None = Field(None, ge=1, description="epochs without improvement before training stops")
     seed: int = Field(42, ge=0, lt=2**32, description="seed of the weights, the order of the data and all draws")
     workers: int = Field(0, ge=0, le=256, description="worker processes that load data")

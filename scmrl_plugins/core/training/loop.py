@@ -158,8 +158,8 @@ class Training:
         figures = lines.epoch_line(state, self.learner.lr, self.chooser, result, time.monotonic() - started)
         state.epoch, state.step, state.sums = epoch, 0, {}
         accuracy, loss = result.metrics["accuracy"], result.metrics["loss"]
-        # The smaller loss decides between equal accuracies, which small validation splits make common.
-        if (accuracy, -loss) > (state.best_accuracy, -state.best_loss):
+        monitor = self.recipe.monitor
+        if _score(monitor, accuracy, loss) > _score(monitor, state.best_accuracy, state.best_loss):
             state.best_epoch, state.best_accuracy, state.best_loss = epoch, accuracy, loss
         # In this order, so that a run that is stopped in between resumes as the same run.
         self._log(figures)
@@ -248,6 +248,11 @@ def _measured(parts: Assembly, settings: Mapping[str, Any]) -> Assembly:
     """The parts with what the data set measured in their configuration."""
     section = parts.config.dataset.model_copy(update=settings)
     return dataclasses.replace(parts, config=parts.config.model_copy(update={"dataset": section}))
+
+
+def _score(monitor: str, accuracy: float, loss: float) -> tuple[float, float]:
+    """The order of epochs. Small validation splits make equal accuracies common: then the loss decides."""
+    return (-loss, accuracy) if monitor == "loss" else (accuracy, -loss)
 
 
 def _rank(processes: Processes) -> list[int]:

@@ -150,6 +150,17 @@ def test_published_trains_on_validation_too_and_chooses_by_test(
     assert training.steps.sampler.length == SIZES["train"] + SIZES["validation"]
     assert script.splits == ["test"] * 4
     assert run.metrics()[-1]["best_epoch"] == 2
+
+
+@pytest.mark.parametrize(("monitor", "best"), [("accuracy", 2), ("loss", 3)])
+def test_the_monitored_figure_chooses_the_epoch(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, monitor: str, best: int
+) -> None:
+    ScriptedEvaluations(monkeypatch, [(0.5, 0.9), (0.7, 0.8), (0.6, 0.4)])
+    parts = small(sets=[f"train.monitor={monitor}"], fusion={"name": "late"})
+    run = create_run(tmp_path / "run", parts)
+    fit(run, parts)
+    assert run.metrics()[-1]["best_epoch"] == best
     assert [line["test_accuracy"] for line in epochs(run)] == [0.4, 0.9, 0.5]
     report.write(run)
     assert "published protocol" in run.report_file.read_text()
