@@ -7,6 +7,7 @@ where the order of operations, the shape or the layout differs, numbers are comp
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 
 # As many processes as cores run the tests; torch, which reads this when it is imported, need not fill them too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# To compile the kernels of a model takes ten times as long as the few steps of a test; tests of compilation ask for it.
+os.environ.setdefault("SCMRL_COMPILE", "never")
+
+# The libraries are a million objects that stay: looking through them again and again takes a tenth of the time.
+gc.set_threshold(20_000, 50, 100)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
