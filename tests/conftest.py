@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # As many processes as cores run the tests; torch, which reads this when it is imported, need not fill them too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# To compile the kernels of a model takes ten times as long as the few steps of a test; tests of compilation ask for it.
+# Compiling a model's kernels takes far longer than the few steps of a test; tests of compilation ask for it.
 os.environ.setdefault("SCMRL_COMPILE", "never")
 
 # The libraries are a million objects that stay: looking through them again and again takes a tenth of the time.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from cli_runs import fork_script
 
 from scmrl_plugins.bench.accuracy.cells import cells
 from scmrl_plugins.bench.accuracy.grid import read_grid
@@ -91,14 +89,8 @@ def test_the_sweep_can_be_assembled() -> None:
 
 @pytest.mark.slow
 def test_the_script_trains_its_own_fusion(small_cache: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "fusion_in_a_script.py"), "--images", "100", "--epochs", "1", "-o", "run"],
-        cwd=tmp_path,
-        env={**os.environ, "SCMRL_CACHE": str(small_cache)},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "test accuracy" in done.stdout
+    given = (EXAMPLES / "fusion_in_a_script.py", "--images", "100", "--epochs", "1", "-o", "run")
+    done = fork_script(*given, cwd=tmp_path, SCMRL_CACHE=str(small_cache))
+    assert done.code == 0, done.err
+    assert "test accuracy" in done.out
     assert 'name = "coincidence"' in (tmp_path / "run" / "config.toml").read_text()

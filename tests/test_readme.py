@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runs import fork_scmrl
+from cli_runs import fork_scmrl, run_python
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,19 +22,6 @@ def blocks(language: str) -> list[str]:
 
 def commands() -> list[str]:
     return [line for block in blocks("bash") for line in block.splitlines()]
-
-
-def run(arguments: list[str], cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, f"{arguments}: {done.stderr}"
-    return done
 
 
 def test_there_are_two_commands_to_start() -> None:
@@ -130,21 +114,8 @@ def test_the_plugin_is_twenty_lines(third_party: Path) -> None:
 @pytest.mark.slow
 def test_the_plugin_installs_and_builds(third_party: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
-    run(
-        [
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--no-deps",
-            "--no-build-isolation",
-            "--target",
-            str(site),
-            str(third_party),
-        ],
-        tmp_path,
-    )
-    env = {"PYTHONPATH": str(site)}
-    assert "gated" in run(["-m", "scmrl_plugins", "plugins"], tmp_path, env).stdout
-    built = run(["-m", "scmrl_plugins", "build", "--fusion", "gated"], tmp_path, env).stdout
-    assert "gated" in built
+    pip = ("-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site))
+    done = run_python(*pip, str(third_party), cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "gated" in fork_scmrl("plugins", cwd=tmp_path, PYTHONPATH=str(site)).out
+    assert "gated" in fork_scmrl("build", "--fusion", "gated", cwd=tmp_path, PYTHONPATH=str(site)).out

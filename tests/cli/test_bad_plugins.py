@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,15 +142,9 @@ def test_they_cost_help_nothing(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_json_stays_one_document_whatever_prints(folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "scmrl_plugins", "build", *SMALL, "--fusion", "prints", "--json"],
-        env={"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert json.loads(done.stdout)["kinds"]["fusion"] == "prints"
-    assert "hidden" in done.stderr
+    done = fork_scmrl("build", *SMALL, "--fusion", "prints", "--json", PYTHONPATH=str(folder))
+    assert json.loads(done.out)["kinds"]["fusion"] == "prints"
+    assert "hidden" in done.err
 
 
 def test_strict_is_content_with_the_built_ins() -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from cli_runs import SMALL_DATA, SMALL_MODEL, assert_refused, fork_scmrl, invoke
+from cli_runs import SMALL_DATA, SMALL_MODEL, Fork, assert_refused, fork_scmrl, invoke, scmrl
 
 METHODS = """
 [grid]
@@ -51,42 +48,18 @@ def write_grid(folder: Path) -> Path:
 @pytest.mark.slow
 def test_a_killed_grid_resumes(tmp_path: Path, small_cache: Path) -> None:
     path, out = write_grid(tmp_path), tmp_path / "out"
-    command = [
-        sys.executable,
-        "-m",
-        "scmrl_plugins",
-        "bench",
-        "accuracy",
-        str(path),
-        "-o",
-        str(out),
-        "--device",
-        "cpu",
-    ]
-    environment = {**os.environ, "SCMRL_CACHE": str(small_cache), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        first = out / "cells" / "late-0.json"
-        for _ in range(2400):
-            if first.exists() or process.poll() is not None:
-                break
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
+    command = ("bench", "accuracy", str(path), "-o", str(out), "--device", "cpu")
+    fork = Fork(scmrl, *command, SCMRL_CACHE=str(small_cache))
+    first = out / "cells" / "late-0.json"
+    for _ in range(2400):
+        if first.exists() or not fork.process.is_alive():
+            break
+        time.sleep(0.05)
+    fork.process.kill()
+    assert fork.outcome().code == -signal.SIGKILL
     assert first.exists()
     before = first.stat().st_mtime_ns
-    done = fork_scmrl(
-        "bench",
-        "accuracy",
-        path,
-        "-o",
-        out,
-        "--device",
-        "cpu",
-        "--json",
-        SCMRL_CACHE=str(small_cache),
-        cwd=tmp_path,
-    )
+    done = fork_scmrl(*command, "--json", SCMRL_CACHE=str(small_cache), cwd=tmp_path)
     assert done.code == 0, done.err
     assert first.stat().st_mtime_ns == before
     results = json.loads(done.out)

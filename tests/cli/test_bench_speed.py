@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_runs import assert_refused, fork_scmrl, invoke, run_scmrl
+from cli_runs import assert_refused, fork_scmrl, invoke
 
 TINY = [
     *("--image-size", "32", "--dims", "32", "--heads", "4", "--batch", "2", "--steps", "2"),
@@ -19,7 +19,7 @@ RATIOS = ("train_ratio", "inference_ratio", "kernel_ratio", "times_bare")
 @pytest.mark.slow
 def test_it_compares_ours_with_the_baseline(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = run_scmrl("bench", "speed", *TINY, "--json", "-o", out, cwd=tmp_path)
+    done = fork_scmrl("bench", "speed", *TINY, "--json", "-o", out, cwd=tmp_path)
     assert done.code == 0, done.err
     results = json.loads(done.out)
     assert all(results[name] > 0 for name in RATIOS)

@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runs import SMALL_MODEL, Outcome, assert_refused, contents, fork_scmrl, invoke, run_python, sets
+from cli_runs import (
+    SMALL_MODEL,
+    Outcome,
+    assert_refused,
+    contents,
+    fork_pytest,
+    fork_scmrl,
+    invoke,
+    run_python,
+    sets,
+)
 from plugin_site import PluginSite
 
 from scmrl_plugins.registry import INTERFACE_VERSION, KINDS
@@ -71,9 +81,7 @@ def test_they_are_listed_at_once(installed: Path, tmp_path: Path) -> None:
 def test_their_own_tests_pass(installed: Path) -> None:
     sources = installed.parent / "sources"
     folders = [f"scmrl-{name}/tests" for name in NAMES.values()]
-    done = run_python(
-        "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *folders, cwd=sources, PYTHONPATH=str(installed)
-    )
+    done = fork_pytest("-q", "-rs", *folders, cwd=sources, PYTHONPATH=str(installed))
     assert done.code == 0, done.out + done.err
     assert "SKIPPED" not in done.out
 

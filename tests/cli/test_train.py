@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
-from cli_runs import TINY, assert_refused, contents, fork_scmrl, invoke, run_scmrl
+from cli_runs import TINY, Fork, assert_refused, contents, fork_scmrl, invoke, scmrl
 
 from scmrl_plugins.core.evaluation.metrics import compute
 from scmrl_plugins.core.evaluation.predictions import read_predictions
@@ -197,17 +198,13 @@ def test_without_output_runs_are_numbered(tmp_path: Path) -> None:
 def test_an_interrupted_training_prints_how_to_resume(small_cache: Path, tmp_path: Path) -> None:
     """Ctrl-C after the first epoch ends with one line, and the run resumes where it stopped."""
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "scmrl_plugins", "train", *TINY, "-o", str(run), "--device", "cpu"]
-    process = subprocess.Popen(
-        [*command, "--set", "train.epochs=500"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("epoch 1/500"):
-            process.send_signal(signal.SIGINT)
-            break
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130
+    command = ["train", *TINY, "-o", str(run), "--device", "cpu", "--set", "train.epochs=500"]
+    fork = Fork(scmrl, *command)
+    while "epoch 1/500" not in fork.err.read_text() and fork.process.is_alive():
+        time.sleep(0.05)
+    os.kill(fork.process.pid, signal.SIGINT)
+    code, out, err = dataclasses.astuple(fork.outcome())
+    assert code == 130
     assert out == ""
     lines = [line for line in err.splitlines() if line]  # click ends the terminal's ^C with an empty line
     assert lines[-2:] == [f"resume with scmrl train {run}", "Error: interrupted"]
@@ -216,22 +213,6 @@ def test_an_interrupted_training_prints_how_to_resume(small_cache: Path, tmp_pat
     config.write_text(config.read_text().replace("epochs = 500", f"epochs = {done}"))
     assert fork_scmrl("train", run).code == 0
     assert [line.get("epoch") for line in metrics(run)][:-1] == list(range(1, int(str(done)) + 1))
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one(trained: Path, small_cache: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    done = run_scmrl(
-        "train", *TINY, "--device", "cpu", "--processes", "2", "-o", run, SCMRL_CACHE=str(small_cache)
-    )
-    assert done.code == 0, done.err
-    assert done.out.splitlines()[-1] == f"run: {run}"
-    assert len(done.err.splitlines()) == 1, done.err  # the epoch: one process speaks
-    one, two = (metrics(path)[0] for path in (trained, run))
-    # Sums in another order flip single spikes after some steps, and with them a prediction or two of 69.
-    assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-3)
-    assert two["train_accuracy"] == pytest.approx(one["train_accuracy"], abs=0.05)
-    assert {p.name for p in run.iterdir()} == {p.name for p in trained.iterdir()}
 
 
 @pytest.mark.slow

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
+import site
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,32 +66,95 @@ def run_scmrl(*args: str | Path, cwd: Path | None = None, **env: str) -> Outcome
     return run_python("-m", "scmrl_plugins", *map(str, args), cwd=cwd, **env)
 
 
-# What most commands spend seconds on importing.
+# What a new process spends seconds on importing.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["torch", "torchvision", "timm", "accelerate", "datasets", "scmrl_plugins.cli"])
 
 
-def fork_scmrl(*args: str | Path, cwd: Path | None = None, **env: str) -> Outcome:
-    """``scmrl`` in a fork of a process that has imported torch, which saves seconds over a new one."""
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder) / "out", Path(folder) / "err"
+class Fork:
+    """``function(*arguments)`` in a fork of a process that has imported torch, which saves seconds."""
+
+    def __init__(
+        self, function: Callable[..., object], *arguments: object, cwd: Path | None = None, **env: str
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self.out, self.err = Path(self._folder.name) / "out", Path(self._folder.name) / "err"
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **env}
-        given = ([*map(str, args)], str(cwd or Path.cwd()), environment, str(out), str(err))
-        process = FORKS.Process(target=_command, args=given)
-        process.start()
-        process.join(240)
-        assert process.exitcode is not None, "does not end"
-        return Outcome(process.exitcode, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+        given = (function, arguments, str(cwd or Path.cwd()), environment, str(self.out), str(self.err))
+        self.process = FORKS.Process(target=_call, args=given)
+        self.process.start()
+
+    def outcome(self) -> Outcome:
+        """Wait for the end."""
+        self.process.join(240)
+        assert self.process.exitcode is not None, "does not end"
+        with self._folder:
+            return Outcome(self.process.exitcode, *(p.read_text(encoding="utf-8") for p in (self.out, self.err)))
 
 
-def _command(args: list[str], cwd: str, environment: dict[str, str], out: str, err: str) -> None:
+def _call(
+    function: Callable[..., object],
+    arguments: tuple[object, ...],
+    cwd: str,
+    environment: dict[str, str],
+    out: str,
+    err: str,
+) -> None:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    for folder in filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)):
+        sys.path.insert(0, folder)
+        site.addsitedir(folder)  # for what is installed there as editable
     for descriptor, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
-    main(args, prog_name="scmrl")
+    function(*arguments)
+
+
+def scmrl(*args: str) -> None:
+    """``scmrl`` in this process, which ends with it."""
+    sys.argv = ["scmrl", *args]
+    main(list(args), prog_name="scmrl")
+
+
+def python(program: str, *args: str) -> None:
+    """``python -c`` in this process."""
+    sys.argv = ["-c", *args]
+    exec(compile(program, "<string>", "exec"), {"__name__": "__main__"})
+
+
+def script(path: str, *args: str) -> None:
+    """``python PATH`` in this process."""
+    sys.argv = [path, *args]
+    sys.path.insert(0, str(Path(path).parent))
+    runpy.run_path(path, run_name="__main__")
+
+
+def pytest_main(*args: str) -> None:
+    """``pytest`` in this process, which ends with it."""
+    import pytest
+
+    sys.exit(pytest.main(["-p", "no:cacheprovider", *args]))
+
+
+def fork_scmrl(*args: str | Path, cwd: Path | None = None, **env: str) -> Outcome:
+    """``scmrl`` in a fork."""
+    return Fork(scmrl, *map(str, args), cwd=cwd, **env).outcome()
+
+
+def fork_python(program: str, *args: str | Path, cwd: Path | None = None, **env: str) -> Outcome:
+    """``python -c`` in a fork: not for what depends on which modules are imported."""
+    return Fork(python, program, *map(str, args), cwd=cwd, **env).outcome()
+
+
+def fork_script(*args: str | Path, cwd: Path | None = None, **env: str) -> Outcome:
+    """``python PATH`` in a fork."""
+    return Fork(script, *map(str, args), cwd=cwd, **env).outcome()
+
+
+def fork_pytest(*args: str | Path, cwd: Path | None = None, **env: str) -> Outcome:
+    """``pytest`` in a fork."""
+    return Fork(pytest_main, *map(str, args), cwd=cwd, **env).outcome()
 
 
 def invoke(*args: str | Path) -> Outcome:

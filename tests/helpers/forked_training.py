@@ -1,19 +1,19 @@
-"""Training runs in child processes that a test can kill: ``python forked_training.py SCRIPT``.
+"""Training runs in child processes that a test can kill.
 
 Everything is imported once, by a process that never computes; each run is a fork of it, so a run that is killed
-30 times costs seconds. SCRIPT is JSON lines ``{"run", "sets", "options", "kill_after", "signal", "slow_saves",
-"processes"}``; for each, a line ``{"code", "seconds", "error"}`` comes back, where the code of a killed run is
+30 times costs seconds. It is sent dictionaries ``{"run", "sets", "options", "kill_after", "signal", "slow_saves",
+"processes"}``; for each, ``{"code", "seconds", "error"}`` comes back, where the code of a killed run is
 minus the signal. Several processes train together, and all are sent the signal.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,12 @@ def children(wanted: dict[str, Any]) -> dict[str, Any]:
     return {"code": code, "seconds": time.monotonic() - started, "error": errors}
 
 
-if __name__ == "__main__":
+def serve(connection: Connection) -> None:
+    """Answer until the other end is closed."""
     catalogue().entries = [*catalogue().entries, ENTRY]
-    for line in sys.stdin:
-        print(json.dumps(children(json.loads(line))), flush=True)
+    while True:
+        try:
+            wanted = connection.recv()
+        except EOFError:
+            return
+        connection.send(children(wanted))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_runs import fork_pytest, fork_python
 from plugin_site import PluginSite
 from wrong.backbone import TiedWeights
 from wrong.encoder import Encoder
@@ -330,10 +330,9 @@ def test_exits(subject, check):
 def test_a_users_tests_run(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(USERS_TESTS)
     chosen = "batch or half or imports_no_torch or (exits and finite)"
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", "-q", "-k", chosen]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1, done.stdout + done.stderr
-    summary = done.stdout.partition("short test summary info")[2].splitlines()
+    done = fork_pytest("-rA", "-q", "-k", chosen, cwd=tmp_path)
+    assert done.code == 1, done.out + done.err
+    summary = done.out.partition("short test summary info")[2].splitlines()
     outcomes = {
         words[1].partition("::")[2]: words[0]
         for line in summary
@@ -348,13 +347,12 @@ def test_a_users_tests_run(tmp_path: Path) -> None:
     assert outcomes[f"{mine}one_class_batch]"] == "PASSED"
     assert outcomes[f"{mine}empty_batch]"] == "XFAIL"
     assert outcomes[f"{mine}half_precision]"] == "FAILED"
-    assert "[XPASS(strict)] by mistake" in done.stdout
-    assert "registered by hand, not by an installed plugin" in done.stdout
+    assert "[XPASS(strict)] by mistake" in done.out
+    assert "registered by hand, not by an installed plugin" in done.out
     assert outcomes["test_exits[loss-inline:exits-finite_scalar]"] == "FAILED"
-    assert "SystemExit" in done.stdout
+    assert "SystemExit" in done.out
 
 
 @pytest.mark.slow
 def test_the_kit_imports_no_pytest() -> None:
-    code = "import sys, scmrl_plugins.testing; sys.exit('pytest' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert fork_python("import sys, scmrl_plugins.testing; sys.exit('pytest' in sys.modules)").code == 0

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pytest
+from cli_runs import fork_python
 
 from scmrl_plugins.registry import catalogue
 
@@ -88,17 +87,10 @@ def statuses(place: Path) -> dict[str, Any]:
     """The exit states of every process, by what was done to it."""
     options = catalogue().get("dataset", "av-folder").load().fixture(place / "data")
     sets = [text for key, value in options.items() for text in ("--set", f"dataset.{key}={value}")]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "av-folder", *sets, "--set", "model.image_size=16", str(KILLS)],
-        cwd=place,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    given = ("av-folder", *sets, "--set", "model.image_size=16", str(KILLS))
+    done = fork_python(PROGRAM, *given, cwd=place)
+    assert done.code == 0, done.err
+    return json.loads(done.out.splitlines()[-1])
 
 
 def cached(folder: Path) -> dict[str, bytes]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cli_runs import fork_python
 
 from scmrl_plugins.core.data.loading import Loader
 from scmrl_plugins.core.data.workers import map_items
@@ -76,10 +75,10 @@ except RuntimeError as error:
 @pytest.mark.slow
 def test_a_process_that_dies_is_one_line() -> None:
     # In a process of its own, as torch raises the error wherever the main thread happens to be.
-    done = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True, timeout=120)
-    assert done.stdout.startswith("a data loading process died: DataLoader worker (pid"), done
-    assert len(done.stdout.splitlines()) == 1
-    assert "reduce train.workers" in done.stdout
+    done = fork_python(DIES)
+    assert done.out.startswith("a data loading process died: DataLoader worker (pid"), done
+    assert len(done.out.splitlines()) == 1
+    assert "reduce train.workers" in done.out
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
 import threading
 from pathlib import Path
 
 import pytest
+from cli_runs import fork_python
 
 from scmrl_plugins.plugins.datasets.files.cache import built_once, cache_dir
 from scmrl_plugins.registry import UserError
@@ -114,8 +114,7 @@ def test_a_killed_build_is_not_taken_and_is_swept_later(cache: Path) -> None:
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "built_once('a', half, None)\n"
     )
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    assert subprocess.run([sys.executable, "-c", script], env=env, check=False).returncode < 0
+    assert fork_python(script).code == -signal.SIGKILL
     (left,) = cache.iterdir()
     assert left.name.endswith(".partial")
     assert built_once("a", write, load) == "0123456789"
