@@ -100,6 +100,7 @@ def _call(
     out: str,
     err: str,
 ) -> None:
+    multiprocessing.set_start_method(None, force=True)  # as in a new process
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
