@@ -35,10 +35,15 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first, workflows before all, so that no process is left with one when the others are done."""
+    """Slow tests first, so that no process is left with one when the others are done.
 
-    def order(item: pytest.Item) -> tuple[bool, bool]:
-        return item.get_closest_marker("slow") is None, item.path.parent.name not in ("tests", "sweep", "testing")
+    Workflows come before all, then what is compiled, so that one process alone imports the compiler.
+    """
+    first = ("tests", "sweep", "testing", "kernels", "model")
+
+    def order(item: pytest.Item) -> tuple[bool, int]:
+        folder = item.path.parent.name
+        return item.get_closest_marker("slow") is None, first.index(folder) if folder in first else len(first)
 
     items.sort(key=order)
 

@@ -30,26 +30,29 @@ def test_it_lives_and_goes(environment: TemporaryEnvironment, tmp_path: Path) ->
     def run(line: str, code: int = 0) -> str:
         return environment.run(line, tmp_path, code)
 
-    assert "unknown fusion 'gated'" in run("scmrl build --fusion gated", code=2)
+    def fork(line: str, code: int = 0) -> str:
+        return environment.fork(*line.split(), cwd=tmp_path, code=code)
+
+    assert "unknown fusion 'gated'" in fork("scmrl build --fusion gated", code=2)
 
     run(f"pip install --no-deps {source}")
     listed = json.loads(run("scmrl plugins --json --strict"))
     assert listed["broken"] == []
     assert [c["name"] for c in listed["components"] if c["plugin"] == "gated"] == ["gated"]
-    assert json.loads(run("scmrl build --fusion gated --json"))["kinds"]["fusion"] == "gated"
-    assert " passed" in run(f"pytest -q -p no:cacheprovider {source}")
+    assert json.loads(fork("scmrl build --fusion gated --json"))["kinds"]["fusion"] == "gated"
+    assert " passed" in fork(f"pytest -q {source}")
 
-    run(f"scmrl train {SMALL} --fusion gated --set fusion.strength=2.0 -o run")
-    before = json.loads(run("scmrl eval run --device cpu --json"))
+    fork(f"scmrl train {SMALL} --fusion gated --set fusion.strength=2.0 -o run")
+    before = json.loads(fork("scmrl eval run --device cpu --json"))
     # A copy of the run elsewhere is the same model: what was saved is all that it takes.
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
-    assert json.loads(run("scmrl eval copy --device cpu --json")) == before
+    assert json.loads(fork("scmrl eval copy --device cpu --json")) == before
     loaded = "import scmrl_plugins; print(scmrl_plugins.load('copy').fusion.strength)"
     assert run(f'python -c "{loaded}"') == "2.0\n"
 
     run("pip uninstall -y scmrl-gated")
-    assert "gated" not in run("scmrl plugins")
-    message = run("scmrl eval run", code=2)
+    assert "gated" not in fork("scmrl plugins")
+    message = fork("scmrl eval run", code=2)
     assert message.startswith("Error: unknown fusion 'gated'")
     assert "pip install scmrl-gated" in message
     assert len(message.splitlines()) == 1

@@ -78,7 +78,8 @@ class Fork:
         self, function: Callable[..., object], *arguments: object, cwd: Path | None = None, **env: str
     ) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        self.out, self.err = Path(self._folder.name) / "out", Path(self._folder.name) / "err"
+        self.out, self.err = (Path(self._folder.name) / name for name in ("out", "err"))
+        self.err.touch()  # may be read before the fork writes to it
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **env}
         given = (function, arguments, str(cwd or Path.cwd()), environment, str(self.out), str(self.err))
         self.process = FORKS.Process(target=_call, args=given)
