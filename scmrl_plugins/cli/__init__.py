@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -55,7 +57,9 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        kwargs["standalone_mode"] = False
+        given = args[0] if args else kwargs.get("args")
+        kwargs |= {"standalone_mode": False, "obj": sys.argv[1:] if given is None else list(given)}
+        _open_closed_streams()
         try:
             code = super().main(*args, **kwargs)
         except click.exceptions.NoArgsIsHelpError as error:
@@ -76,6 +80,16 @@ class CommandGroup(click.Group):
                 raise
             fail(message, 2)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_closed_streams() -> None:
+    """Give standard streams that were closed (``2>&-``) somewhere to go, and all an escape for any character."""
+    for name in ("stdout", "stderr"):
+        if vars(sys)[name] is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  it stays open, as they do
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from scmrl_plugins.cli.common import options, output
+from scmrl_plugins.registry.errors import printable
 
 
 @click.command("predict")
@@ -39,7 +40,7 @@ def command(
     with collect_repairs() as repairs:
         ranked = predict(parts, audio, visual, target, convert=convert)
     for repair in repairs:
-        click.echo(f"note: {repair}", err=True)
+        click.echo(f"note: {printable(str(repair))}", err=True)
     if as_json:
         output.document({"predictions": ranked, **({"optimized": optimized} if optimized else {})})
         return

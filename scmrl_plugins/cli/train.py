@@ -85,7 +85,7 @@ def _join(processes: int | None, dry_run: bool) -> int:
     if processes is not None and count not in (1, processes):
         raise UserError(f"--processes {processes}: this process is already one of {count}; leave --processes out")
     if processes is not None and count < processes and not dry_run:
-        sys.exit(launch.Team(processes, sys.argv[1:]).wait())
+        sys.exit(launch.Team(processes, click.get_current_context().find_root().obj).wait())
     launch.watch_parent()
     return processes or count
 

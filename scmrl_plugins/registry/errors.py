@@ -26,6 +26,16 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}".rstrip(": ")
 
 
+def printable(text: str, longest: int = 2000) -> str:
+    """``text`` for a terminal: what is not printable, such as control sequences, is escaped.
+
+    Of what is longer than ``longest`` the middle is left out.
+    """
+    if len(text) > longest:
+        text = f"{text[: longest // 2]} ... {text[-(longest // 2) :]}"
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 def near(name: str, candidates: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` with the candidates closest to ``name``, or an empty string."""
     lowered = {candidate.lower(): candidate for candidate in candidates}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import resource
 import statistics
+import sys
 
 import pytest
 from cli_runs import invoke, run_python, run_scmrl
 
 from scmrl_plugins import __version__
-from scmrl_plugins.cli import COMMANDS
+from scmrl_plugins.cli import COMMANDS, main
+from scmrl_plugins.cli.common import output
 from scmrl_plugins.registry import KINDS, discover
 
 HEAVY = {"torch", "torchvision", "numpy", "pydantic", "rich", "timm", "braincog", "datasets", "matplotlib"}
@@ -142,3 +144,18 @@ def test_without_a_command_it_shows_the_help() -> None:
 
 def test_version() -> None:
     assert invoke("--version").out == f"scmrl, version {__version__}\n"
+
+
+@pytest.mark.parametrize("closed", ["stderr", "stdout"])
+def test_a_closed_stream_is_no_error(monkeypatch: pytest.MonkeyPatch, closed: str) -> None:
+    monkeypatch.setattr(sys, closed, None)
+    with pytest.raises(SystemExit) as ended:
+        main(["plugins"])
+    assert ended.value.code == 0
+
+
+def test_a_table_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table("[/title]", [("[/red]", "\x1b[2J"), ("[bold]x", "two\nlines")])
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("[/title]", "[/red]", r"\x1b[2J", "[bold]x", "two", "lines"))
+    assert "\x1b" not in shown

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scmrl_plugins.registry.errors import UserError, describe, near
+from scmrl_plugins.registry.errors import UserError, describe, near, printable
 
 
 def test_a_user_error_is_one_line_whatever_it_was_made_of() -> None:
@@ -54,3 +54,12 @@ def test_any_error_is_described_in_one_line(error: BaseException, expected: str)
 def test_near_takes_any_text(typed: str, known: list[str]) -> None:
     message = near(typed, known)
     assert message == "" or any(repr(name) in message for name in known)
+
+
+def test_what_is_not_printable_is_escaped_and_what_is_long_is_cut() -> None:
+    assert printable("a\x1b[2Jb\u202ec\udcff\n") == r"a\x1b[2Jb\u202ec\udcff\n"
+    assert printable("étude 漢") == "étude 漢"
+    cut = printable("first" + "x" * 10**6 + "last")
+    assert len(cut) < 2100
+    assert cut.startswith("first")
+    assert cut.endswith("last")

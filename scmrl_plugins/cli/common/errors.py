@@ -9,11 +9,12 @@ from typing import NoReturn
 import click
 
 from scmrl_plugins.registry import catalogue
+from scmrl_plugins.registry.errors import printable
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Print ``Error: message`` in one line and exit with ``code``."""
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    """Print ``Error: message`` in one printable line and exit with ``code``."""
+    click.echo(f"Error: {printable(' '.join(message.split()))}", err=True)
     sys.exit(code)
 
 

@@ -10,6 +10,8 @@ from typing import Any, TextIO
 
 import click
 
+from scmrl_plugins.registry.errors import printable
+
 STDOUT = "scmrl_plugins.stdout"
 """The key in the context's ``meta`` of the stream that ``--json`` reserves for its document."""
 
@@ -49,15 +51,21 @@ def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ())
     """Print a table: with rules on a terminal, otherwise in plain columns of any width."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    def shown(cell: str) -> Text:
+        """A cell as it is: neither markup nor control sequences, which names out of a received run may hold."""
+        return Text("\n".join(map(printable, cell.splitlines())))
 
     console = Console(soft_wrap=True)
     if not console.is_terminal:
         console.width = 10_000  # wrapped paths would be useless to a program
-    drawn = Table(title=title, title_justify="left", show_header=bool(header), box=_box(console.is_terminal))
+    style: Any = {"title_justify": "left", "show_header": bool(header), "box": _box(console.is_terminal)}
+    drawn = Table(title=shown(title), **style)
     for column in header or [""] * max((len(row) for row in rows), default=1):
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(shown, row))
     console.print(drawn, highlight=False)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from scmrl_plugins.core.run import environment, pretrained, weights
 from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError, catalogue
 
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _POSITION = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors")
 
 
@@ -78,11 +81,15 @@ class Run:
         distributions = {plugin.distribution for plugin in plugins}
 
         def remedy(recorded: Mapping[str, str]) -> str:
+            # The run may be a stranger's: no command is suggested that holds more than a name.
             if "file" in recorded:
-                return "" if recorded["name"] in names else f"--plugin {recorded['file']}"
+                file = recorded["file"]
+                command = f"--plugin {shlex.quote(file)}" if file.isprintable() else "a file of no printable name"
+                return "" if recorded["name"] in names else command
             # By distribution, since a package may rename its plugins.
-            present = recorded["distribution"] in distributions
-            return "" if present else f"pip install {recorded['distribution']}"
+            name = recorded["distribution"]
+            command = f"pip install {name}" if _DISTRIBUTION.fullmatch(name) else "a package of no valid name"
+            return "" if name in distributions else command
 
         try:
             recorded = files.read_json(self.path / "environment.json")["plugins"]
@@ -100,8 +107,16 @@ class Run:
         files.write_text(self.metrics_file, "".join(files.to_json(line) + "\n" for line in lines))
 
     def add_metrics(self, line: Mapping[str, Any]) -> None:
-        """Add a line to ``metrics.jsonl``."""
+        """Add a line to ``metrics.jsonl``; ``UserError`` if the run is gone."""
+        self.check_there()
         files.append_line(self.metrics_file, files.to_json(line))
+
+    def check_there(self) -> None:
+        """``UserError`` if the run was moved or deleted, so that no part of it is made anew."""
+        if not self.config_file.is_file():
+            raise UserError(
+                f"{self.path}: moved or deleted while it was trained; resume it where it is now: scmrl train RUN"
+            )
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -139,6 +154,9 @@ def _has_position(line: Mapping[str, Any]) -> bool:
 def check_free(path: str | Path) -> Path:
     """The path, if a run can be created there. Raises ``UserError`` if it already exists and is not empty."""
     path = Path(path)
+    if path.is_symlink() and not path.exists():
+        target = path.readlink()
+        raise UserError(f"{path}: a link to {target}, which does not exist; choose another directory with -o")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path}: already exists; choose another directory with -o")
     return path
@@ -147,17 +165,26 @@ def check_free(path: str | Path) -> Path:
 def create_run(path: str | Path, parts: assembly.Assembly) -> Run:
     """Create a run directory with configuration, environment and initial weights, pretrained ones included.
 
-    Raises ``UserError`` if the path already exists and is not empty, and like ``load_pretrained``.
+    Raises ``UserError`` if the path already exists and is not empty, or cannot be written, which leaves nothing
+    behind, and like ``load_pretrained``.
     """
     run = Run(check_free(path))
     path, origins = run.path, load_pretrained(parts)
-    (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+    existed = path.exists()
     described = environment.describe(parts.config) | ({"pretrained": origins} if origins else {})
-    files.write_json(path / "environment.json", described)
-    run.write_metrics([])
-    weights.save_weights(run.weights_file, parts.model)
-    # Written last: a directory with this file is a run.
-    run.write_config(parts.config)
+    try:
+        files.write_json(path / "environment.json", described)
+        (path / "checkpoints").mkdir()
+        run.write_metrics([])
+        weights.save_weights(run.weights_file, parts.model)
+        # Written last: a directory with this file is a run.
+        run.write_config(parts.config)
+    except BaseException:
+        for left in path.iterdir() if path.exists() else ():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        if not existed and path.exists():
+            path.rmdir()
+        raise
     return run
 
 

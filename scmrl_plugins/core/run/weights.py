@@ -139,11 +139,15 @@ def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     files.check_regular(path)
     try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); make it readable") from None
+    try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
         raise DamagedFileError(f"{path}: damaged or not a safetensors file ({error})") from None
     if PACKED not in metadata:

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,25 @@ _PARTIAL = ".partial"
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path next to ``path``, which it replaces if the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL)
-    os.close(handle)
-    temporary = Path(name)
+    """A temporary path next to ``path``, which it replaces if the block ends without an error.
+
+    An ``OSError``, in the block too, names ``path``.
+    """
+    temporary = path.parent / f".{path.name[:200]}.{secrets.token_hex(4)}{_PARTIAL}"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # less what the umask takes
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
         _sync_folder(path.parent)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 State = tuple[int, int, int, int] | None
@@ -121,13 +126,24 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+@contextlib.contextmanager
+def _saved(path: Path) -> Iterator[None]:
+    """``UserError`` if a file cannot be written, for example on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be saved ({error.strerror or error}); free space or make the folder writable"
+        ) from error
+
+
 def append_line(path: Path, line: str) -> None:
     """Append a line to a text file and sync it to disk.
 
     A process that is killed meanwhile leaves an incomplete line. ``read_lines`` ignores it, and the next call
     removes it, so that its line is not glued to it.
     """
-    with path.open("a+b") as file:
+    with _saved(path), path.open("a+b") as file:
         if size := file.seek(0, os.SEEK_END):
             file.seek(size - 1)
             if file.read(1) != b"\n":
@@ -188,7 +204,7 @@ def read_lines(path: Path, largest: int = 2**28) -> list[str]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    with replacing(path) as temporary:
+    with _saved(path), replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from scmrl_plugins.registry.errors import printable
+
 
 class Progress:
     """``with Progress() as p: p.stage("epoch 1/9", steps); p.advance(loss=0.3); p.line("done")``."""
@@ -56,4 +58,4 @@ class Progress:
 
     def line(self, text: str) -> None:
         """Print a line that stays."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)

@@ -34,6 +34,7 @@ class Saving:
         """Write a checkpoint and remove those beyond the newest ``keep``."""
         if not self.processes.main:
             return
+        self.run.check_there()
         path = self.run.checkpoint_file(state.epoch, state.step)
         weights.save_training(path, self.learner.module, self.learner.optimizer.optimizer, state, self.scaler)
         for old in self.run.checkpoints()[: -self.keep]:
@@ -42,6 +43,7 @@ class Saving:
     def save_best(self, state: TrainingState) -> None:
         """Write the weights of the best epoch so far."""
         if self.processes.main:
+            self.run.check_there()
             weights.save_weights(self.run.weights_file, self.learner.evaluated, {"epoch": str(state.epoch)})
 
     def load(self, path: Path) -> TrainingState:

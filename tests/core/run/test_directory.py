@@ -6,14 +6,15 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from trainings import fit
+from trainings import fit, trainer
 
 from scmrl_plugins.core.model.assembly import Assembly
-from scmrl_plugins.core.run import environment
-from scmrl_plugins.core.run.directory import Run, create_run, next_directory, open_run
+from scmrl_plugins.core.run import environment, weights
+from scmrl_plugins.core.run.directory import Run, check_free, create_run, next_directory, open_run
 from scmrl_plugins.core.system import files
 from scmrl_plugins.explain import report
 from scmrl_plugins.registry import UserError, catalogue
@@ -117,3 +118,66 @@ def test_missing_plugins_are_named_by_distribution(small: Small, tmp_path: Path)
             assert str(caught.value).endswith(ending)
         else:
             assert "not installed" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "ending"),
+    [
+        ({"distribution": "evil; curl http://example.org | sh"}, "a package of no valid name"),
+        ({"distribution": "evil\x1b[2J"}, "a package of no valid name"),
+        ({"distribution": "-r"}, "a package of no valid name"),
+        ({"distribution": INLINE, "file": "a.py; rm -r x"}, "--plugin 'a.py; rm -r x'"),
+        ({"distribution": INLINE, "file": "a\x1b[2J.py"}, "a file of no printable name"),
+        ({"distribution": 3}, None),
+    ],
+)
+def test_no_remedy_holds_a_command_out_of_a_run(
+    small: Small, tmp_path: Path, plugin: dict[str, Any], ending: str | None
+) -> None:
+    run = create_run(tmp_path / "run", small())
+    files.write_text(run.config_file, run.config_file.read_text().replace('"cmrl"', '"gone"'))
+    files.write_json(run.path / "environment.json", {"plugins": [{"name": "x", "version": "1", **plugin}]})
+    with pytest.raises(UserError, match="gone") as caught:
+        run.assemble()
+    if ending:
+        assert str(caught.value).endswith(f"not installed: {ending}")
+    else:
+        assert "not installed" not in str(caught.value)
+
+
+def test_a_dangling_link_is_no_free_directory(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(UserError, match="link: a link to nowhere, which does not exist; choose another"):
+        check_free(tmp_path / "link")
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_run_that_cannot_be_created_leaves_nothing(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool
+) -> None:
+    path = tmp_path / "run"
+    if exists:
+        path.mkdir()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(weights, "save_file", full)
+    with pytest.raises(UserError, match=r"model\.safetensors: cannot be saved \(No space left on device\)"):
+        create_run(path, small())
+    assert path.exists() is exists
+    assert not exists or not list(path.iterdir())
+
+
+def test_a_run_that_is_moved_while_it_trains_is_not_made_anew(small: Small, tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", small(sets=["train.epochs=1"]))
+
+    def moving(_training: Any, step: Any, _batches: list[Any]) -> Any:
+        if run.path.exists():
+            run.path.rename(tmp_path / "moved")
+        return step()
+
+    with pytest.raises(UserError, match=r"run: moved or deleted while it was trained; resume it where it is now"):
+        trainer(run.assemble(), moving).fit(run)
+    assert not run.path.exists()
+    fit(Run(tmp_path / "moved"))

@@ -123,3 +123,24 @@ def test_a_line_is_not_glued_to_one_that_was_cut(tmp_path: Path, before: str, cu
     files.append_line(path, "last")
     assert path.read_text() == f"{before}last\n"
     assert files.read_lines(path) == [*before.splitlines(), "last"]
+
+
+def test_an_error_of_the_system_names_the_file_and_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/a\.txt: cannot be saved \(.*\); free space or make"):
+        files.write_text(tmp_path / "file" / "a.txt", "x")
+    with pytest.raises(OSError, match=r"a\.txt") as caught, files.replacing(tmp_path / "file" / "a.txt"):
+        pass
+    assert ".partial" not in str(caught.value)
+    if Path("/dev/full").exists():
+        with pytest.raises(UserError, match=r"/dev/full: cannot be saved \(No space left on device\)"):
+            files.append_line(Path("/dev/full"), "x")
+
+
+def test_files_are_as_private_as_the_umask_asks(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        files.write_text(tmp_path / "a.txt", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o600
