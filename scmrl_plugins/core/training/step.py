@@ -99,6 +99,8 @@ class Step:
         sizes = sizes or [len(batch["label"]) for batch in batches]
         result = StepResult(samples=sum(sizes))
         for index, (batch, n) in enumerate(zip(batches, sizes, strict=True)):
+            if self.processes.any(not _finite(batch)):
+                return self._abandon(result, "an input is not finite")
             last = index == len(batches) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
                 loss = self._forward(batch, n, [*draw, index], result)
@@ -152,3 +154,8 @@ class Step:
             return None  # it checks the gradient itself
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         return float(nn.utils.get_total_norm(gradients))
+
+
+def _finite(batch: Batch) -> bool:
+    """Whether the inputs are finite. A sum is a single pass, without a copy."""
+    return all(bool(x.sum(dtype=torch.float32).isfinite()) for x in batch.values() if x.is_floating_point())

@@ -39,7 +39,7 @@ def all_finite(run: Run) -> bool:
 
 @pytest.mark.parametrize("policy", ["skip", "rollback"])
 def test_a_step_that_is_not_finite_is_left_out(small: Small, tmp_path: Path, policy: str) -> None:
-    sets = ["train.epochs=2", "train.batch_size=16", f"train.on_nan={policy}", "neuron.name=ternary"]
+    sets = ["train.epochs=2", "train.batch_size=16", f"train.on_nan={policy}"]
     run = create_run(tmp_path / "run", small(sets=sets, loss=[{"name": "ce"}], fusion={"name": "late"}))
     training = trainer(run.assemble(), poison(2))
     training.fit(run)
