@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ workers = click.option(
 
 @click.group("data")
 def command() -> None:
-    """List, check, prepare and plot data sets."""
+    """List, check, prepare and plot data sets; manage what is stored of them."""
 
 
 @command.command("list")
@@ -141,6 +142,56 @@ def prepare(workers: int | None, as_json: bool, **chosen: Any) -> None:
     if prepared.bad:
         name = config.dataset.name
         click.echo(f"{len(prepared.bad)} bad files were left out; scmrl data check {name} lists the reasons")
+
+
+@command.command("cache")
+@click.option("--prune", is_flag=True, help="Remove what was not used for --days.")
+@click.option(
+    "--days", type=click.FloatRange(0), default=30.0, help="Days without use after which stored data are unused."
+)
+@options.json
+def cache(prune: bool, days: float, as_json: bool) -> None:
+    """Show or free the stored features and tokens.
+
+    They are in SCMRL_CACHE, or in ~/.cache/scmrl, and are computed again where they are missing.
+    """
+    from scmrl_plugins.core.data import cache
+    from scmrl_plugins.core.interfaces import cache_dir
+    from scmrl_plugins.core.system.memory import format_bytes
+
+    freed = cache.prune(days) if prune else 0
+    folders = cache.held(days)
+    if as_json:
+        described = [
+            {
+                "kind": folder.kind,
+                "dataset": folder.dataset,
+                "folder": str(folder.path),
+                "bytes": folder.size,
+                "unused": folder.unused,
+                "used": datetime.fromtimestamp(folder.used, UTC).isoformat(timespec="seconds"),
+            }
+            for folder in folders
+        ]
+        output.document({"folders": described, "freed": freed})
+        return
+    rows = [
+        (
+            folder.kind,
+            folder.dataset,
+            format_bytes(folder.size),
+            format_bytes(folder.unused),
+            f"{datetime.fromtimestamp(folder.used):%Y-%m-%d}",
+        )
+        for folder in folders
+    ]
+    output.table(f"Stored in {cache_dir()}", rows, ("kind", "data set", "size", "unused", "last used"))
+    unused = sum(folder.unused for folder in folders)
+    click.echo(
+        f"freed {format_bytes(freed)}"
+        if prune
+        else f"{format_bytes(unused)} were not used for {days:g} days; --prune frees them"
+    )
 
 
 @command.command("check")

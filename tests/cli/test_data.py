@@ -21,7 +21,7 @@ from scmrl_plugins.core.model.assembly import build_dataset
 from scmrl_plugins.registry import catalogue
 
 SMALL = ["--set", "model.image_size=16"]
-COMMANDS = ("list", "prepare", "check", "show")
+COMMANDS = ("list", "prepare", "check", "show", "cache")
 
 EVENTS = '''
 from scmrl_plugins import hookimpl
@@ -388,7 +388,7 @@ def test_show_with_nothing_to_show_is_one_line(events: list[str], tmp_path: Path
 # what cannot be ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", COMMANDS[1:])
+@pytest.mark.parametrize("command", COMMANDS[1:4])
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scmrl_plugins.core.config.sections import ExperimentConfig
+from scmrl_plugins.core.data import cache
 from scmrl_plugins.core.data.parts import VERSION, Outcome, Part
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.data.transform import Rows, groups_of, transform_rows
@@ -48,6 +49,7 @@ class FeatureStore(ABC):
     def __init__(self, dataset: Dataset, config: ExperimentConfig, split: str) -> None:
         self.dataset, self.split = dataset, split
         entry = catalogue().get("dataset", config.dataset.name)
+        self.name = entry.name
         self.key = digest(
             VERSION,
             entry.plugin.distribution,
@@ -72,6 +74,7 @@ class FeatureStore(ABC):
 
     def read(self) -> FeatureSplit | None:
         """The split as a model gets it, from the parts that ``fill`` has yielded; ``None`` if all rows are bad."""
+        cache.use(self.folder, self.name, [part.path for part in self._complete])
         parts = [part for part, outcome in self._complete.items() if outcome.rows]
         parts.sort(key=lambda part: part.start)
         return FeatureSplit(self.dataset, [part.path for part in parts]) if parts else None
@@ -96,7 +99,7 @@ class FeatureStore(ABC):
         """No other process fills the folder meanwhile; what killed ones left in it is removed."""
         with contextlib.ExitStack() as stack:
             with writing(self.folder):
-                stack.enter_context(files.waiting(self.folder / ".lock", lambda: self._report(progress)))
+                stack.enter_context(files.waiting(self.folder / cache.LOCK, lambda: self._report(progress)))
                 files.remove_partial(self.folder)
             yield
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scmrl_plugins.core.data import cache
 from scmrl_plugins.core.data.loading import Batch, Draw, EvaluationData, Loader, TrainingData, collate
 from scmrl_plugins.core.data.store import digest, writing
 from scmrl_plugins.core.evaluation.evaluate import trained_precision
@@ -72,7 +73,7 @@ class TokenCache:
         folder = cache_dir() / "tokens" / digest(self.key, *data.identity)[:32]
         stored = self._read(folder, epoch)
         if stored is None:
-            with writing(folder), files.waiting(folder / ".lock", functools.partial(self._report, folder)):
+            with writing(folder), files.waiting(folder / cache.LOCK, functools.partial(self._report, folder)):
                 stored = self._read(folder, epoch)
                 if stored is None:
                     self._compute(data, folder, epoch)
@@ -90,9 +91,11 @@ class TokenCache:
         """
         for prefix in _prefixes(epoch):
             paths = {name: folder / f"{prefix}{name}.npy" for name in self.model.modalities}
+            record = folder / f"{prefix}{HASHES}"
             with contextlib.suppress(OSError, ValueError):
-                hashes = json.loads((folder / f"{prefix}{HASHES}").read_text(encoding="utf-8"))
+                hashes = json.loads(record.read_text(encoding="utf-8"))
                 if hashes == _hashes(paths):
+                    cache.use(folder, self.config.dataset.name, [*paths.values(), record])
                     return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
         return None
 

@@ -53,7 +53,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 
 
 def stored() -> list[Path]:
-    return sorted(path for path in cache_dir().rglob("*") if path.is_file() and path.name != ".lock")
+    return sorted(
+        path for path in cache_dir().rglob("*") if path.suffix in (".arrow", ".json", ".end", ".partial")
+    )
 
 
 def content(split: FeatureSplit) -> list[tuple[bytes, ...]]:
