@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import BinaryIO
 
 _SLACK = {b"RIFF": 8, b"RIFX": 8, b"FORM": 1}
@@ -21,6 +22,10 @@ _KBITS = {
 _EBML = b"\x1a\x45\xdf\xa3"
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 """What mp4 and mov files start with."""
+_COUNTED = re.compile(b"stsz|trun")
+"""Boxes that count samples."""
+_INDEX = 1 << 26
+"""Bytes of an index that are looked at."""
 _ELEMENTS = 100_000
 """Elements of a matroska file, and boxes of an mp4 file, that are looked at."""
 _W64 = b"riff\x2e\x91\xcf\x11"
@@ -88,7 +93,10 @@ def _of_matroska(stream: BinaryIO, size: int) -> str | None:
 
 
 def _of_mp4(stream: BinaryIO, size: int) -> str | None:
-    """Boxes follow one another to the end of the file; one of length 0 extends to it."""
+    """Boxes follow one another to the end of the file; one of length 0 extends to it.
+
+    FFmpeg keeps some 70 bytes for every sample that an index counts, whether it is there or not.
+    """
     at = 0
     for _ in range(_ELEMENTS):
         if at >= size:
@@ -99,6 +107,12 @@ def _of_mp4(stream: BinaryIO, size: int) -> str | None:
         length = int.from_bytes(head[8:16], "big") if length == 1 else length or size - at
         if length < 8:
             break
+        if head[4:8] in (b"moov", b"moof"):
+            stream.seek(at)
+            index = stream.read(min(length, _INDEX))
+            counts = [index[each.end() + 8 - 4 * (each[0] == b"trun") :][:4] for each in _COUNTED.finditer(index)]
+            if max((int.from_bytes(each, "big") for each in counts), default=0) > size:
+                return "its index counts more samples than it has bytes"
         at += length
     return f"{at - size} bytes are missing" if at > size else None
 

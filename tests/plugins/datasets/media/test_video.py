@@ -185,6 +185,14 @@ def test_the_last_frame_is_shown_as_long_as_it_lasts() -> None:
     assert video.shown([0.0, 1.0], 0.0, 4) == [0, 0, 1, 1]
 
 
+def test_an_index_that_counts_more_samples_than_bytes_is_refused() -> None:
+    """FFmpeg would reserve 7 GB for it."""
+    data = bytearray(write_at([0, 1, 2]))
+    place = data.find(b"stsz") + 8
+    data[place : place + 8] = (1).to_bytes(4, "big") + (100_000_000).to_bytes(4, "big")
+    assert "its index counts more samples than it has bytes" in refused(bytes(data))
+
+
 def test_a_title_that_is_not_utf8_does_not_matter() -> None:
     data = write_at([0, 1, 2], "caf_e")
     assert b"caf_e" in data
