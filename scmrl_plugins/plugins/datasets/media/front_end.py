@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from scmrl_plugins.core.interfaces import ComponentConfig
 from scmrl_plugins.plugins.datasets.media import audio
 from scmrl_plugins.plugins.datasets.media.mel import MEL_FLOOR, log_mel
+from scmrl_plugins.plugins.datasets.media.read import refused
 from scmrl_plugins.plugins.datasets.media.resize import moved, resize
 from scmrl_plugins.registry import UserError
 
@@ -140,7 +141,9 @@ class FrontEnd:
 
     def decode(self, source: bytes | Path, name: str) -> np.ndarray:
         """A file to a spectrogram, float32 ``[1, S, S]``. Raises as ``audio.decode`` and ``spectrogram``."""
-        return self.spectrogram(*audio.decode(source, name, self.config.longest_sound), name)
+        samples, rate = audio.decode(source, name, self.config.longest_sound)
+        with refused(name, "its spectrogram cannot be computed", "cut it, or lower dataset.sample_rate"):
+            return self.spectrogram(samples, rate, name)
 
     def spectrogram(self, samples: np.ndarray, rate: int, name: Any) -> np.ndarray:
         """Samples ``[n]`` at ``rate`` Hz to float32 ``[1, S, S]``, not standardised.

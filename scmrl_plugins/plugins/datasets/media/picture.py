@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from scmrl_plugins.core.interfaces import BadFileError, ComponentConfig, ModelConfig
 from scmrl_plugins.plugins.datasets.files.folders import VIDEOS
 from scmrl_plugins.plugins.datasets.media import images, video
+from scmrl_plugins.plugins.datasets.media.read import refused
 from scmrl_plugins.plugins.datasets.media.resize import moved
 from scmrl_plugins.registry import UserError
 
@@ -112,7 +113,8 @@ class PictureFrontEnd:
         if Path(name).suffix.lower() in VIDEOS:
             config, each = self.config, functools.partial(self._stored, name=name)
             return np.stack(video.decode(source, name, config.frames, config.longest_video, each))
-        return self._stored(images.decode_colour(source, name), name)[None]
+        with refused(name, "not an image that can be resized", "shrink it"):
+            return self._stored(images.decode_colour(source, name), name)[None]
 
     def _stored(self, picture: np.ndarray, name: str) -> np.ndarray:
         """A picture, uint8 ``[H, W, 3]``, in the size in which it is stored. ``BadFileError`` for one too thin."""

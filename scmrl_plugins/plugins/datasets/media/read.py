@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.plugins.datasets.files.folders import unreadable
+from scmrl_plugins.registry import UserError
 
 LARGEST_FILE = 1 << 30
 """Most bytes of a file that is read into memory: images, events, and what ``scmrl predict`` is given."""
@@ -64,12 +65,12 @@ def refused(name: str | Path, what: str, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except BadFileError:
+    except UserError:  # which has its line already
         raise
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if isinstance(error, MemoryError):
-            reason = "it claims more than fits into memory"
+            reason = "it takes more memory than there is"
         raise BadFileError(name, f"{what} ({reason}); {remedy}") from error
 
 

@@ -142,9 +142,10 @@ def _frames(stream: BinaryIO, name: str | Path) -> Generator[tuple[av.VideoFrame
                         raise BadFileError(name, f"the video is damaged near {end:.2f} s; copy it again")
                     yield frame, durations.pop(frame.pts, None)
         promised = (container.duration or 0) / av.time_base
-        if not promised and container.format.name == "flv" and cut_off.lacks_tag(stream):
-            raise BadFileError(name, f"the video is cut off after {end:.2f} s; copy it again")
         last = float(1 / video.average_rate) if video.average_rate else 0.0
+        early = container.format.name == "flv" and (not promised or end + last < promised)
+        if early and cut_off.lacks_tag(stream):
+            raise BadFileError(name, f"the video is cut off after {end:.2f} s; copy it again")
         if end + last + SLACK < promised:
             raise BadFileError(
                 name, f"the video is cut off, {end:.2f} s of {promised:.2f} s are there; copy it again"

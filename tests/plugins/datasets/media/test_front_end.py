@@ -205,3 +205,12 @@ def test_shifts_reach_both_ends() -> None:
     torch.manual_seed(0)
     middles = {float(made.inputs(x, True)[0, 0, 14]) for _ in range(100)}
     assert middles == {11, 12, 13, 14, 15, 16, 17}
+
+
+def test_a_recording_whose_spectrogram_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(audio, "repair_rate", fail)
+    with pytest.raises(BadFileError, match=r"a.wav: its spectrogram cannot be computed \(it takes more memory"):
+        front_end().decode(audio.encode_wav(noise(0), 16_000), "a.wav")

@@ -14,7 +14,7 @@ from scmrl_plugins.plugins.datasets.media import read
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (MemoryError(), "it claims more than fits into memory"),
+        (MemoryError(), "it takes more memory than there is"),
         (OverflowError("int too large"), "int too large"),
         (UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid"), "codec can't decode"),
         (RecursionError("too deep"), "too deep"),
