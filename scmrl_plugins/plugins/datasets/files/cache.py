@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
 import shutil
 import sys
@@ -26,9 +28,9 @@ def built_once(name: str, build: Callable[[Path], None], load: Callable[[Path], 
     """``load(folder)`` of the cache's folder ``name``, which ``build(folder)`` has filled.
 
     The folder is filled under a temporary name beside its own and renamed when complete, so that a later call
-    never uses an interrupted build, and one of several simultaneous builds wins. A manifest holds the size of
-    every file; a folder that does not match it, or that ``load`` cannot read, is rebuilt with a line on standard
-    error. Raises ``UserError`` if the cache cannot be written.
+    never uses an interrupted build, and one of several simultaneous builds wins. A manifest holds the size and
+    hash of every file, which a process verifies once; a folder that does not match it, or that ``load`` cannot
+    read, is rebuilt with a line on standard error. Raises ``UserError`` if the cache cannot be written.
     """
     root = cache_dir()
     folder = root / name
@@ -61,12 +63,12 @@ def _install(folder: Path, build: Callable[[Path], None], rejected: tuple[int, i
         made = work / "new"
         made.mkdir()
         build(made)
-        sizes = {
-            path.relative_to(made).as_posix(): path.stat().st_size
+        contents = {
+            path.relative_to(made).as_posix(): [path.stat().st_size, _hash(path)]
             for path in sorted(made.rglob("*"))
             if path.is_file()
         }
-        (made / MANIFEST).write_text(json.dumps({"files": sizes}, indent=1), encoding="utf-8")
+        (made / MANIFEST).write_text(json.dumps({"files": contents}, indent=1), encoding="utf-8")
         if rejected and _identity(folder) == rejected:
             with contextlib.suppress(FileNotFoundError):
                 folder.rename(work / "old")
@@ -106,13 +108,29 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 def _damage(folder: Path) -> str:
     """The problem of a stored folder, or an empty string."""
     try:
-        sizes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        for name, size in sizes.items():
+        contents = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        for name, (size, content) in contents.items():
             path = folder / name
             if not path.is_file():
                 return f"{name} is missing"
             if path.stat().st_size != size:
                 return f"{name} has {path.stat().st_size} bytes, not {size}"
+            if _hash(path) != content:
+                return f"{name} has changed"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} cannot be read"
     return ""
+
+
+def _hash(path: Path) -> str:
+    """The hash of a file, read once by a process, and again if the file changed."""
+    status = path.stat()
+    return _hash_of(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@functools.cache
+def _hash_of(path: Path, *_state: int) -> str:
+    import xxhash
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()

@@ -92,6 +92,18 @@ def test_damage_is_reported_and_repaired(cache: Path, capsys: pytest.CaptureFixt
     assert built_once("a", never, load) == "0123456789"
 
 
+def test_content_that_changed_is_built_again(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the same size, and nothing that the reader notices."""
+
+    def read(folder: Path) -> str:
+        return (folder / "part" / "data").read_text()
+
+    built_once("a", write, read)
+    (cache / "a" / "part" / "data").write_text("0123456780")
+    assert built_once("a", write, read) == "0123456789"
+    assert "part/data has changed" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, UserError("no eSpeak")])
 def test_an_interrupted_build_leaves_nothing(cache: Path, stop: BaseException) -> None:
     def half(folder: Path) -> None:
