@@ -43,7 +43,7 @@ PLANTED = {
 def test_every_fault_is_found() -> None:
     kinds = {name: Kind({".txt": b"text"}, read) for name, read in PLANTED.items()}
     kinds["read"] = Kind({".txt": b"text"}, Path.read_bytes)
-    found = run(kinds, len(kinds), seed=0, seconds=0.5)
+    found = run(kinds, len(kinds), seed=0, seconds=0.1)
     for name, counts in found.counts.items():
         assert counts == {name: 1}, name
     assert {kind for kind, _, _, _ in found.faults} == {"traceback", "signal", "hang"}
