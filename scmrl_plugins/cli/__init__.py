@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import os
 import sys
 from pathlib import Path
@@ -20,6 +21,9 @@ from scmrl_plugins.registry.errors import near
 # Idle threads should sleep. Spinning threads compete with other programs for the cores, and each small operation
 # then waits for a full time slice. Torch reads this variable at import, which happens later.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+_TALKATIVE = ("torch.utils.cpp_extension", "matplotlib")
+"""Loggers that warn of what does not concern the user, such as a missing CUDA runtime or a cache of fonts."""
 
 COMMANDS = {
     "build": "build",
@@ -60,6 +64,8 @@ class CommandGroup(click.Group):
         given = args[0] if args else kwargs.get("args")
         kwargs |= {"standalone_mode": False, "obj": sys.argv[1:] if given is None else list(given)}
         _open_closed_streams()
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.ERROR)
         try:
             code = super().main(*args, **kwargs)
         except click.exceptions.NoArgsIsHelpError as error:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from scmrl_plugins.core.data.loading import Loader
     from scmrl_plugins.core.evaluation.evaluate import Evaluation
-    from scmrl_plugins.core.model.assembly import Objective
+    from scmrl_plugins.core.model.assembly import Assembly, Objective
     from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -116,12 +116,11 @@ def command(
     from scmrl_plugins.core.evaluation.evaluate import first_inputs
     from scmrl_plugins.core.evaluation.predictions import write_predictions
     from scmrl_plugins.core.measure.recording import optimize_measured
-    from scmrl_plugins.core.run.directory import open_run
     from scmrl_plugins.core.system import devices
     from scmrl_plugins.core.system.progress import Progress
 
     target = devices.resolve(device)
-    parts = open_run(run).assemble()
+    parts = _opened(run, split)
     disturbance = Disturbance.model_validate(_settings(amounts, drop))
     with Progress() as progress:
         data = prepare(parts.dataset, parts.config, [split], progress=progress)
@@ -140,6 +139,17 @@ def command(
     _print(", ".join(filter(None, [f"{run}: {split} split", str(disturbance)])), result, len(data.bad), model)
     if optimized:
         click.echo(str(optimized))
+
+
+def _opened(run: str, split: str) -> Assembly:
+    """The parts of a run, with a note if it was trained on the split."""
+    from scmrl_plugins.core.run.directory import open_run
+
+    parts = open_run(run).assemble()
+    if split == "train" or (split == "validation" and parts.config.train.protocol == "published"):
+        text = f"note: the run was trained on the {split} split, so this says nothing about new data"
+        click.echo(text, err=True)
+    return parts
 
 
 def _evaluated(

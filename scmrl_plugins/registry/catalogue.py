@@ -193,7 +193,8 @@ class Catalogue:
     def _unknown(self, kind: str, name: str) -> str:
         if not any(plugin.builtin for plugin in self.plugins):
             return f"unknown {kind} {name!r}: scmrl-plugins is not installed here; run pip install -e ."
-        hint = self._moved(kind, name) or near(name, self._all_names(kind)) or "; run scmrl plugins for all"
+        listing = "scmrl data list" if kind == "dataset" else "scmrl plugins"
+        hint = self._moved(kind, name) or near(name, self._all_names(kind)) or f"; run {listing} for all"
         message = f"unknown {kind} {name!r}{hint}"
         if of_that_name := [broken for broken in self.broken if broken.name == name.partition(":")[0]]:
             message += f"; plugins with problems: {of_that_name[0].name}: {of_that_name[0].error}"

@@ -46,7 +46,7 @@ def register_file(path: str | Path) -> Plugin:
 
     The plugin has the name of the file, ``mine`` for ``mine.py``; its targets are its own classes,
     ``f"{__name__}:Mine"``. Registering the file again replaces its components. Raises ``UserError`` if the file
-    does not exist or fails, or if an installed plugin has its name.
+    does not exist or fails, or if another plugin has its name.
     """
     path = Path(path)
     if path.suffix != ".py" or not path.is_file():
@@ -56,6 +56,8 @@ def register_file(path: str | Path) -> Plugin:
     for other in current.plugins:
         if other.name == path.stem and (other.distribution != INLINE or not other.file):
             raise UserError(f"--plugin {path}: {path.stem!r} is the name of {other}; rename the file")
+        if other.name == path.stem and other.file != str(file) and Path(other.file).exists():
+            raise UserError(f"--plugin {path}: {path.stem!r} is the name of {other.file} too; rename one of them")
     plugin = Plugin(path.stem, INLINE, "", file=str(file))
     try:
         staged = stage(lambda: _import(file), plugin)

@@ -101,6 +101,8 @@ def test_an_unknown_name_is_refused_with_near_matches(typed: str, meant: str) ->
 
 
 def test_an_unknown_name_like_no_other_says_where_names_are_listed() -> None:
+    with pytest.raises(UserError, match="unknown dataset 'xyzzy'; run scmrl data list for all"):
+        make((BUILTIN, "dataset", "blobs")).get("dataset", "xyzzy")
     with pytest.raises(UserError, match="unknown fusion 'xyzzy'; run scmrl plugins"):
         make((BUILTIN, "fusion", "cmrl")).get("fusion", "xyzzy")
 

@@ -141,3 +141,16 @@ def test_a_bare_inline_name_is_kept_for_cells(tmp_path: Path) -> None:
     register_inline("fusion", "cell", Cell)
     with pytest.raises(UserError, match="rename the file"):
         register_file(write(tmp_path / "inline.py"))
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    """The second would replace what the first registered."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "mine.py")
+    register_file(tmp_path / "one" / "mine.py")
+    with pytest.raises(
+        UserError, match=r"two/mine\.py: 'mine' is the name of .*one/mine\.py too; rename one of them"
+    ):
+        register_file(tmp_path / "two" / "mine.py")
+    register_file(tmp_path / "one" / "mine.py")

@@ -30,7 +30,7 @@ from torch import Tensor
 from scmrl_plugins.core.data.loading import Batch, EvaluationData, Loader
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
-from scmrl_plugins.core.evaluation.evaluate import CLEAN, corrupted_inputs, generators_kept, trained_precision
+from scmrl_plugins.core.evaluation.evaluate import CLEAN, corrupted_inputs, trained_precision
 from scmrl_plugins.core.evaluation.intervention import DIRECTIONS, Call, Direction, Pass, difference
 from scmrl_plugins.core.interfaces import MODALITIES
 from scmrl_plugins.core.measure.operations import batch_statistics
@@ -86,7 +86,7 @@ def contribution(
     training = model.training
     model.eval()
     try:
-        with generators_kept(device), trained_precision(model, device):
+        with seeds.generators_kept(device), trained_precision(model, device):
             moments: list[_Moments] = []
             for batch in loaders[0]:
                 found = _pass(model, batch, loaders[0], device, disturbance, seed)
@@ -116,7 +116,7 @@ def crossing(model: AudioVisualModel, inputs: Mapping[str, Tensor]) -> Contribut
     if set(model.modalities) != set(MODALITIES):
         return {}
     device = next(iter(inputs.values())).device
-    with batch_statistics(model), generators_kept(device):
+    with batch_statistics(model), seeds.generators_kept(device):
         found = Pass(model, inputs)
         partners = [{name: x.roll(1, dims=1) for name, x in call.before.items()} for call in found.calls]
         figures = {}

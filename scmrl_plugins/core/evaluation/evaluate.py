@@ -114,7 +114,7 @@ def evaluate(
     seen = [(torch.zeros(0, dtype=torch.long), torch.zeros(0, len(model.classes)), torch.zeros(0).double())]
     indices = [torch.zeros(0, dtype=torch.long)]
     try:
-        with FiringRates(model) as firing, generators_kept(device), trained_precision(model, device):
+        with FiringRates(model) as firing, seeds.generators_kept(device), trained_precision(model, device):
             for batch in loader:
                 inputs = corrupted_inputs(batch, loader, device, disturbance, seed)
                 torch.manual_seed(seeds.mix(seed, int(batch["index"][0])))
@@ -156,13 +156,6 @@ def corrupted_inputs(
     """The inputs of a batch of an ``evaluation_loader`` as the model gets them."""
     inputs = disturbance(batch, loader.dataset.split.dataset.blank, seed)
     return {name: x.to(device) for name, x in inputs.items()}
-
-
-def generators_kept(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Torch's generators, of the CPU and of the device, have their state again after the block."""
-    if device.type == "cpu":
-        return torch.random.fork_rng(devices=[])
-    return torch.random.fork_rng(devices=[device.index or 0], device_type=device.type)
 
 
 def _by_index(index: Tensor, rows: Tensor, processes: Processes) -> Tensor:

@@ -111,6 +111,11 @@ def assemble_model(
         backbones = components.build_per_modality("backbone", context)
         widths = next(iter(backbones.values())).widths
         fusion = fusion_class(fusion_config, dataclasses.replace(context, widths=widths))
+        if list(fusion.between) and not widths:
+            raise UserError(
+                f"fusion {config.fusion.name!r} has blocks between the stages of a backbone, and "
+                f"{config.backbone.name!r} has no stages: choose another backbone, such as 'qkformer'"
+            )
         readout_class, readout_config = components.load("readout")
         if (context.joint or context.heads) and not readout_class.further_heads:
             raise UserError(

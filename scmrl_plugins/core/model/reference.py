@@ -37,16 +37,18 @@ _ATTENTION_NAMES = {"Spatial": "spatial", "Temporal": "temporal", "SpatialTempor
 
 
 def build_from_reference(
-    config: Mapping[str, Any], state: Mapping[str, Tensor], neuron: Mapping[str, Any] | None = None
+    config: Mapping[str, Any], state: Mapping[str, Any], neuron: Mapping[str, Any] | None = None
 ) -> AudioVisualModel:
     """The model of the published code, with its weights.
 
     ``config``: the sizes as in the golden files' metadata (``steps``, ``num_classes``, ``image_size``,
     ``embed_dims``, ``num_heads``, ``attn_method``, ``cross_attn``, ``contrastive``, ``alpha``,
     ``interaction``, ``shallow_sps``, ``visual_channels``, ``temperature``, ``unimodal``, ``lif``). ``state``:
-    tensors by published name; the model takes their floating type. ``neuron``: another ``[neuron]`` section.
+    tensors by published name, or a checkpoint with them under ``state_dict``, with or without the ``module.`` of
+    parallel training; the model takes their floating type. ``neuron``: another ``[neuron]`` section.
     Raises ``UserError`` for an unsupported method, or weights that do not fit.
     """
+    state = _unwrapped(state)
     sections = _sections(config)
     if neuron:
         sections["neuron"] = dict(neuron)
@@ -76,6 +78,12 @@ def build_from_reference(
                 )
             tensor.copy_(state[name])
     return model
+
+
+def _unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    inner = state.get("state_dict")
+    tensors = inner if isinstance(inner, Mapping) else state
+    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
 def reference_parameters(model: AudioVisualModel) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from scmrl_plugins.core.parallel.processes import Processes, accelerator
 from scmrl_plugins.core.run import weights
 from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.core.run.weights import TrainingState
-from scmrl_plugins.core.system import memory
+from scmrl_plugins.core.system import memory, seeds
 from scmrl_plugins.core.system.interrupts import Interrupts
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training import lines, plan, trackers
@@ -100,7 +100,7 @@ class Training:
         if not self.prepared:
             self.prepare()
         lock = run.locked() if self.processes.main else contextlib.nullcontext()
-        with lock, Interrupts() as interrupts:
+        with lock, seeds.kept(self.device), Interrupts() as interrupts:
             try:
                 return self._fit(run, interrupts)
             finally:

@@ -40,9 +40,10 @@ class NotFinite:
             return
         sums["lost"], sums["lost in a row"] = sums.get("lost", 0) + 1, sums.get("lost in a row", 0) + 1
         if self.policy == "stop" or sums["lost in a row"] >= MOST_IN_A_ROW:
+            saved = self.saving.run.checkpoints()
+            state = f"the run is in the state of {saved[-1].name}" if saved else "the run has no checkpoint yet"
             raise UserError(
-                f"{not_finite}: try a smaller train.lr, train.clip_grad, or train.on_nan = 'skip'; the run is in "
-                f"the state of its last checkpoint"
+                f"{not_finite}: try a smaller train.lr, train.clip_grad, or train.on_nan = 'skip'; {state}"
             )
         if self.policy == "skip":
             with torch.no_grad():

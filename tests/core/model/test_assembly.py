@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scmrl_plugins import build
 from scmrl_plugins.core.config import layers
-from scmrl_plugins.core.interfaces import ModelOutput
+from scmrl_plugins.core.interfaces import Fusion, ModelOutput
 from scmrl_plugins.core.measure import operations
 from scmrl_plugins.core.measure.firing import FiringRates
 from scmrl_plugins.core.model import assembly
@@ -208,3 +208,9 @@ def test_what_is_frozen_before_the_fusion_runs_as_in_inference(
     inputs["audio"].requires_grad_()
     gradients()
     assert inputs["audio"].grad is not None
+
+
+def test_blocks_between_stages_need_stages(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fusion, "between", (nn.Identity(),))
+    with pytest.raises(UserError, match=r"'late' has blocks between .*'spikformer' has no stages: choose another"):
+        small(fusion={"name": "late"})

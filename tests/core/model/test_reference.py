@@ -57,6 +57,14 @@ def test_weights_keep_their_type() -> None:
     torch.testing.assert_close(out.logits.double(), golden["eval/logits"], atol=1e-4, rtol=0)
 
 
+def test_a_checkpoint_of_parallel_training_is_taken() -> None:
+    golden = Golden("late_add")
+    state = golden.group("state/")
+    wrapped = {"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}
+    ours = reference_parameters(build_from_reference(golden.config, wrapped))
+    assert all(torch.equal(tensor, state[name]) for name, tensor in ours.items())
+
+
 def test_missing_extra_and_misshapen_weights_are_named() -> None:
     golden = Golden("late_add")
     state = golden.group("state/")

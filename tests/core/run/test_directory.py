@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from trainings import fit, trainer
@@ -180,4 +182,10 @@ def test_a_run_that_is_moved_while_it_trains_is_not_made_anew(small: Small, tmp_
     with pytest.raises(UserError, match=r"run: moved or deleted while it was trained; resume it where it is now"):
         trainer(run.assemble(), moving).fit(run)
     assert not run.path.exists()
+    np.random.seed(5)
+    random.seed(5)
+    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     fit(Run(tmp_path / "moved"))
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]
+    assert random.getstate() == before[2]

@@ -51,6 +51,9 @@ def test_weights_come_back_to_the_bit(tmp_path: Path) -> None:
     weights.load_weights(tmp_path / "m.safetensors", other)
     assert same(module, other)
     assert leftovers(tmp_path) == ["m.safetensors"]
+    (tmp_path / "by the umask").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
 
 
 def test_training_resumes_bit_identically(tmp_path: Path) -> None:
