@@ -26,7 +26,8 @@ def opened(source: bytes | Path, name: str | Path) -> Iterator[BinaryIO]:
     data that was not fetched.
     """
     try:
-        if isinstance(source, Path) and (reason := unreadable(source)):
+        # Opening a pipe would wait for its other end.
+        if isinstance(source, Path) and not source.is_dir() and (reason := unreadable(source)):
             raise BadFileError(name, reason)
         stream: BinaryIO = source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
     except OSError as error:

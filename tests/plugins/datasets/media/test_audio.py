@@ -138,7 +138,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     nan[10] = np.nan
     return {
         "absent": (folder / "absent.wav", "cannot be read"),
-        "folder": (folder, "is a folder"),
+        "folder": (folder, "cannot be read"),
         "nothing": (at("nothing.wav", b""), "is empty"),
         "text": (at("text.wav", b"hello there, this is no sound"), "not a sound file"),
         "cut": (at("cut.wav", complete[:700]), f"{len(complete) - 700} bytes are missing"),

@@ -272,7 +272,7 @@ def test_what_is_no_video(tmp_path: Path, content: bytes, reason: str, capfd: py
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     assert "cannot be read (No such file or directory)" in refused(tmp_path / "gone.flv")
-    assert "is a folder" in refused(tmp_path)
+    assert "cannot be read (Is a directory)" in refused(tmp_path)
 
 
 def tags(data: bytes) -> list[tuple[int, int, int]]:
