@@ -7,6 +7,20 @@ import pytest
 SLOW = ("compiles", "saved_and_loaded", "renamed_plugin_is_explained")
 """Checks that take long; of the built-in components only ``lif`` goes through them in quick runs."""
 
+EXACT = (
+    "building_touches_no_file",
+    "configuration_round_trip",
+    "every_choice_runs",
+    "file_is_refused",
+    "imports_no_torch",
+    "moves_to_another_device",
+    "registers_without_problems",
+    "renamed_plugin_is_explained",
+    "tags_are_known",
+    "unknown_setting_is_refused",
+)
+"""Checks that compare no numbers."""
+
 COMPILED_NODES = ("LIFNode", "PLIFNode")
 """BrainCog's nodes run through one adapter: two of them, without and with a parameter, show that it compiles."""
 
@@ -17,6 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         name = item.name.removeprefix("test_a_built_in_conforms[").removesuffix("]")
         if name.endswith(SLOW) and not name.startswith("neuron-lif-"):
             item.add_marker(pytest.mark.slow)
+        if name != item.name and not name.endswith(EXACT):
+            item.add_marker(pytest.mark.numerical)
         if name.endswith("Node-compiles") and name.split("-")[1] not in COMPILED_NODES:
             repeated.append(item)
     for item in repeated:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from scmrl_plugins.registry import KINDS
 from scmrl_plugins.testing import Check, Subject, parametrize_with_checks, subjects
-
-pytestmark = pytest.mark.numerical
 
 
 @parametrize_with_checks(package="scmrl-plugins")

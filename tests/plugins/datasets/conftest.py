@@ -5,15 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from planted_files import copy
 
 from scmrl_plugins.plugins.datasets.miniatures.digits import write_fsdd, write_mnist
 
 
+@pytest.fixture(scope="session")
+def digits_written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Miniatures of FSDD and MNIST; not to be changed."""
+    root = tmp_path_factory.mktemp("digits")
+    write_fsdd(root)
+    write_mnist(root / "mnist")
+    return root
+
+
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    write_fsdd(tmp_path / "root")
-    write_mnist(tmp_path / "root" / "mnist")
-    return tmp_path / "root"
+def root(digits_written: Path, tmp_path: Path) -> Path:
+    """A copy of them, to be changed."""
+    return copy(digits_written, tmp_path / "root")
 
 
 @pytest.fixture
