@@ -108,8 +108,8 @@ def write(text: str | bytes) -> Callable[[Path], None]:
     ("make", "words"),
     [
         (lambda path: None, ["no such configuration file"]),
-        (lambda path: path.mkdir(), ["cannot be read"]),
-        (write(b"\xff\xfe\x00\x01"), ["cannot be read"]),
+        (lambda path: path.mkdir(), ["not a regular file"]),
+        (write(b"\xff\xfe\x00\x01"), ["not text in UTF-8"]),
         (write("steps = = 3"), ["not valid TOML", "line 1"]),
         (write("[model\n"), ["not valid TOML"]),
         (write("x = " + "[" * 5000), ["not valid TOML"]),
@@ -318,7 +318,7 @@ def test_files_for_predict(trained: Path, files: Files) -> None:
     assert_refused(predict(files.sound("empty.wav", 8000, 0), files.png), "empty.wav", "no samples")
     assert_refused(predict(files.folder / "missing.wav", files.png), "missing.wav", "cannot be read")
     assert_refused(predict(files.wav, files.folder / "missing.png"), "missing.png", "cannot be read")
-    assert_refused(predict(files.folder, files.png), str(files.folder), "cannot be read")
+    assert_refused(predict(files.folder, files.png), str(files.folder), "is a folder")
     cut = files.folder / "cut.wav"
     cut.write_bytes(files.wav.read_bytes()[:-200])
     assert_refused(predict(cut, files.png), "cut.wav", "cut off")
