@@ -80,9 +80,9 @@ class TrainConfig(ComponentConfig):
     )
     cache_tokens: bool = Field(
         False,
-        json_schema_extra={"before": False},
         description="whether the tokens of frozen modalities are computed once and stored, which all fusions "
         "trained on them then share; every modality must be in train.freeze",
+        json_schema_extra={"before": False},
     )
     pretrained: dict[Modality, str] = Field(
         default_factory=dict,
@@ -99,6 +99,7 @@ class TrainConfig(ComponentConfig):
     monitor: Literal["accuracy", "loss"] = Field(
         "accuracy",
         description="by which figure an epoch is the best; the loss varies less where few samples are validated",
+        json_schema_extra={"before": "accuracy"},
     )
     patience: int | None = Field(None, ge=1, description="epochs without improvement before training stops")
     seed: int = Field(42, ge=0, lt=2**32, description="seed of the weights, the order of the data and all draws")
