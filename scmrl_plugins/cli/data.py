@@ -28,7 +28,7 @@ workers = click.option(
 
 @click.group("data")
 def command() -> None:
-    """List, check, prepare and plot data sets; manage what is stored of them."""
+    """List, check, prepare and plot data sets; free the cache."""
 
 
 @command.command("list")

@@ -36,7 +36,7 @@ class NodeAdapter(Neuron):
             None,
             gt=0,
             json_schema_extra={"before": 1.0},
-            description="factor of the input; none: 30 for IzhNode and IzhNodeMU, 100 for SimHHNode, else 1",
+            description="factor of the input; none: 30 for IzhNode and IzhNodeMU, 20 for SimHHNode, else 1",
         )
         options: dict[str, float | int | bool] = Field(
             default_factory=dict, description="further keywords of the node's constructor"
@@ -109,7 +109,7 @@ def _reset(cell: Any) -> None:
 
 
 # These nodes count in millivolts. Without a gain, currents of deviation 1 have no effect on their spikes.
-_GAINS = {"IzhNode": 30.0, "IzhNodeMU": 30.0, "SimHHNode": 100.0}
+_GAINS = {"IzhNode": 30.0, "IzhNodeMU": 30.0, "SimHHNode": 20.0}
 # Keywords that the adapter sets: settings of its Config, and how BrainCog steps a node.
 _RESERVED = {"threshold", "tau", "mem_detach", "step", "layer_by_layer", "n_groups", "requires_fp"}
 # Keywords that a constructor reads from **kwargs.

@@ -41,7 +41,6 @@ class SoundConfig(ComponentConfig):
         gt=0,
         le=86_400,
         description=f"longest recording in seconds, of at most {audio.MOST:,} samples; longer ones are refused",
-        json_schema_extra={"before": 86_400.0},
     )
     front_end: Literal["log-mel", "log-stft"] = Field(
         "log-mel",

@@ -34,7 +34,6 @@ class PictureConfig(ComponentConfig):
         gt=0,
         le=86_400,
         description=f"longest video in seconds, of at most {video.MOST:,} frames; longer ones are refused",
-        json_schema_extra={"before": 86_400.0},
     )
     resize: Literal["fit", "double"] | int = Field(
         "fit",
