@@ -318,7 +318,7 @@ def test_files_for_predict(trained: Path, files: Files) -> None:
     assert_refused(predict(files.sound("empty.wav", 8000, 0), files.png), "empty.wav", "no samples")
     assert_refused(predict(files.folder / "missing.wav", files.png), "missing.wav", "cannot be read")
     assert_refused(predict(files.wav, files.folder / "missing.png"), "missing.png", "cannot be read")
-    assert_refused(predict(files.folder, files.png), str(files.folder), "is a folder")
+    assert_refused(predict(files.folder, files.png), str(files.folder), "cannot be read (Is a directory)")
     cut = files.folder / "cut.wav"
     cut.write_bytes(files.wav.read_bytes()[:-200])
     assert_refused(predict(cut, files.png), "cut.wav", "cut off")
