@@ -60,7 +60,7 @@ class Kind:
 
 @dataclass
 class Result:
-    """How many cases of each kind had which outcome, and the cases at fault with what was said."""
+    """How many cases of each kind had which outcome, and the cases at fault with their messages."""
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     faults: list[tuple[str, int, str, str]] = field(default_factory=list)
@@ -81,8 +81,8 @@ def damaged(files: Sequence[bytes], chosen: int, rng: np.random.Generator) -> by
     """
     data = bytearray(files[chosen])
     if rng.random() < 0.4:
-        for place in rng.integers(0, len(data), rng.integers(1, 4)):
-            data[place] ^= 1 << int(rng.integers(8))
+        for offset in rng.integers(0, len(data), rng.integers(1, 4)):
+            data[offset] ^= 1 << int(rng.integers(8))
         return bytes(data)
     for _ in range(rng.integers(1, 5)):
         start, end = np.sort(rng.integers(0, len(data) + 1, 2)).tolist()
@@ -90,8 +90,8 @@ def damaged(files: Sequence[bytes], chosen: int, rng: np.random.Generator) -> by
         start = start % 256 if rng.random() < 0.5 else start
         match rng.integers(0, 7):
             case 0 | 1:
-                for place in rng.integers(start, max(start, len(data) - 1) + 1, rng.integers(1, 9)):
-                    data[place : place + 1] = bytes([rng.integers(256)])
+                for offset in rng.integers(start, max(start, len(data) - 1) + 1, rng.integers(1, 9)):
+                    data[offset : offset + 1] = bytes([rng.integers(256)])
             case 2:
                 token = TOKENS[rng.integers(len(TOKENS))]
                 data[start : start + len(token) * int(rng.integers(2))] = token
@@ -192,19 +192,19 @@ def run(
             there.close()
             return _Worker(process, here)
 
-        def finish(worker: _Worker, outcome: str, said: str) -> None:
+        def finish(worker: _Worker, outcome: str, message: str) -> None:
             assert worker.case is not None
             kind, number = worker.case
             result.counts[kind][outcome] += 1
             if outcome not in ("read", "refused"):
-                result.faults.append((kind, number, outcome, said))
-                report(f"{outcome}: case {number} of {kind}: {said}")
+                result.faults.append((kind, number, outcome, message))
+                report(f"{outcome}: case {number} of {kind}: {message}")
             worker.case = None
 
-        def replaced(number: int, worker: _Worker, outcome: str, said: str) -> _Worker:
+        def replaced(number: int, worker: _Worker, outcome: str, message: str) -> _Worker:
             worker.process.kill()
             worker.process.join()
-            finish(worker, outcome, said)
+            finish(worker, outcome, message)
             return start(number)
 
         pool = [start(number) for number in range(workers)]

@@ -47,7 +47,7 @@ def test_every_fault_is_found() -> None:
     for name, counts in found.counts.items():
         assert counts == {name: 1}, name
     assert {kind for kind, _, _, _ in found.faults} == {"traceback", "signal", "hang"}
-    assert any("ValueError: planted" in said for _, _, _, said in found.faults)
+    assert any("ValueError: planted" in message for _, _, _, message in found.faults)
     assert found.table().splitlines()[-1].split() == ["all", "5", *"111110"]
 
 
