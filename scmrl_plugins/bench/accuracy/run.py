@@ -134,7 +134,7 @@ class Bench:
                 modality: str(self._needed(other)[0].path.resolve()) for modality, other in cell.needs.items()
             }
             config = config.model_copy(update={"train": config.train.model_copy(update={"pretrained": starts})})
-        training = Training(assemble(config), self.device, self.progress, measured=False)
+        training = Training(assemble(config), self.device, self.progress, with_contribution=False)
         training.prepare()
         parts = training.parts
         run = series.take_run(self.directory.run_path(name), parts)

@@ -47,9 +47,9 @@ class Training:
 
     ``honest`` protocol: the best epoch by the validation split, the test split read once, at the end.
     ``published``: training also on the validation samples, the best epoch by the test split itself, as in the
-    papers; that accuracy is optimistic, and every report of it says so. ``measured``: whether the test also
-    measures the cross-modal contribution. Raises ``UserError`` for an optimizer, precision or tracker that does
-    not work here.
+    papers; that accuracy is optimistic, and every report of it says so. ``with_contribution``: whether the test
+    also measures the cross-modal contribution. Raises ``UserError`` for an optimizer, precision or tracker that
+    does not work here.
     """
 
     data: Prepared
@@ -57,9 +57,9 @@ class Training:
     schedule: Schedule
 
     def __init__(
-        self, parts: Assembly, device: torch.device, progress: Progress, *, measured: bool = True
+        self, parts: Assembly, device: torch.device, progress: Progress, *, with_contribution: bool = True
     ) -> None:
-        self.parts, self.measured = parts, measured
+        self.parts, self.with_contribution = parts, with_contribution
         self.recipe: TrainConfig = parts.config.train
         self.chooser = "test" if self.recipe.protocol == "published" else "validation"
         self.state = TrainingState()
@@ -140,7 +140,7 @@ class Training:
         result = self._evaluate(self.parts.model, "test", "test")
         split = self.data.splits["test"]
         if self.processes.main:
-            if self.measured and len(split) > 1:
+            if self.with_contribution and len(split) > 1:
                 result.contribution = contribution(self.parts.model, split, self.device, progress=self.progress)
             self.run.add_metrics(lines.test_line(self.state, self.recipe.protocol, len(self.data.bad), result))
             tested = {f"test_{name}": value for name, value in scalars(result.metrics).items()}
