@@ -13,6 +13,7 @@ Letters in shapes: T time steps, B samples, C channels, H x W pixels, D embeddin
 
 from scmrl_plugins.core.interfaces.components import (
     TAGS,
+    Attends,
     Backbone,
     Component,
     CountsRepeats,
@@ -31,6 +32,7 @@ __all__ = [
     "MODALITIES",
     "SPLITS",
     "TAGS",
+    "Attends",
     "Backbone",
     "BadFileError",
     "Component",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -55,6 +55,10 @@ class Neuron(Component, nn.Module):
 
     requires_mem: bool = False
     """Whether the membrane potentials of each call are kept for a tool (BrainCog's name)."""
+
+    mem_collect: Sequence[Tensor] = ()
+    """With ``requires_mem``, the membrane potentials ``[B, *]`` after each step of the last call (BrainCog's
+    name); empty for a neuron without a membrane."""
 
     def single_step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """One time step, ``x [B, *] -> spikes [B, *]``, and the state after it; required.
@@ -183,6 +187,19 @@ class Foldable(Protocol):
         Called in evaluation mode. The output stays the same up to rounding, and neuron layers are kept.
         """
         ...
+
+
+@runtime_checkable
+class Attends(Protocol):
+    """A module, anywhere in a component, that weighs tokens or time steps, and can keep the weights of a call.
+
+    With ``requires_attention``, each call leaves in ``attention_weights`` how much each of M keys counts for each
+    of N queries: ``[T, B, heads, N, M]`` over the tokens of a step, or ``[T, B, heads, N, T']`` over time steps.
+    """
+
+    requires_attention: bool
+    attends_over: Literal["tokens", "steps"]
+    attention_weights: Tensor | None
 
 
 @runtime_checkable

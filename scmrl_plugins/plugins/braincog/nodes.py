@@ -86,9 +86,14 @@ class NodeAdapter(Neuron):
 
     def forward(self, x: Tensor) -> Tensor:
         _reset(self.node)
-        spikes = torch.stack([self._step(self.node, current) for current in x])
+        spikes, membrane = [], []
+        for current in x:
+            spikes.append(self._step(self.node, current))
+            if self.requires_mem and isinstance(self.node.mem, Tensor):  # a number in nodes without a membrane
+                membrane.append(self.node.mem[: x.shape[1]].detach().clone())
         _reset(self.node)
-        return spikes
+        self.mem_collect = membrane
+        return torch.stack(spikes)
 
     def single_step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """One step of the node: ``x [B, *] -> [B, *]``; the state is a copy of it with its membrane."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,10 @@ class TAAF(Fusion):
     class Config(ComponentConfig):
         pass
 
+    requires_attention = False
+    attends_over: Literal["tokens", "steps"] = "steps"
+    attention_weights: Tensor | None = None
+
     heads: ClassVar[tuple[Modality, ...]] = MODALITIES
     default_losses = ({"name": "ce", "heads": False}, "balance")
 
@@ -37,6 +41,8 @@ class TAAF(Fusion):
         means = {"audio": audio.mean(3), "visual": visual.mean(3)}
         scores = self.score(torch.tanh(self.hidden(means["audio"] + means["visual"])))
         attention = scores.softmax(dim=0)  # [T, B, 1]
+        if self.requires_attention:
+            self.attention_weights = attention.permute(2, 1, 0)[:, :, None, None]  # one query, T keys
         attended = {name: (attention * mean.abs()).sum(0).mean(1) for name, mean in means.items()}
         total = (attended["audio"] + attended["visual"]).clamp_min(torch.finfo(audio.dtype).tiny)
         weight = len(audio) * attention.unsqueeze(3)

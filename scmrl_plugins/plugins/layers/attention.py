@@ -101,9 +101,13 @@ class SpikingAttention(nn.Module):
     where d is the number of channels of a head, M that of keys, p the firing rate of q, k and v at initialisation,
     and theta the smallest constant current at which the neuron fires in T steps. A sum over M d products of three
     spikes then has the mean theta. By conservation of charge, ``lif`` fires at such a current in at most about
-    1 / tau of the steps. With ``norm`` the current is normalised: LIF(BN((q k^T) v s)). Source:
-    Spikformer, arXiv 2209.15425; arXiv 2502.12488.
+    1 / tau of the steps. With ``norm`` the current is normalised: LIF(BN((q k^T) v s)). The weights that a tool
+    may ask for are (q k^T) s. Source: Spikformer, arXiv 2209.15425; arXiv 2502.12488.
     """
+
+    requires_attention = False
+    attends_over: Literal["tokens", "steps"] = "tokens"
+    attention_weights: Tensor | None = None
 
     def __init__(
         self, context: Context, threshold: float | None = None, *, scale: Scale = SCALE, norm: bool = False
@@ -139,7 +143,9 @@ class SpikingAttention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(q k^T) v s, head by head: ``[T, B, D, N], [T, B, D, M], [T, B, D, M] -> [T, B, D, N]``."""
-        by_head = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
+        by_head = [rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v)]
+        if self.requires_attention:
+            self.attention_weights = by_head[0] @ by_head[1].mT * self.scale(k.shape[-1])
         return laid_out_as(q, rearrange(mix(*by_head) * self.scale(k.shape[-1]), "t b h n d -> t b h d n"))
 
 
@@ -150,6 +156,8 @@ class TemporalAttention(SpikingAttention):
     ``"published"`` for its code, which reinterprets the memory of the result ``[N, B, heads, T, D/heads]`` as
     ``[N, B, T, D]``: the flat index h T + t is read as t' heads + h', so channels and steps are mixed.
     """
+
+    attends_over = "steps"
 
     def __init__(
         self,
@@ -169,7 +177,10 @@ class TemporalAttention(SpikingAttention):
                 f"temporal attention pairs tokens one by one, but one modality has {q.shape[-1]} and the other "
                 f"{k.shape[-1]}: set fusion.attention = 'spatial' or use the same size for both inputs"
             )
-        by_token = (rearrange(z, "t b (h d) n -> n b h t d", h=self.heads) for z in (q, k, v))
+        by_token = [rearrange(z, "t b (h d) n -> n b h t d", h=self.heads) for z in (q, k, v)]
+        if self.requires_attention:
+            weights = by_token[0] @ by_token[1].mT * self.scale(len(k))
+            self.attention_weights = rearrange(weights, "n b h t s -> t b h n s")
         mixed = mix(*by_token) * self.scale(len(k))
         if self.order == "published":
             mixed = rearrange(
@@ -212,6 +223,8 @@ class PositionedAttention(SpikingAttention):
         queries, k, v = (rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v))
         products = (queries * self.score_scale) @ k.transpose(-2, -1)
         scores = self.score_neuron(products + self._bias(queries.shape[3], k.shape[3]))
+        if self.requires_attention:
+            self.attention_weights = scores * self.scale(k.shape[3])
         return laid_out_as(q, rearrange(scores @ v * self.scale(k.shape[3]), "t b h n d -> t b h d n"))
 
     def _bias(self, n: int, m: int) -> Tensor:
@@ -232,9 +245,13 @@ class QueryKeyAttention(nn.Module):
     """LIF(BN(Conv(m k))) with q = LIF(BN(Conv(x))), k = LIF(BN(Conv(y))): a mask of queries on keys, no values.
 
     ``x, y [T, B, D, N] -> [T, B, D, N]``. Over tokens m = LIF(sum of a head's channels of q), ``[T, B, h, N]`` for
-    h heads; over channels m = LIF(sum over tokens of q), ``[T, B, D]``. Cost linear in N. Source: QKFormer, arXiv
-    2403.16552.
+    h heads; over channels m = LIF(sum over tokens of q), ``[T, B, D]``. Cost linear in N. The weights that a tool
+    may ask for are m over tokens, with one query. Source: QKFormer, arXiv 2403.16552.
     """
+
+    requires_attention = False
+    attends_over: Literal["tokens", "steps"] = "tokens"
+    attention_weights: Tensor | None = None
 
     def __init__(self, context: Context, over: Literal["tokens", "channels"]) -> None:
         super().__init__()
@@ -252,6 +269,8 @@ class QueryKeyAttention(nn.Module):
             masked = self.mask_neuron(q.sum(3, keepdim=True)) * k
         else:
             mask = self.mask_neuron(rearrange(q, "t b (h d) n -> t b h d n", h=self.heads).sum(3, keepdim=True))
+            if self.requires_attention:
+                self.attention_weights = mask
             masked = rearrange(
                 mask * rearrange(k, "t b (h d) n -> t b h d n", h=self.heads), "t b h d n -> t b (h d) n"
             )
