@@ -34,6 +34,7 @@ COMMANDS = {
     "plugins": "plugins",
     "check": "check",
     "new-plugin": "new_plugin",
+    "examples": "examples",
     "data": "data",
     "bench": "bench",
     "report": "report",

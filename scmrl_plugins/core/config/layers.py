@@ -11,6 +11,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from scmrl_plugins.core.config import examples
 from scmrl_plugins.core.config.completion import completed, is_complete
 from scmrl_plugins.core.config.merging import Layer, merge
 from scmrl_plugins.core.config.messages import explain
@@ -59,10 +60,19 @@ def as_config(config: ExperimentConfig | Mapping[str, Any] | str | Path | None) 
 def read_file(path: str | Path) -> list[Layer]:
     """A TOML file as layers, after the files that it ``extends``, whose paths are relative to it.
 
+    A path that begins with ``scmrl:`` names one of the examples of the project.
     The configuration of a run, wherever the file is, is completed with the settings that came after the run. Of a
     file that several extend, the last position counts.
     """
-    return _reversed_layers(Path(path), (), set())[::-1]
+    return _reversed_layers(_located(path), (), set())[::-1]
+
+
+def _located(path: str | Path, folder: Path = Path()) -> Path:
+    """The file that a path or the name of an example stands for; a path is relative to ``folder``."""
+    text = str(path)
+    return (
+        examples.path_of(text.removeprefix(examples.PREFIX)) if text.startswith(examples.PREFIX) else folder / path
+    )
 
 
 def _reversed_layers(path: Path, chain: tuple[Path, ...], read: set[Path]) -> list[Layer]:
@@ -93,7 +103,7 @@ def _reversed_layers(path: Path, chain: tuple[Path, ...], read: set[Path]) -> li
     layer = Layer(str(path), data)
     layers = [completed(layer) if is_complete(data) else layer]
     for base in reversed(bases):
-        layers += _reversed_layers(path.parent / base, (*chain, resolved), read)
+        layers += _reversed_layers(_located(base, path.parent), (*chain, resolved), read)
     return layers
 
 
