@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import scmrl_plugins
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 
 PREFIX = "scmrl:"
+
+PACKAGE = Path(__file__).parents[2]
 
 _FOLDERS = {"": "examples", "grids/": "benchmarks/grids"}
 """Where the files are, by what their names begin with."""
@@ -20,10 +21,8 @@ _FOLDERS = {"": "examples", "grids/": "benchmarks/grids"}
 
 def listed() -> dict[str, Path]:
     """Every example by its name, such as ``fusion/late`` and ``grids/digits``, in the order of the names."""
-    package = Path(scmrl_plugins.__file__).parent
-    base = next(
-        (folder for folder in (package / "shipped", package.parent) if (folder / "examples").is_dir()), None
-    )
+    bases = (PACKAGE / "shipped", PACKAGE.parent)
+    base = next((folder for folder in bases if (folder / "examples").is_dir()), None)
     if base is None:
         return {}
     return {
