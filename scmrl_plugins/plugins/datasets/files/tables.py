@@ -59,6 +59,32 @@ def read_table(path: Path, columns: Sequence[str], optional: Sequence[str], bad:
     return list(read(path, columns, optional, bad))
 
 
+def read_list(path: Path, columns: Sequence[str], mark: str, bad: list[BadFileError]) -> list[Row]:
+    """The rows of a text file without a header, whose cells ``mark`` separates, by the names of ``columns``.
+
+    UTF-8, with or without a byte order mark; quotes as in CSV; empty lines are passed over. A row of other than as
+    many cells as columns goes to ``bad``. Raises ``UserError`` for a file that cannot be read.
+    """
+    if reason := unreadable(path):
+        raise BadFileError(path, reason)
+    rows = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=mark, skipinitialspace=True)
+            for cells in reader:
+                position = f"line {reader.line_num}"
+                if len(cells) == len(columns):
+                    rows.append(Row(path, position, dict(zip(columns, cells, strict=True))))
+                elif any(cell.strip() for cell in cells):
+                    expected = mark.join(columns)
+                    bad.append(
+                        BadFileError(path, f"{position}: has {len(cells)} cells, not {expected}; correct it")
+                    )
+    except (OSError, ValueError, csv.Error) as error:  # a ValueError is not UTF-8
+        raise UserError(f"{path}: cannot be read as a list ({error}); save it as text in UTF-8") from error
+    return rows
+
+
 def separator(header: str) -> str:
     """What separates the columns of a CSV file with this first line: a semicolon or a tab if there is no comma."""
     return next((mark for mark in (",", ";", "\t") if mark in header), ",")
