@@ -56,7 +56,8 @@ class CommandGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        unknown = args and args[0] not in COMMANDS and not args[0].startswith("-")
+        if unknown and not ctx.resilient_parsing:  # as in completion
             commands = f"; commands are {', '.join(COMMANDS)}"
             raise UserError(f"no command {args[0]!r}{near(args[0], COMMANDS) or commands}")
         return super().resolve_command(ctx, args)
@@ -74,6 +75,9 @@ class CommandGroup(click.Group):
             code = 0
         except click.exceptions.Abort:
             fail("interrupted", 130)
+        except click.NoSuchOption as error:
+            nearest = near(error.option_name, error.possibilities or ())
+            fail(f"no option {error.option_name!r}{nearest or '; --help lists the options'}", 2)
         except click.ClickException as error:
             fail(error.format_message(), 2)
         except UserError as error:
@@ -82,7 +86,7 @@ class CommandGroup(click.Group):
             sys.stdout = None  # the reader is gone; flushing would raise again
             sys.exit(1)
         except Exception as error:
-            message = explain(error)
+            message = explain(error, next((word for word in kwargs["obj"] if word in COMMANDS), ""))
             if message is None:
                 raise
             fail(message, 2)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from scmrl_plugins.cli.common import options, output
+from scmrl_plugins.cli.common import completion, options, output
 from scmrl_plugins.registry import UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,7 +50,7 @@ def _show(report: Any, results: Mapping[str, Any], command: str, out: str | None
 
 
 @command.command("accuracy")
-@click.argument("grid", metavar="GRID")
+@click.argument("grid", metavar="GRID", shell_complete=completion.files)
 @click.option(
     "--only",
     multiple=True,
@@ -118,7 +118,13 @@ def _size(name: str, default: int, largest: int, meaning: str, smallest: int = 1
 
 
 @command.command("speed")
-@click.option("--fusion", metavar="NAME", default="cmrl", help="Fusion block.")
+@click.option(
+    "--fusion",
+    metavar="NAME",
+    default="cmrl",
+    shell_complete=completion.components("fusion"),
+    help="Fusion block.",
+)
 @_size("batch", 8, 65536, "Samples per step.")
 @_size("image-size", 128, 4096, "Height and width of both inputs in pixels.", smallest=4)
 @_size("steps", 4, 1024, "Number of time steps T.")
@@ -162,7 +168,7 @@ def speed(device: str, scaling: bool, profile: bool, out: str | None, as_json: b
 
 
 @command.command("data")
-@click.argument("name", metavar="[NAME]", required=False)
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=completion.components("dataset"))
 @options.root
 @options.config
 @options.sets

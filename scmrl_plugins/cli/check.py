@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scmrl_plugins.cli.common import options, output
+from scmrl_plugins.cli.common import completion, options, output
 from scmrl_plugins.registry import UserError, catalogue
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=completion.components())
 @click.option("--all", "everything", is_flag=True, help="Check every installed component.")
 @click.option("--package", metavar="DIST", help="Check all components of a distribution or plugin.")
 @click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from scmrl_plugins.cli.common import options, output
+from scmrl_plugins.cli.common import completion, options, output
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +81,7 @@ def _settings(amounts: dict[str, float | None], dropped: tuple[str, ...]) -> dic
 
 
 @click.command("eval")
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=completion.runs)
 @click.option(
     "--split", type=click.Choice(["train", "validation", "test"]), default="test", help="Split to evaluate on."
 )

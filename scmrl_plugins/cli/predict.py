@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from scmrl_plugins.cli.common import options, output
+from scmrl_plugins.cli.common import completion, options, output
 from scmrl_plugins.registry.errors import printable
 
 
 @click.command("predict")
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=completion.runs)
 @click.option("--audio", type=click.Path(path_type=Path), metavar="FILE", help="Audio file to classify.")
 @click.option("--visual", type=click.Path(path_type=Path), metavar="FILE", help="Image or video file to classify.")
 @click.option(

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import click
 
-from scmrl_plugins.cli.common import options
+from scmrl_plugins.cli.common import completion, options
 
 
 @click.command("report")
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=completion.runs)
 @options.plugin
 def command(run: str) -> None:
     """Write report.html of a trained run and print its path."""

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
-from scmrl_plugins.cli.common import options, output
+from scmrl_plugins.cli.common import completion, options, output
 from scmrl_plugins.registry import UserError, catalogue
 
 
 @click.command("sweep")
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", shell_complete=completion.files)
 @click.option(
     "-o",
     "--output",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scmrl_plugins.cli.common import options, output
+from scmrl_plugins.cli.common import completion, options, output
 from scmrl_plugins.core.system import collector
 from scmrl_plugins.registry.errors import UserError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("train")
-@click.argument("existing", metavar="[RUN]", required=False)
+@click.argument("existing", metavar="[RUN]", required=False, shell_complete=completion.runs)
 @options.experiment
 @options.device
 @click.option(

@@ -26,20 +26,19 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}".rstrip(": ")
 
 
-def printable(text: str, longest: int = 2000) -> str:
-    """``text`` for a terminal: what is not printable, such as control sequences, is escaped.
+def shortened(text: str, longest: int) -> str:
+    """``text``; of what is longer than ``longest`` the middle is left out."""
+    return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-(longest // 2) :]}"
 
-    Of what is longer than ``longest`` the middle is left out.
-    """
-    if len(text) > longest:
-        text = f"{text[: longest // 2]} ... {text[-(longest // 2) :]}"
+
+def printable(text: str, longest: int = 2000) -> str:
+    """``text`` for a terminal, ``shortened``: what is not printable, such as control sequences, is escaped."""
+    text = shortened(text, longest)
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def near(name: str, candidates: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` with the candidates closest to ``name``, or an empty string."""
+    """`` (did you mean 'x'?)`` with the candidate closest to ``name``; an empty string if none is close."""
     lowered = {candidate.lower(): candidate for candidate in candidates}
-    close = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)
-    if not close:
-        return ""
-    return f" (did you mean {' or '.join(repr(lowered[match]) for match in close)}?)"
+    close = difflib.get_close_matches(name.lower()[:200], lowered, n=1, cutoff=0.6)
+    return f" (did you mean {lowered[close[0]]!r}?)" if close else ""

@@ -31,7 +31,7 @@ def copy(trained: Path, tmp_path: Path) -> Path:
         (["biuld"], ["no command 'biuld'", "'build'"]),
         (["xyzzy"], ["no command 'xyzzy'", "commands are build, train"]),
         (["--nonsense"], ["--nonsense"]),
-        (["build", "--fusoin", "cmrl"], ["--fusoin", "--fusion"]),
+        (["build", "--fusoin", "cmrl"], ["no option '--fusoin' (did you mean '--fusion'?)"]),
         (["build", "--fusion"], ["--fusion", "requires an argument"]),
         (["build", "something"], ["something"]),
         (["build", "--device", "gpu"], ["--device", "'gpu'", "cuda"]),

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from cli_runs import assert_refused, fork_scmrl, invoke
 
+from scmrl_plugins.bench.speed import compare
+
 TINY = [
     *("--image-size", "32", "--dims", "32", "--heads", "4", "--batch", "2", "--steps", "2"),
     *("--threads", "1", "--repeats", "2", "--kernel-shape", "2,2,4,8,8", "--device", "cpu"),
@@ -43,11 +45,16 @@ def test_it_compares_ours_with_the_baseline(tmp_path: Path) -> None:
     assert "| training step |" in (out / "speed.md").read_text()
 
 
-@pytest.mark.slow
-def test_sizes_that_do_not_fit_are_one_line_and_make_nothing(tmp_path: Path) -> None:
+def test_sizes_that_do_not_fit_are_one_line_with_the_options_typed_and_start_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "Child", None)
     out = tmp_path / "out"
-    done = fork_scmrl("bench", "speed", *TINY, "--heads", "5", "--json", "-o", out, cwd=tmp_path)
-    assert_refused(done, "Error: model.num_heads = 5 does not divide model.embed_dims = 32")
+    for sizes, message in (
+        (["--heads", "5"], "--heads 5 does not divide --dims 32"),
+        (["--dims", "10", "--heads", "2", "--image-size", "128"], "--dims 10 is not a multiple of 8"),
+    ):
+        assert_refused(invoke("bench", "speed", *TINY, *sizes, "--json", "-o", out), f"Error: {message}")
     assert not out.exists()
 
 

@@ -26,10 +26,8 @@ def test_near_names_what_was_probably_meant(typed: str, known: list[str], expect
     assert near(typed, known) == expected
 
 
-def test_near_says_three_names_at_most_the_nearest_first() -> None:
-    message = near("node", ["nodeabc", "nodes", "node1", "nodeab", "other"])
-    assert message.startswith((" (did you mean 'node1' or 'nodes'", " (did you mean 'nodes' or 'node1'"))
-    assert message.count("'") == 6
+def test_near_names_only_the_nearest() -> None:
+    assert near("node", ["nodeabc", "nodes", "nodeab", "other"]) == " (did you mean 'nodes'?)"
 
 
 class MuteError(Exception):

@@ -33,7 +33,7 @@ def run(
     with batch norm folded, as ``scmrl eval --optimize`` does it, against the same baseline. Raises ``UserError``
     for sizes that do not fit together, and for a process that ended.
     """
-    catalogue().get("fusion", settings.fusion)  # a wrong name is reported before any process starts
+    settings.check()  # before any process starts
     with contextlib.ExitStack() as stack:
         sides = {name: stack.enter_context(side(name, settings, device)) for name in (BASELINE, OURS)}
         progress.stage("warming up", 1)  # prints no line, so that a wrong size is the only one

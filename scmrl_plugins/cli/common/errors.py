@@ -18,7 +18,19 @@ def fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def explain(error: Exception) -> str | None:
+_SIZES = "model.image_size, model.embed_dims or model.steps"
+_SMALLER = {
+    "build": f"reduce {_SIZES}",
+    "train": f"reduce train.batch_size, train.workers, {_SIZES}",
+    "eval": "close other programs, or reduce train.batch_size in the config.toml of the run",
+    "data": "use fewer --workers, or reduce dataset.longest_sound or dataset.longest_video",
+    "sweep": f"run fewer trials at once, or reduce train.batch_size, {_SIZES}",
+    "bench": f"reduce the batch size, {_SIZES}",
+}
+"""What needs less memory, by command."""
+
+
+def explain(error: Exception, command: str = "") -> str | None:
     """A one-line message for an error with an external cause, or ``None`` for a bug in this program.
 
     External causes are a lack of memory, the end of another process, a plugin, and the operating system.
@@ -26,7 +38,7 @@ def explain(error: Exception) -> str | None:
     from scmrl_plugins.core.system.memory import out_of_memory
 
     if out_of_memory(error):
-        return "not enough memory: reduce train.batch_size, model.image_size, model.embed_dims or model.steps"
+        return f"not enough memory: {_SMALLER.get(command, 'close other programs')}"
     if message := _other_process_ended(error):
         return message
     if isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from scmrl_plugins.cli.common import output
+from scmrl_plugins.cli.common import completion, output
 from scmrl_plugins.core.system import collector
 from scmrl_plugins.registry import UserError, catalogue, register_file
 from scmrl_plugins.registry.kinds import TABLE, Kind
@@ -27,7 +27,7 @@ device = click.option(
 
 
 def _keep_stdout(ctx: click.Context, _param: click.Parameter, as_json: bool) -> bool:
-    if as_json:
+    if as_json and not ctx.resilient_parsing:  # as in completion
         ctx.meta[output.STDOUT] = ctx.with_resource(output.reserved())
     return as_json
 
@@ -63,6 +63,7 @@ plugin = click.option(
     "--plugin",
     multiple=True,
     metavar="FILE",
+    shell_complete=completion.files,
     is_eager=True,  # before --json, so that nothing is left to print when it fails
     expose_value=False,
     callback=_register_files,
@@ -85,17 +86,30 @@ config = click.option(
     "files",
     multiple=True,
     metavar="FILE",
+    shell_complete=completion.files,
     help="TOML configuration file; repeatable; later files override earlier ones.",
 )
 
 
-root = click.option("--root", metavar="DIR", help="Directory of the data set; short for --set dataset.root=DIR.")
+root = click.option(
+    "--root",
+    metavar="DIR",
+    shell_complete=completion.folders,
+    help="Directory of the data set; short for --set dataset.root=DIR.",
+)
 
 
 def _of_kind(kind: Kind) -> Callable[[F], F]:
     text = f"Name of a {kind.name}; repeat to sum several." if kind.repeats else f"Name of the {kind.name}."
     default = kind.default or f"{kind.plural} of the fusion"
-    return click.option(f"--{kind.name}", multiple=kind.repeats, metavar="NAME", show_default=default, help=text)
+    return click.option(
+        f"--{kind.name}",
+        multiple=kind.repeats,
+        metavar="NAME",
+        show_default=default,
+        shell_complete=completion.components(kind.name),
+        help=text,
+    )
 
 
 def experiment(function: F) -> F:
@@ -107,7 +121,8 @@ def experiment(function: F) -> F:
 
 def dataset(function: F) -> F:
     """Add NAME, ``--root``, ``-c`` and ``--set``: the options that describe a data set."""
-    for option in (sets, config, root, click.argument("name", metavar="NAME")):
+    name = click.argument("name", metavar="NAME", shell_complete=completion.components("dataset"))
+    for option in (sets, config, root, name):
         function = option(function)
     return function
 

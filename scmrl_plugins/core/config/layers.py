@@ -18,6 +18,7 @@ from scmrl_plugins.core.config.messages import explain
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.system.files import read_text
 from scmrl_plugins.registry import UserError, catalogue
+from scmrl_plugins.registry.errors import shortened
 
 _DEEPEST = 50
 """Files of a chain in which each extends the next."""
@@ -117,7 +118,7 @@ def parse_set(text: str) -> Layer:
     key, equals, raw = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        raise UserError(f"--set {text[:200]}: write KEY=VALUE, such as --set fusion.alpha=2.0")
+        raise UserError(f"--set {shortened(text, 200)}: write KEY=VALUE, such as --set fusion.alpha=2.0")
     try:
         parsed = tomllib.loads(f"value = {raw}")
         value: Any = parsed["value"] if len(parsed) == 1 else raw  # more than one key: several lines
@@ -149,7 +150,8 @@ def from_toml(text: str) -> dict[str, Any]:
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"not valid TOML: {error}") from None
+        reason = "a number has more than 4,300 digits" if "int_max_str_digits" in str(error) else error
+        raise ValueError(f"not valid TOML: {reason}") from None
     unset = data.pop("unset", [])
     if not isinstance(unset, list) or not all(isinstance(key, str) and _set_none(data, key) for key in unset):
         raise ValueError('unset must be a list of keys that have no value in the file, like ["train.clip_grad"]')

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scmrl_plugins.registry import UserError
-from scmrl_plugins.registry.errors import near
+from scmrl_plugins.registry.errors import near, shortened
 from scmrl_plugins.registry.kinds import TABLE
 
 
@@ -39,7 +39,9 @@ class Merged:
         try:
             self._merge(self.data, data, "", layer.source)
         except RecursionError:
-            raise UserError(f"{layer.source[:200]}: nested too deeply; a key has three parts at most") from None
+            raise UserError(
+                f"{shortened(layer.source, 200)}: nested too deeply; a key has three parts at most"
+            ) from None
 
     def _merge(self, into: dict[str, Any], data: Mapping[str, Any], prefix: str, source: str) -> None:
         for key, value in data.items():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ValidationError
 
 from scmrl_plugins.registry import UserError
-from scmrl_plugins.registry.errors import near
+from scmrl_plugins.registry.errors import near, shortened
+
+_LONGEST = 100
+"""Of a key, a value or a source in a message."""
 
 
 def explain(error: ValidationError, model: type[BaseModel], prefix: str, sources: Mapping[str, str]) -> UserError:
@@ -22,13 +26,22 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str, sources
         complaint = f"unknown key{near(str(loc[-1]), keys) or '; known keys are ' + (', '.join(keys) or 'none')}"
     elif first["type"] == "missing":
         complaint = "is missing"
+    elif (digits := _digits(first["input"])) > _LONGEST:
+        complaint = f"a number of {digits:,} digits is too large"
     else:
         message = first["msg"].removeprefix("Value error, ")
         complaint = message[:1].lower() + message[1:]
         given = repr(first["input"])
         if len(given) <= 60 and not isinstance(first["input"], dict):
             complaint += f", got {given}"
-    return UserError(f"{key}: {complaint}{where_set(key, sources)}")
+    return UserError(f"{shortened(key, _LONGEST)}: {complaint}{where_set(key, sources)}")
+
+
+def _digits(value: object) -> int:
+    """About how many digits an integer has; one of more than 4,300, which Python does not parse, is a string."""
+    if isinstance(value, int):
+        return value.bit_length() * 3 // 10  # ten bits are three digits; str fails for long numbers
+    return len(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d[\d_]*", value) else 0
 
 
 def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
@@ -46,4 +59,4 @@ def where_set(key: str, sources: Mapping[str, str]) -> str:
     """`` (in my.toml)``: the source of a key or else of its section, or an empty string."""
     while key and key not in sources:
         key = key.rpartition(".")[0]
-    return f" (in {sources[key]})" if key else ""
+    return f" (in {shortened(sources[key], 2 * _LONGEST)})" if key else ""

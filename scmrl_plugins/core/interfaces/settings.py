@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Modality = Literal["audio", "visual"]
 MODALITIES: tuple[Modality, Modality] = ("audio", "visual")
@@ -15,6 +15,13 @@ class ComponentConfig(BaseModel):
     """Base class of every ``Config``: frozen, without unknown keys, and without implicit conversion of types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _fits_64_bits(cls, value: Any) -> Any:
+        if isinstance(value, int) and value.bit_length() > 63:
+            raise ValueError(f"input should be a number of 64 bits, and has {value.bit_length():,}")
+        return value
 
 
 class ModelConfig(ComponentConfig):

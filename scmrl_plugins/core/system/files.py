@@ -191,7 +191,8 @@ def from_json(text: str, path: Path) -> Any:
     except RecursionError:
         raise UserError(f"{path}: nested too deeply for JSON; restore or remove it") from None
     except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); restore or remove it") from None
+        reason = "a number has more than 4,300 digits" if "int_max_str_digits" in str(error) else error
+        raise UserError(f"{path}: not JSON ({reason}); restore or remove it") from None
 
 
 def read_lines(path: Path, largest: int = 2**28) -> list[str]:

@@ -32,6 +32,10 @@ from scmrl_plugins.registry import UserError
         ("[neuron]\nalpha = 1e300\n", r"neuron\.alpha: "),
         ("[neuron]\nname = 'LIFNode'\nalpha = 1e300\n", r"neuron\.alpha: "),
         ("[train]\nlr = inf\n", r"train\.lr: .*finite"),
+        ("[train]\nlr = 1e300\n", r"train\.lr: .*less than or equal"),
+        ("[train]\naccumulate = 99999999999999999999999\n", r"train\.accumulate: .*less than or equal"),
+        ("[train]\npatience = 99999999999999999999999\n", r"train\.patience: .*64 bits"),
+        (f"[train]\nepochs = 0x{'f' * 5000}\n", r"train\.epochs: a number of 6,000 digits is too large"),
     ],
 )
 def test_one_line_with_key_fault_and_file(tmp_path: Path, text: str, says: str) -> None:
@@ -53,3 +57,16 @@ def test_the_source_is_that_of_the_layer_which_won(tmp_path: Path) -> None:
     assert config.source("train.epochs") == " (in --set train.epochs=3)"
     assert config.source("train.seed") == " (in --set train.epochs=3)"
     assert config.source("encoder.name") == ""
+
+
+@pytest.mark.parametrize("key", ["train.epochs", "neuron.tau"])
+def test_a_long_number_is_named_by_its_length_in_a_short_line(key: str) -> None:
+    with pytest.raises(UserError, match=rf"^{key}: a number of 5,000 digits is too large") as caught:
+        assembly.assemble(layers.compose(sets=[f"{key}={'9' * 5000}"]))
+    assert len(str(caught.value)) < 400
+
+
+def test_a_long_number_in_a_file_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.toml", f"[train]\nepochs = {'9' * 5000}\n")
+    with pytest.raises(UserError, match=r"mine\.toml: not valid TOML: a number has more than 4,300 digits"):
+        layers.compose([file])
