@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from scmrl_plugins.cli.common import completion, options, output
+from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import printable
 
 
@@ -12,6 +13,9 @@ from scmrl_plugins.registry.errors import printable
 @click.argument("run", metavar="RUN", shell_complete=completion.runs)
 @click.option("--audio", type=click.Path(path_type=Path), metavar="FILE", help="Audio file to classify.")
 @click.option("--visual", type=click.Path(path_type=Path), metavar="FILE", help="Image or video file to classify.")
+@click.option(
+    "--video", type=click.Path(path_type=Path), metavar="FILE", help="Video file with sound: both of them."
+)
 @click.option(
     "--convert",
     is_flag=True,
@@ -22,9 +26,16 @@ from scmrl_plugins.registry.errors import printable
 @options.json
 @options.plugin
 def command(
-    run: str, audio: Path | None, visual: Path | None, convert: bool, optimize: bool, device: str, as_json: bool
+    run: str,
+    audio: Path | None,
+    visual: Path | None,
+    video: Path | None,
+    convert: bool,
+    optimize: bool,
+    device: str,
+    as_json: bool,
 ) -> None:
-    """Classify an audio file, an image or video, or a pair of both.
+    """Classify an audio file, an image or video, a pair of both, or a video with its sound.
 
     Prints the labels that the model of RUN predicts, with their probabilities.
     """
@@ -34,6 +45,10 @@ def command(
     from scmrl_plugins.core.run.directory import open_run
     from scmrl_plugins.core.system import devices
 
+    if video is not None:
+        if audio is not None or visual is not None:
+            raise UserError("--video gives both sound and picture: leave out --audio and --visual, or --video")
+        audio = visual = video
     target = devices.resolve(device)
     parts = open_run(run).assemble()
     optimized = {"folded": fold(parts.model)} if optimize else None

@@ -27,9 +27,9 @@ def predict(
     for name in model.modalities:
         if given[name] is None:
             raise UserError(f"fusion {model.config.fusion.name!r} needs {name}: give --{name} FILE")
-    row = parts.dataset.read(
-        *(given[name] if name in model.modalities else None for name in MODALITIES), convert=convert
-    )
+    if audio != visual:  # of a video with its sound, both tell how long it lasts
+        given = {name: given[name] if name in model.modalities else None for name in MODALITIES}
+    row = parts.dataset.read(given["audio"], given["visual"], convert=convert)
     features = parts.dataset.transform({name: [value] for name, value in row.items()})
     stored = {name: np.asarray(column[0]) for name, column in features.items()}
     sample = parts.dataset.inputs(stored, False)

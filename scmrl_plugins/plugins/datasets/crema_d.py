@@ -42,9 +42,10 @@ class CremaD(FileRecordings):
     """CREMA-D (Cao et al. 2014, ODbL): 7,442 clips of 91 actors; anger, disgust, fear, happy, neutral, sad.
 
     Official folders ``AudioWAV/1001_DFA_ANG_XX.wav`` and ``VideoFlash/1001_DFA_ANG_XX.flv``, named after actor,
-    sentence, emotion and level; or prepared ones, ``{train,test}/{audio,visual}/<CLASS>/<clip>``, with one frame a
-    clip. The published protocol tests 744 clips drawn at random, of actors whose other clips it trains on, so that
-    the model knows the faces and voices of the test. By default no actor is in two splits.
+    sentence, emotion and level (without ``AudioWAV`` the sound is that of the videos); or prepared ones,
+    ``{train,test}/{audio,visual}/<CLASS>/<clip>``, with one frame a clip. The published protocol tests 744 clips
+    drawn at random, of actors whose other clips it trains on, so that the model knows the faces and voices of the
+    test. By default no actor is in two splits.
     """
 
     class Config(PhotographsConfig):
@@ -113,12 +114,13 @@ class CremaD(FileRecordings):
 
     def _official(self, root: Path, bad: list[BadFileError]) -> list[Sample]:
         folders = (root / OFFICIAL[0], root / OFFICIAL[1])
-        for folder in folders:
-            if not is_folder(folder):
-                raise UserError(f"{folder}: no such folder; copy it beside the other, or set dataset.root")
-        sounds = _named(files_in(folders[0], SOUNDS, bad), bad)
+        if not is_folder(folders[1]):
+            raise UserError(f"{folders[1]}: no such folder; copy it beside the other, or set dataset.root")
+        apart = is_folder(folders[0])
+        sounds = _named(files_in(folders[0], SOUNDS, bad), bad) if apart else []
         videos = _named(files_in(folders[1], VIDEOS | PICTURES, bad), bad)
-        return [_sample(*pair) for pair in pair_by_stem(sounds, videos, bad, folders, _corrected)]
+        pairs = pair_by_stem(sounds, videos, bad, folders, _corrected, videos=not apart)
+        return [_sample(*pair) for pair in pairs]
 
     def _prepared(self, root: Path, bad: list[BadFileError]) -> list[Sample]:
         samples: dict[str, Sample] = {}
@@ -144,7 +146,7 @@ class CremaD(FileRecordings):
         return list(samples.values())
 
     def _refuse_pictures(self, samples: list[Sample]) -> None:
-        if self.config.frames > 1:
+        if (self.config.frames or 1) > 1:
             for sample in samples:
                 if sample.visual.suffix.lower() in PICTURES:
                     raise UserError(

@@ -33,7 +33,8 @@ class AVFolder(FileRecordings):
 
     Folders: ``<split>/<class>/`` with files of one stem, or ``<split>/audio/<class>/`` and
     ``<split>/visual/<class>/``. A table (``manifest``: CSV, JSON lines or Parquet): the columns ``audio``,
-    ``visual`` (paths from the table's folder) and ``label``, and optionally ``split`` and ``id``. Splits are named
+    ``visual`` (paths from the table's folder) and ``label``, and optionally ``split`` and ``id``. A video may be
+    sound and picture at once: alone of its stem in a folder, or in a column ``video`` of a table. Splits are named
     train, validation (valid, val, dev) and test (eval). Without a validation split, a share of the training
     samples is kept for it; without a test split, the share ``test`` if it is set. No file is in two splits, and no
     group of ``group_columns``. Classes are those in the files, sorted, unless ``classes`` names them; samples of
@@ -80,9 +81,13 @@ class AVFolder(FileRecordings):
         def _one_source(self) -> AVFolder.Config:
             if self.root and self.manifest:
                 raise ValueError("root and manifest are both set: use only one of them")
+            if self.root and self.clip and self.clip.columns:
+                raise ValueError("clip names columns of a table, but root is set: set manifest instead")
             if self.root and self.group_columns:
                 raise ValueError("group_columns are columns of a table, but root is set: set manifest instead")
             return self
+
+    windows_in_table = True
 
     def __init__(self, config: Any, model: ModelConfig) -> None:
         super().__init__(config, model)
@@ -173,17 +178,18 @@ class AVFolder(FileRecordings):
         return rest, taken
 
     def _sample(self, pair: Pair) -> Sample:
-        return Sample(pair.audio, pair.visual, self.classes.index(pair.label), pair.id, pair.groups)
+        label = self.classes.index(pair.label)
+        return Sample(pair.audio, pair.visual, label, pair.id, pair.groups, pair.window)
 
 
 def _pairs(config: AVFolder.Config, bad: list[BadFileError]) -> list[Pair]:
     """Every pair of files of the folder or the table, of whatever class."""
     if config.manifest:
-        return in_table(user_path(config.manifest), bad, config.group_columns)
+        return in_table(user_path(config.manifest), bad, config.group_columns, config.clip)
     root = root_folder(
         config.root,
         needs="data set 'av-folder' needs your files: set dataset.root to a folder with train/CLASS/ and "
-        "test/CLASS/, or dataset.manifest to a table with the columns audio, visual and label",
+        "test/CLASS/, or dataset.manifest to a table with the columns audio, visual (or video) and label",
         holds="with train/CLASS/ and test/CLASS/",
     )
     return in_folders(root, bad)

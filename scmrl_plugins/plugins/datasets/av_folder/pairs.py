@@ -20,6 +20,8 @@ from scmrl_plugins.plugins.datasets.files.folders import (
 )
 from scmrl_plugins.plugins.datasets.files.samples import pair_by_stem
 from scmrl_plugins.plugins.datasets.files.tables import Row, read_table
+from scmrl_plugins.plugins.datasets.files.window import Window
+from scmrl_plugins.plugins.datasets.media.clip import ClipConfig
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 
@@ -39,8 +41,8 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class Pair:
-    """A sound and its picture, their split, the name of their class, a unique id, where they are listed, and the
-    values of the group columns.
+    """A sound and its picture, their split, the name of their class, a unique id, where they are listed, the
+    values of the group columns, and the part of the files that is used.
     """
 
     audio: Path
@@ -50,6 +52,7 @@ class Pair:
     id: str
     source: str
     groups: tuple[str, ...] = ()
+    window: Window | None = None
 
     @property
     def files(self) -> tuple[str, str]:
@@ -75,8 +78,10 @@ def in_folders(root: Path, bad: list[BadFileError]) -> list[Pair]:
 def _in_split(folder: Path, split: str, bad: list[BadFileError]) -> list[Pair]:
     """The pairs of a split, with sounds and pictures together or apart in ``audio`` and ``visual``."""
     parents = (folder / "audio", folder / "visual")
+    heard = SOUNDS
     if all(map(is_folder, parents)):
         beside = [path for path in folders_in(folder, bad) if path not in parents]
+        heard |= VIDEOS  # of which only the sound is used
         bad += [BadFileError(path, "is beside audio and visual; divide it between them") for path in beside]
     else:
         parents = (folder, folder)
@@ -88,9 +93,10 @@ def _in_split(folder: Path, split: str, bad: list[BadFileError]) -> list[Pair]:
         class_folders = (parents[0] / name, parents[1] / name)
         sounds, pictures = (
             files_in(inner, endings, bad) if is_folder(inner) else []
-            for inner, endings in zip(class_folders, (SOUNDS, PICTURES | VIDEOS), strict=True)
+            for inner, endings in zip(class_folders, (heard, PICTURES | VIDEOS), strict=True)
         )
-        for stem, sound, picture in pair_by_stem(sounds, pictures, bad, class_folders):
+        together = class_folders[0] == class_folders[1]
+        for stem, sound, picture in pair_by_stem(sounds, pictures, bad, class_folders, videos=together):
             source = f"folder {class_folders[0]}"
             pairs.append(Pair(sound, picture, split, composed(name), f"{split}/{name}/{stem}", source))
         existing = filter(is_folder, dict.fromkeys(class_folders))
@@ -103,21 +109,32 @@ def _in_split(folder: Path, split: str, bad: list[BadFileError]) -> list[Pair]:
     return pairs
 
 
-def in_table(path: Path, bad: list[BadFileError], group_columns: Sequence[str] = ()) -> list[Pair]:
-    """The pairs in the rows of a table; all are training samples where it has no column ``split``."""
-    required = ("audio", "visual", "label", *group_columns)
-    rows = read_table(path, required, ("split", "id"), bad)
-    for name in group_columns:  # JSON lines have no header in which the reader would miss them
+def in_table(
+    path: Path, bad: list[BadFileError], group_columns: Sequence[str] = (), clip: ClipConfig | None = None
+) -> list[Pair]:
+    """The pairs in the rows of a table; all are training samples where it has no column ``split``.
+
+    A column ``video`` names files with both sound and picture, instead of ``audio`` and ``visual``. ``clip`` names
+    columns that say which part is used.
+    """
+    windows = clip.columns if clip else []
+    columns = ("audio", "visual", "label", *group_columns, *windows)
+    rows = read_table(path, columns, ("split", "id"), bad, instead={"video": ("audio", "visual")})
+    # JSON lines have no header in which the reader would miss them.
+    for name, setting in [
+        *((name, "group_columns") for name in group_columns),
+        *((each, "clip") for each in windows),
+    ]:
         if rows and not any(name in row.cells for row in rows):
             raise UserError(
                 f"{path}: no column {name!r}{near(name, rows[0].cells)}; there are {', '.join(rows[0].cells)}: "
-                f"correct dataset.group_columns"
+                f"correct dataset.{setting}"
             )
     divided = any("split" in row.cells for row in rows)
     pairs: dict[str, Pair] = {}
     for row in rows:
         try:
-            pair = _in_row(row, divided, group_columns)
+            pair = _in_row(row, divided, group_columns, clip)
             if other := pairs.get(pair.id):
                 raise row.bad("id", f"{pair.id!r} is that of {other.source} too; give each row a unique one")
             pairs[pair.id] = pair
@@ -126,7 +143,7 @@ def in_table(path: Path, bad: list[BadFileError], group_columns: Sequence[str] =
     return list(pairs.values())
 
 
-def _in_row(row: Row, divided: bool, group_columns: Sequence[str]) -> Pair:
+def _in_row(row: Row, divided: bool, group_columns: Sequence[str], clip: ClipConfig | None) -> Pair:
     source = f"{row.position} of {row.table.name}"
     split = "train"
     if divided:
@@ -137,12 +154,36 @@ def _in_row(row: Row, divided: bool, group_columns: Sequence[str]) -> Pair:
     label = composed(row.text("label", number=True).strip())
     if not label:
         raise row.bad("label", "is blank; write the name of a class")
-    files = [_file(row, column, source) for column in ("audio", "visual")]
-    name = f"{row.text('audio')} {row.text('visual')}"
+    columns = _columns(row)
+    files = [_file(row, column, source) for column in columns]
+    name = " ".join(row.text(column) for column in dict.fromkeys(columns))
+    window = _window(row, clip) if clip and clip.columns else None
+    if window:
+        name += f" {window.start:g}"
     if row.cells.get("id") not in (None, ""):
         name = row.text("id", number=True)
     groups = tuple(_group(row, column) for column in group_columns)
-    return Pair(files[0], files[1], split, label, name, source, groups)
+    return Pair(files[0], files[1], split, label, name, source, groups, window)
+
+
+def _columns(row: Row) -> tuple[str, str]:
+    """The columns that name the sound and the picture of a row."""
+    if row.cells.get("video") in (None, "") and ("audio" in row.cells or "video" not in row.cells):
+        return "audio", "visual"
+    for column in ("audio", "visual"):
+        if row.cells.get(column) not in (None, ""):
+            raise row.bad("video", f"names a file, and so does column {column!r}; empty one of the two")
+    return "video", "video"
+
+
+def _window(row: Row, clip: ClipConfig) -> Window:
+    """The part of the row's files that ``clip`` says."""
+    start, seconds = (row.number(each) if isinstance(each, str) else each for each in (clip.start, clip.seconds))
+    if start is None or start < 0:
+        raise row.bad(str(clip.start), f"{start} is before the start of the file; write seconds from there")
+    if seconds is not None and seconds <= 0:
+        raise row.bad(str(clip.seconds), f"{seconds:g} s is no duration; write a positive number")
+    return Window(start, seconds)
 
 
 def _group(row: Row, column: str) -> str:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from scmrl_plugins.core.interfaces import MODALITIES, Modality, ModelConfig
+from scmrl_plugins.core.interfaces import MODALITIES, Modality, ModelConfig, RepairedFileWarning
 from scmrl_plugins.plugins.datasets.bases.sound import SoundDataset
+from scmrl_plugins.plugins.datasets.files.window import split_window
+from scmrl_plugins.plugins.datasets.media.clip import RANDOM, ClipConfig, ClipReader, drawn_window, is_clip
 from scmrl_plugins.plugins.datasets.media.front_end import SoundConfig
 from scmrl_plugins.plugins.datasets.media.picture import PictureConfig, PictureFrontEnd
 from scmrl_plugins.plugins.datasets.media.read import read_bytes, source_of
+from scmrl_plugins.registry import UserError
 
-VERSION = 3
+VERSION = 4
 """Incremented when the result of ``transform`` changes."""
 
 
@@ -24,10 +28,27 @@ class RecordingsConfig(PictureConfig, SoundConfig):
 
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the splits")
     validation: float = Field(0.1, gt=0, lt=1, description="share of training samples for validation")
+    align: Literal["clip", "step"] = Field(
+        "clip",
+        description="what a time step hears; clip: all of the sound; step: the step's part of it",
+    )
+    clip: ClipConfig | None = Field(
+        None, description="window of every clip, {start, seconds}; none: the complete clip"
+    )
+    audio_stream: int | None = Field(
+        None,
+        ge=0,
+        description="which sound of a file with several, from 0; none: the one marked as default",
+    )
+    video_stream: int | None = Field(
+        None,
+        ge=0,
+        description="which video of a file with several, from 0; none: the one marked as default",
+    )
 
 
 class Recordings(SoundDataset):
-    """Sounds and pictures: spectrograms ``[1, S, S]``, RGB ``[3, S, S]`` or ``[T, 3, S, S]``.
+    """Sounds and pictures: spectrograms ``[1, S, S]``, RGB ``[3, S, S]``; of several steps ``[T, ...]``.
 
     S is the model's ``image_size``; ``FrontEnd`` computes the spectrograms, ``PictureFrontEnd`` the pictures. What
     does not depend on chance is stored, and the rest drawn each time a training sample is loaded.
@@ -37,10 +58,19 @@ class Recordings(SoundDataset):
 
     Config: ClassVar[type[RecordingsConfig]] = RecordingsConfig
     channels: Mapping[str, int] = {"audio": 1, "visual": 3}
+    windows_in_table = False
+    """Whether the data set's table may say where the windows are; its rows then have them."""
 
     def __init__(self, config: Any, model: ModelConfig) -> None:
+        self.slices = model.steps if config.align == "step" else 1
         super().__init__(config, model)
-        self.pictures = PictureFrontEnd(self.config, model)
+        self.pictures = PictureFrontEnd(self.config, model, self.slices)
+        self.clips = ClipReader(self.config, self.front_end, self.pictures)
+        if config.clip and config.clip.columns and not self.windows_in_table:
+            raise UserError(
+                f"dataset.clip: {config.clip.columns[0]!r} names a column, but the data set has no table; "
+                f"set start and seconds to numbers, or start to 'middle' or 'random'"
+            )
 
     @property
     def blank(self) -> Mapping[Modality, np.ndarray]:
@@ -49,23 +79,43 @@ class Recordings(SoundDataset):
 
     def transform_key(self) -> Mapping[str, Any]:
         """The settings and sizes that the stored arrays depend on."""
-        return {"version": VERSION, **self.front_end.key(), **self.pictures.key()}
+        settings = self.config.model_dump(include={"clip", "audio_stream", "video_stream"})
+        return {"version": VERSION, **settings, **self.front_end.key(), **self.pictures.key()}
 
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, list[np.ndarray]]:
-        """Rows to ``audio``, float32 ``[1, S, S]``, and ``visual``, uint8 ``[frames, H, W, 3]``, as stored.
+        """Rows to ``audio``, float32 ``[1, S, W]``, and ``visual``, uint8 ``[frames, H, W, 3]``, as stored.
 
-        A modality that is absent from all rows is left out. Raises ``BadFileError`` for a file that cannot be
-        decoded, holds nothing, or is silent.
+        W is S, or T S where each step has its slice of sound. Where windows are drawn at random, each array has
+        several, ``[n, ...]``. A modality that is absent from all rows is left out. Raises ``BadFileError`` for a
+        file that cannot be decoded, holds nothing, or is silent.
         """
-        decoders = {"audio": self.front_end.decode, "visual": self.pictures.decode}
-        return {
-            name: [decoders[name](*source_of(cell, name)) for cell in rows[name]]
-            for name in MODALITIES
-            if any(cell is not None for cell in rows.get(name) or [])
-        }
+        names = [name for name in MODALITIES if any(cell is not None for cell in rows.get(name) or [])]
+        samples = [
+            self._decoded(dict(zip(names, cells, strict=True)))
+            for cells in zip(*(rows[name] for name in names), strict=True)
+        ]
+        return {name: [sample[name] for sample in samples] for name in names}
+
+    def _decoded(self, cells: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The cells of a row to what is stored of them."""
+        sources, window = {}, None
+        for name, cell in cells.items():
+            source, path = source_of(cell, name)
+            path, window = split_window(path)
+            sources[name] = (Path(path) if isinstance(source, Path) else source, path)
+        if window or self.config.clip or is_clip(sources):
+            return self.clips.decode(sources, window)
+        result = {}
+        if "audio" in sources:
+            result["audio"] = self.front_end.decode(*sources["audio"], self.config.audio_stream)
+        if "visual" in sources:
+            result["visual"] = self.pictures.decode(*sources["visual"], self.config.video_stream)
+        return result
 
     def inputs(self, stored: Mapping[str, np.ndarray], training: bool) -> dict[str, np.ndarray]:
-        """The stored arrays of a sample to ``audio [1, S, S]`` and ``visual [3, S, S]`` or ``[T, 3, S, S]``."""
+        """The stored arrays of a sample to ``audio [1, S, S]`` and ``visual [3, S, S]``, or ``[T, ...]``."""
+        if self.config.clip and self.config.clip.start == RANDOM:
+            stored = drawn_window(stored, training)
         result = {}
         if "audio" in stored:
             result["audio"] = self.front_end.inputs(stored["audio"], training)
@@ -79,7 +129,13 @@ class Recordings(SoundDataset):
         Recordings of any sample rate and pictures or videos of any size are accepted, as in training. Raises
         ``UserError`` for files that are missing or empty.
         """
+        if self.config.clip and self.config.clip.columns:
+            path = audio or visual
+            warnings.warn(
+                RepairedFileWarning(path, "used from start to end: the windows were in a table"), stacklevel=2
+            )
+        content = {path: read_bytes(path, path) for path in {audio, visual} - {None} if path is not None}
         return {
-            name: {"bytes": read_bytes(Path(path), path), "path": str(path)} if path is not None else None
+            name: {"bytes": content[path], "path": str(path)} if path is not None else None
             for name, path in (("audio", audio), ("visual", visual))
         }

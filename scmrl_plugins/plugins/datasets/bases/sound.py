@@ -15,11 +15,13 @@ class SoundDataset(Dataset):
     """A data set whose audio is sound: its ``front_end`` makes spectrograms of recordings and inputs of those."""
 
     Config: ClassVar[type[SoundConfig]] = SoundConfig
+    slices = 1
+    """Parts of the sound's time that are inputs of their own, see ``FrontEnd``."""
 
     def __init__(self, config: Any, model: ModelConfig) -> None:
         self.config: Any = self._with_rate(config)
         self.image_size, self.steps = model.image_size, model.steps
-        self.front_end = FrontEnd(self.config, model.image_size)
+        self.front_end = FrontEnd(self.config, model.image_size, self.slices)
 
     @classmethod
     def native_rate(cls, config: Any) -> int:
@@ -42,7 +44,7 @@ class SoundDataset(Dataset):
         settings = self.front_end.measured(sample["audio"] for sample in samples if "audio" in sample)
         if settings:
             self.config = self.config.model_copy(update=settings)
-            self.front_end = FrontEnd(self.config, self.image_size)
+            self.front_end = FrontEnd(self.config, self.image_size, self.slices)
         return settings
 
     @property

@@ -9,12 +9,15 @@ from pathlib import Path
 from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.registry import UserError
 
-SOUNDS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aiff", ".aif", ".au"})
+SOUNDS = frozenset(
+    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".ac3", ".eac3", ".wma", ".mka", ".weba"}
+    | {".aiff", ".aif", ".aifc", ".au", ".caf", ".mp2"}
+)
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 VIDEOS = frozenset({".flv", ".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg"})
 
 NOT_READ = {
-    SOUNDS: (frozenset({".wma", ".amr", ".ape", ".wv"}), "wav"),
+    SOUNDS: (frozenset({".amr", ".ape", ".wv"}), "wav"),
     PICTURES: (frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".dng"}), "png"),
     VIDEOS: (frozenset({".wmv", ".ts", ".mts", ".3gp", ".ogv"}), "mp4"),
 }

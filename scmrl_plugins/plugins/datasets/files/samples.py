@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.plugins.datasets.files.folders import VIDEOS
+from scmrl_plugins.plugins.datasets.files.window import Window
 from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
@@ -17,13 +19,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """A sound and the picture or video that belongs to it, the index of their class, a unique id, its groups."""
+    """A sound and the picture or video that belongs to it, the index of their class, a unique id, its groups.
+
+    Both paths are those of one video where that has both. ``window``: the part of the files that is used.
+    """
 
     audio: Path
     visual: Path
     label: int
     id: str
     groups: tuple[str, ...] = ()
+    window: Window | None = None
+
+    def cell(self, path: Path) -> dict[str, str | None]:
+        """The cell of a row that names one of the files."""
+        return {"bytes": None, "path": self.window.of(path) if self.window else str(path)}
 
 
 @dataclass
@@ -40,12 +50,15 @@ def pair_by_stem(
     bad: list[BadFileError],
     folders: tuple[object, object],
     correct: Callable[[str], str] = str,
+    *,
+    videos: bool = False,
 ) -> list[tuple[str, Path, Path]]:
     """``(stem, sound, picture)`` of every stem that has one of each, in the order of the stems.
 
-    A file without its partner, and all of a stem that several files of one kind share, go to ``bad``. ``folders``:
-    where the sounds and the pictures are expected, for the message. Stems are compared in Unicode's composed form,
-    which is how people read them, and as ``correct`` corrects them.
+    With ``videos``, a video without a sound file of its stem is the sound, too. Other files without their partner,
+    and all of a stem that several files of one kind share, go to ``bad``. ``folders``: where the sounds and the
+    pictures are expected, for the message. Stems are compared in Unicode's composed form, which is how people read
+    them, and as ``correct`` corrects them.
     """
     by_stem: dict[str, tuple[list[Path], list[Path]]] = {}
     for kind, paths in enumerate((sounds, pictures)):
@@ -61,6 +74,8 @@ def pair_by_stem(
             bad.append(
                 BadFileError(heard[0], f"no picture or video {stem!r} in {folders[1]}; add it or remove this one")
             )
+        elif not heard and videos and seen[0].suffix.lower() in VIDEOS:
+            pairs.append((stem, seen[0], seen[0]))
         elif not heard:
             bad.append(BadFileError(seen[0], f"no sound file {stem!r} in {folders[0]}; add it or remove this one"))
         else:
@@ -92,8 +107,8 @@ def to_rows(
     return datasets.DatasetDict(
         {
             name: table(
-                [{"bytes": None, "path": str(sample.audio)} for sample in samples],
-                [{"bytes": None, "path": str(sample.visual)} for sample in samples],
+                [sample.cell(sample.audio) for sample in samples],
+                [sample.cell(sample.visual) for sample in samples],
                 [sample.label for sample in samples],
                 [sample.id for sample in samples],
                 classes,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from scmrl_plugins.core.interfaces import BadFileError
@@ -27,6 +29,21 @@ class Row:
         """The error of a cell: what is wrong with it, and the remedy."""
         return BadFileError(self.table, f"{self.position}, column {column!r}: {reason}")
 
+    def number(self, column: str) -> float:
+        """A cell's number, which may be written as text. ``BadFileError`` for anything else."""
+        value = self.cells.get(column)
+        if isinstance(value, bool) or value is None or value == "":
+            raise self.bad(
+                column, "is empty; write a number" if value in (None, "") else "is no number; write one"
+            )
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise self.bad(column, f"{str(value)[:40]!r} is no number; write one")
+        return number
+
     def text(self, column: str, *, number: bool = False) -> str:
         """A cell's text; with ``number`` also a whole number, as text. ``BadFileError`` for anything else."""
         value = self.cells.get(column)
@@ -44,19 +61,50 @@ class Row:
         return value
 
 
-def read_table(path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[BadFileError]) -> list[Row]:
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table: those that it must have, others that are read, and some that stand for others."""
+
+    required: Sequence[str]
+    optional: Sequence[str]
+    instead: Mapping[str, Sequence[str]]
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every column that is read."""
+        return (*self.required, *self.optional, *self.instead)
+
+    def check(self, path: Path, position: str, header: Sequence[str]) -> None:
+        """``UserError`` for a header that lacks a column or has one twice."""
+        spared = {name for other, names in self.instead.items() if other in header for name in names}
+        for name in self.required:
+            if name not in header and name not in spared:
+                listed = ", ".join(map(repr, header))[:200]
+                raise UserError(f"{path}: {position}: no column {name!r}{near(name, header)}; there are {listed}")
+        for name in self.all:
+            if header.count(name) > 1:
+                raise UserError(f"{path}: {position}: two columns {name!r}; remove or rename one")
+
+
+def read_table(
+    path: Path,
+    columns: Sequence[str],
+    optional: Sequence[str],
+    bad: list[BadFileError],
+    instead: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> list[Row]:
     """The rows of a table: ``.csv`` (a header, see ``separator``), ``.jsonl`` (an object a line) or ``.parquet``.
 
     Text is UTF-8, with or without a byte order mark; empty lines are passed over. ``Row.cells`` has the columns
     that the table has; a row that cannot be parsed goes to ``bad``. Raises ``UserError`` for a table that is
-    missing, cannot be read, or lacks one of ``columns``.
+    missing, cannot be read, or lacks one of ``columns``, except those that a column of ``instead`` stands for.
     """
     readers = {".csv": _csv, ".jsonl": _json_lines, ".parquet": _parquet}
     if not (read := readers.get(path.suffix.lower())):
         raise UserError(f"{path}: a table of samples ends in {', '.join(readers)}; convert it to one of them")
     if reason := unreadable(path):
         raise BadFileError(path, reason)
-    return list(read(path, columns, optional, bad))
+    return list(read(path, Columns(columns, optional, instead), bad))
 
 
 def read_list(path: Path, columns: Sequence[str], mark: str, bad: list[BadFileError]) -> list[Row]:
@@ -90,7 +138,7 @@ def separator(header: str) -> str:
     return next((mark for mark in (",", ";", "\t") if mark in header), ",")
 
 
-def _csv(path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[BadFileError]) -> Iterator[Row]:
+def _csv(path: Path, columns: Columns, bad: list[BadFileError]) -> Iterator[Row]:
     header: list[str] = []
     end = 0
     try:
@@ -104,7 +152,7 @@ def _csv(path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[
                     continue
                 if not header:
                     header = [cell.strip() for cell in cells]
-                    _require(path, f"line {line}", header, columns, optional)
+                    columns.check(path, f"line {line}", header)
                 elif len(cells) == len(header):
                     yield Row(path, f"line {line}", dict(zip(header, cells, strict=True)))
                 else:
@@ -120,12 +168,10 @@ def _csv(path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[
             f"{path}: after line {end}: cannot be read as CSV ({error}); save it as CSV in UTF-8"
         ) from error
     if not header:
-        raise UserError(f"{path}: is empty; write a line with {', '.join(columns)} and a line a sample")
+        raise UserError(f"{path}: is empty; write a line with {', '.join(columns.required)} and a line a sample")
 
 
-def _json_lines(
-    path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[BadFileError]
-) -> Iterator[Row]:
+def _json_lines(path: Path, columns: Columns, bad: list[BadFileError]) -> Iterator[Row]:
     position = "line 1"
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -142,36 +188,24 @@ def _json_lines(
                     yield Row(path, position, cells)
                 else:
                     bad.append(
-                        BadFileError(path, f"{position}: not a JSON object; write one, with {columns[0]!r}")
+                        BadFileError(
+                            path, f"{position}: not a JSON object; write one, with {columns.required[0]!r}"
+                        )
                     )
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: after {position}: cannot be read as text ({error}); save it in UTF-8") from error
 
 
-def _parquet(
-    path: Path, columns: Sequence[str], optional: Sequence[str], bad: list[BadFileError]
-) -> Iterator[Row]:
+def _parquet(path: Path, columns: Columns, bad: list[BadFileError]) -> Iterator[Row]:
     import pyarrow
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:
             header = file.schema_arrow.names
-            _require(path, "its schema", header, columns, optional)
-            table = file.read([name for name in (*columns, *optional) if name in header])
+            columns.check(path, "its schema", header)
+            table = file.read([name for name in columns.all if name in header])
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise UserError(f"{path}: cannot be read as Parquet ({error}); write it again") from error
     for number, cells in enumerate(table.to_pylist(), 1):
         yield Row(path, f"row {number}", cells)
-
-
-def _require(
-    path: Path, position: str, header: Sequence[str], columns: Sequence[str], optional: Sequence[str]
-) -> None:
-    for name in columns:
-        if name not in header:
-            listed = ", ".join(map(repr, header))[:200]
-            raise UserError(f"{path}: {position}: no column {name!r}{near(name, header)}; there are {listed}")
-    for name in (*columns, *optional):
-        if header.count(name) > 1:
-            raise UserError(f"{path}: {position}: two columns {name!r}; remove or rename one")

@@ -8,7 +8,8 @@ import io
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +18,7 @@ import numpy as np
 
 from scmrl_plugins.core.interfaces import BadFileError, RepairedFileWarning
 from scmrl_plugins.plugins.datasets.media import cut_off
-from scmrl_plugins.plugins.datasets.media.container import opened_container
+from scmrl_plugins.plugins.datasets.media.container import chosen, go_near, opened_container, start_of
 from scmrl_plugins.plugins.datasets.media.mel import blocks
 from scmrl_plugins.plugins.datasets.media.read import opened, refused
 
@@ -36,25 +37,87 @@ OVERSHOOT = 1.1
 """Largest sample that a lossy codec may make of one at full scale."""
 SLACK = {"flac": Fraction(0), "mov": Fraction(1, 4), "matroska": Fraction(1, 4), "caf": Fraction(1, 4)}
 """Seconds that a complete sound may end before the end in its header, of formats where that is no estimate."""
+GAP = 0.1
+"""Seconds by which time stamps may differ from the count of samples, before a clip has silence there."""
 SILENCE = 2.0 / 32768.0
 """Largest range of the samples of digital silence: the last bit of 16."""
 
 
-def decode(source: bytes | Path, name: str | Path, longest: float = LONGEST) -> tuple[np.ndarray, int]:
+def decode(
+    source: bytes | Path, name: str | Path, longest: float = LONGEST, number: int | None = None
+) -> tuple[np.ndarray, int]:
     """Samples, float64 ``[n]`` in about [-1, 1], and the sample rate in Hz; channels are averaged.
 
-    Reads wav, flac, ogg, mp3, m4a, aiff, au and what else ``container.FORMATS`` names, a block at a time, as
-    FFmpeg does. Raises ``BadFileError``, naming ``name``, for a file that cannot be decoded, is cut off or damaged
-    as far as its format can tell, is empty, holds NaN, infinity or values far outside of [-1, 1], lasts more than
-    ``longest`` seconds or ``MOST`` samples, or whose channels cancel one another.
+    Reads wav, flac, ogg, mp3, m4a, wma, ac3 and what else ``container.FORMATS`` names, a block at a time, as
+    FFmpeg does. ``number``: which stream of sound, see ``container.chosen``. Raises ``BadFileError``, naming
+    ``name``, for a file that cannot be decoded, is cut off or damaged as far as its format can tell, is empty,
+    holds NaN, infinity or values far outside of [-1, 1], lasts more than ``longest`` seconds or ``MOST`` samples,
+    or whose channels cancel one another.
     """
+    taken = _Taken(name, longest)
+    with _whole(source, name) as stream:
+        for block, rate, _ in _blocks(stream, name, number):
+            taken.add(block, rate)
+    return taken.samples(), taken.rate
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Samples ``[n]`` at ``rate`` Hz, the first of them ``start`` seconds after the start of the file."""
+
+    samples: np.ndarray
+    rate: int
+    start: float = 0.0
+
+    @property
+    def end(self) -> float:
+        """Seconds from the start of the file to the end of the last sample."""
+        return self.start + len(self.samples) / self.rate
+
+    def between(self, start: float, end: float) -> np.ndarray:
+        """The samples from ``start`` to ``end`` seconds, at least one; zeros where there is no sound."""
+        first = round((start - self.start) * self.rate)
+        length = max(1, round((end - start) * self.rate))
+        inside = self.samples[max(0, first) : max(0, first + length)]
+        before = min(length, max(0, -first))
+        return np.pad(inside, (before, length - before - len(inside)))
+
+
+def decode_timed(
+    source: bytes | Path,
+    name: str | Path,
+    longest: float = LONGEST,
+    number: int | None = None,
+    span: tuple[float, float] = (0.0, math.inf),
+) -> Sound:
+    """The sound of a file by its time stamps, as far as it is within ``span``, in seconds from the file's start.
+
+    The start is that of its earliest stream. Where time stamps leave out more than ``GAP`` seconds there is
+    silence. Raises as ``decode``, for time stamps that go back, and where no sound is within ``span``.
+    """
+    taken, first, end = _Taken(name, longest), 0, 0.0
+    with _whole(source, name) as stream, contextlib.closing(_blocks(stream, name, number, span[0])) as blocks:
+        for block, rate, at in _placed(blocks, name):
+            end = (at + len(block)) / rate
+            low = max(0, math.ceil(span[0] * rate)) - at
+            part = block[max(0, low) : max(0, math.ceil(min(len(block), span[1] * rate - at)))]
+            if len(part):
+                first = first if taken.count else at + max(0, low)
+                taken.add(part, rate)
+            if end >= span[1]:
+                break
+    if end and not taken.count:
+        raise BadFileError(name, f"its sound ends at {end:.2f} s, before {span[0]:g} s; correct the window")
+    return Sound(taken.samples(), taken.rate, first / taken.rate)
+
+
+@contextlib.contextmanager
+def _whole(source: bytes | Path, name: str | Path) -> Iterator[BinaryIO]:
+    """A sound file that is not cut off as far as its first bytes tell; what its decoder raises is reported."""
     with opened(source, name) as stream, refused(name, "not a sound file that can be read", "give a wav file"):
         if lacking := cut_off.missing(stream):
             raise BadFileError(name, f"the sound file is cut off, {lacking}; copy it again")
-        taken = _Taken(name, longest)
-        for block, rate in _blocks(stream, name):
-            taken.add(block, rate)
-    return taken.samples(), taken.rate
+        yield stream
 
 
 class _Taken:
@@ -106,14 +169,43 @@ class _Taken:
         return mono
 
 
-def _blocks(stream: BinaryIO, name: str | Path) -> Iterator[tuple[np.ndarray, int]]:
-    """Samples of the first sound in a file, float64 ``[n, channels]``, each with their rate in Hz."""
+def _placed(
+    blocks: Iterator[tuple[np.ndarray, int, float | None]], name: str | Path
+) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Blocks one behind the other, each with the position of its first sample, counted from the file's start.
+
+    By their time stamps: where these leave a gap, there is silence.
+    """
+    at: int | None = None
+    for block, rate, time in blocks:
+        due = at or 0 if time is None else round(time * rate)
+        at = due if at is None else at
+        if due < at - GAP * rate:
+            raise BadFileError(
+                name, f"its time stamps go back from {at / rate:.2f} to {due / rate:.2f} s; convert it"
+            )
+        if due > at + GAP * rate:
+            for length in [rate] * ((due - at) // rate) + [(due - at) % rate]:
+                yield np.zeros((length, block.shape[1])), rate, at
+                at += length
+        yield block, rate, at
+        at += len(block)
+
+
+def _blocks(
+    stream: BinaryIO, name: str | Path, number: int | None, start: float = 0.0
+) -> Generator[tuple[np.ndarray, int, float | None], None, None]:
+    """Samples of a sound in a file, float64 ``[n, channels]``, with their rate in Hz and the time of the first.
+
+    The time is in seconds from the file's start, none if it is unknown. Blocks long before ``start`` are left out
+    where the format allows.
+    """
     import av
 
     streamed, mp3 = cut_off.streamed(stream), cut_off.Mp3(stream)
     with opened_container(stream) as container:
-        sound = _first_sound(container, name)
-        seconds, junk = Fraction(0), False
+        sound, origin = _sound(container, name, number), start_of(container)
+        seconds, junk = Fraction(go_near(container, sound, start)), False
         for packet in container.demux(sound):
             if packet.is_corrupt and not streamed:
                 raise BadFileError(name, f"the sound file is cut off after {float(seconds):.2f} s; copy it again")
@@ -130,7 +222,7 @@ def _blocks(stream: BinaryIO, name: str | Path) -> Iterator[tuple[np.ndarray, in
                 mp3.add(bytes(packet))
             for frame in frames:
                 seconds += Fraction(frame.samples, frame.sample_rate)
-                yield _samples(frame), frame.sample_rate
+                yield _samples(frame), frame.sample_rate, None if frame.pts is None else frame.time - origin
         promised = _promised(container, sound)
         if seconds < promised:
             lacking: str | None = f"{float(seconds):.2f} s of {float(promised):.2f} s are there"
@@ -140,18 +232,21 @@ def _blocks(stream: BinaryIO, name: str | Path) -> Iterator[tuple[np.ndarray, in
             raise BadFileError(name, f"the sound file is cut off, {lacking}; copy it again")
 
 
-def _first_sound(container: Any, name: str | Path) -> Any:
-    """The first stream of sound in a container, ready to be decoded."""
+def _sound(container: Any, name: str | Path, number: int | None) -> Any:
+    """A stream of sound in a container, ready to be decoded."""
     sounds = container.streams.audio
     if not sounds:
-        raise BadFileError(name, "the file holds no sound, though it may hold pictures; give another one")
-    codec = sounds[0].codec_context
+        raise BadFileError(
+            name, "the file holds no sound, though it may hold pictures; give a sound file beside it"
+        )
+    sound = chosen(sounds, number, name, "audio")
+    codec = sound.codec_context
     if codec is None:
         raise BadFileError(name, "the sound is of an unknown codec; convert it to wav")
     codec.thread_count = 1
     if codec.name == "flac":  # whose frames have check sums
         codec.options = {"err_detect": "crccheck+explode"}
-    return sounds[0]
+    return sound
 
 
 def _promised(container: Any, sound: Any) -> Fraction:

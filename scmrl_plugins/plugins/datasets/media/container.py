@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
+from scmrl_plugins.core.interfaces import BadFileError
+
 FORMATS = (
-    *("wav", "w64", "aiff", "au", "caf", "flac", "ogg", "mp3", "aac"),
+    *("wav", "w64", "aiff", "au", "caf", "flac", "ogg", "mp3", "aac", "ac3", "eac3", "asf"),
     *("mov", "matroska", "flv", "avi", "mpeg", "mpegvideo"),
 )
 """FFmpeg's names of the formats that are read (mov: also mp4 and m4a). None of them, unlike concat and hls, names
 another file."""
+INDEXED = ("mov", "matroska")
+"""Formats with an index and exact time stamps, in which a reader can start anywhere."""
+PREROLL = 5.0
+"""Seconds in front of what is wanted from where on a decoder reads: lossy sound depends on what was before it."""
 
 
 @contextlib.contextmanager
@@ -27,6 +34,36 @@ def opened_container(stream: BinaryIO) -> Iterator[Any]:
         raise ValueError("of no known format") from error
     with container:
         yield container
+
+
+def start_of(container: Any) -> float:
+    """The time stamp in seconds at which the earliest stream of a file starts; that is the start of the file."""
+    return (container.start_time or 0) / 1e6
+
+
+def chosen(streams: Sequence[Any], number: int | None, name: str | Path, kind: str) -> Any:
+    """The stream with this number, counted from 0; none: the default one, or the first where none is marked so."""
+    from av.stream import Disposition
+
+    if number is None:
+        return next((each for each in streams if each.disposition & Disposition.default), streams[0])
+    if number >= len(streams):
+        raise BadFileError(
+            name, f"has {len(streams)} {kind} streams, of which the first is 0; lower dataset.{kind}_stream"
+        )
+    return streams[number]
+
+
+def go_near(container: Any, stream: Any, start: float) -> float:
+    """Go to ``PREROLL`` seconds before ``start`` or earlier, where the format allows it.
+
+    ``start`` and the result, the time in front of which nothing is read, are in seconds from the file's start.
+    """
+    near = start - PREROLL
+    if near <= PREROLL or container.format.name.split(",")[0] not in INDEXED:
+        return 0.0
+    container.seek(int((near + start_of(container)) / stream.time_base), stream=stream)
+    return near
 
 
 class _Nameless:

@@ -96,15 +96,16 @@ class SoundConfig(ComponentConfig):
 
 
 class FrontEnd:
-    """Samples of any rate to a spectrogram ``[1, S, S]``, which is stored, and that to the model's input.
+    """Samples of any rate to a spectrogram ``[1, S, W]``, which is stored, and that to the model's input.
 
-    ``log-mel`` is ``mel.log_mel``, ``log-stft`` is ``audio.log_spectrogram``, both of the complete recording, the
-    lowest frequency in row 0, resized bilinearly to S x S whatever the duration. Raises ``UserError`` for bands
-    above half the sample rate, or too many of them.
+    W is S times ``slices``, the number of equal parts of the time that are inputs of their own. ``log-mel`` is
+    ``mel.log_mel``, ``log-stft`` is ``audio.log_spectrogram``, both of the complete recording, the lowest
+    frequency in row 0, resized bilinearly to S x W whatever the duration. Raises ``UserError`` for bands above
+    half the sample rate, or too many of them.
     """
 
-    def __init__(self, config: SoundConfig, size: int) -> None:
-        self.config, self.size = config, size
+    def __init__(self, config: SoundConfig, size: int, slices: int = 1) -> None:
+        self.config, self.size, self.slices = config, size, slices
         self.rate = config.sample_rate or USUAL_RATE
         self.bands = config.bands or min(size, BANDS)
         self.mel = config.front_end == "log-mel"
@@ -136,22 +137,34 @@ class FrontEnd:
         """The settings and sizes that stored spectrograms depend on."""
         settings = self.config.model_dump(include=set(_TRANSFORM[self.config.front_end]))
         sizes = {"sample_rate": self.rate, "image_size": self.size, "longest_sound": self.config.longest_sound}
+        if self.slices > 1:
+            sizes["slices"] = self.slices
         return {**settings, **sizes, **({"bands": self.bands, "highest_hz": self.highest} if self.mel else {})}
 
-    def decode(self, source: bytes | Path, name: str) -> np.ndarray:
-        """A file to a spectrogram, float32 ``[1, S, S]``. Raises as ``audio.decode`` and ``spectrogram``."""
-        samples, rate = audio.decode(source, name, self.config.longest_sound)
+    def decode(self, source: bytes | Path, name: str, number: int | None = None) -> np.ndarray:
+        """A file to a spectrogram, float32 ``[1, S, W]``. Raises as ``audio.decode`` and ``spectrogram``."""
+        samples, rate = audio.decode(source, name, self.config.longest_sound, number)
         with refused(name, "its spectrogram cannot be computed", "cut it, or lower dataset.sample_rate"):
             return self.spectrogram(samples, rate, name)
 
     def spectrogram(self, samples: np.ndarray, rate: int, name: Any) -> np.ndarray:
-        """Samples ``[n]`` at ``rate`` Hz to float32 ``[1, S, S]``, not standardised.
+        """Samples ``[n]`` at ``rate`` Hz to float32 ``[1, S, W]``, not standardised. Raises as ``prepared``."""
+        return self.stored(self.prepared(samples, rate, name))
+
+    def prepared(self, samples: np.ndarray, rate: int, name: Any) -> np.ndarray:
+        """Samples at ``rate`` Hz to ones at the rate of the front end.
 
         Raises ``BadFileError`` for silence. A recording of another rate is resampled, with a
         ``RepairedFileWarning`` that names the file.
         """
         audio.refuse_silence(samples, name)
         samples = audio.repair_rate(samples, rate, self.rate, name, self.highest)
+        if not self.mel:
+            audio.note_clamping(samples, name)
+        return samples
+
+    def stored(self, samples: np.ndarray) -> np.ndarray:
+        """Samples at the rate of the front end to a spectrogram, float32 ``[1, S, W]``."""
         if self.mel:
             settings = self.config
             spectrogram = log_mel(
@@ -164,9 +177,8 @@ class FrontEnd:
                 settings.hop_ms,
             )
         else:
-            audio.note_clamping(samples, name)
             spectrogram = audio.log_spectrogram(samples, self.config.n_fft, self.config.hop)
-        return resize(spectrogram, self.size)[None]
+        return resize(spectrogram, self.size, self.size * self.slices)[None]
 
     @property
     def blank(self) -> np.ndarray:
@@ -178,15 +190,20 @@ class FrontEnd:
         return self._standardized(np.full((1, 1, 1), silence, np.float32))
 
     def inputs(self, stored: np.ndarray, training: bool) -> np.ndarray:
-        """A stored spectrogram to the model's input, ``[1, S, S]``, in training shifted and masked.
+        """A stored spectrogram to the model's input, ``[1, S, S]`` or slice by slice ``[T, 1, S, S]``.
+
+        In training it is shifted and masked.
 
         Random draws come from torch's generator. Raises ``UserError`` for rows that are not measured yet.
         """
         x = self._standardized(stored)
-        return self._masked(self._shifted(x)) if training else x
+        x = self._masked(self._shifted(x)) if training else x
+        if self.slices == 1:
+            return x
+        return np.ascontiguousarray(x.reshape(1, self.size, self.slices, self.size).transpose(2, 0, 1, 3))
 
     def measured(self, stored: Iterable[np.ndarray]) -> dict[str, Any]:
-        """The settings of ``standardize = "split"``: mean and deviation of each row of spectrograms ``[1, S, S]``.
+        """The settings of ``standardize = "split"``: mean and deviation of each row of ``[..., S, W]``.
 
         Over all recordings and columns. No settings for another ``standardize``, if they are set, or without
         spectrograms.
@@ -195,7 +212,7 @@ class FrontEnd:
             return {}
         count, total, squares = 0, np.zeros(self.size), np.zeros(self.size)
         for spectrogram in stored:
-            rows = spectrogram[0].astype(np.float64)
+            rows = np.moveaxis(spectrogram, -2, 0).reshape(self.size, -1).astype(np.float64)
             count += rows.shape[1]
             total += rows.sum(1)
             squares += (rows**2).sum(1)

@@ -28,7 +28,12 @@ _DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)[:, None, None]
 class PictureConfig(ComponentConfig):
     """Settings of every data set of pictures or videos. By default nothing is cut off and nothing mirrored."""
 
-    frames: int = Field(1, ge=1, le=64, description="number of video frames, spread over the time steps")
+    frames: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="number of video frames, spread over the time steps; none: 1, or one a step (align = 'step')",
+    )
     longest_video: float = Field(
         video.LONGEST,
         gt=0,
@@ -82,11 +87,12 @@ class PictureFrontEnd:
     S-CMRL, arXiv 2502.12488, which crops the original picture and not one of another size.
     """
 
-    def __init__(self, config: PictureConfig, model: ModelConfig) -> None:
+    def __init__(self, config: PictureConfig, model: ModelConfig, frames: int = 1) -> None:
         self.config, self.size, self.steps = config, model.image_size, model.steps
-        if config.frames > model.steps:
+        self.frames = config.frames or frames
+        if self.frames > model.steps:
             raise UserError(
-                f"dataset.frames = {config.frames}: the model has only {model.steps} time steps; "
+                f"dataset.frames = {self.frames}: the model has only {model.steps} time steps; "
                 f"set model.steps to at least as many"
             )
         if isinstance(config.resize, int) and config.resize < model.image_size:
@@ -102,27 +108,27 @@ class PictureFrontEnd:
     def key(self) -> dict[str, object]:
         """The settings and sizes that stored pictures depend on."""
         return {
-            "frames": self.config.frames,
+            "frames": self.frames,
             "stored_size": self.stored_size,
             "longest_video": self.config.longest_video,
         }
 
-    def decode(self, source: bytes | Path, name: str) -> np.ndarray:
+    def decode(self, source: bytes | Path, name: str, number: int | None = None) -> np.ndarray:
         """A file to uint8 ``[frames, H, W, 3]``, of a picture one frame. Raises ``BadFileError``."""
         if Path(name).suffix.lower() in VIDEOS:
-            config, each = self.config, functools.partial(self._stored, name=name)
-            return np.stack(video.decode(source, name, config.frames, config.longest_video, each))
+            each = functools.partial(self.stored, name=name)
+            return np.stack(video.decode(source, name, self.frames, self.config.longest_video, each, number))
         with refused(name, "not an image that can be resized", "shrink it"):
-            return self._stored(images.decode_colour(source, name), name)[None]
+            return self.stored(images.decode_colour(source, name), name)[None]
 
-    def _stored(self, picture: np.ndarray, name: str) -> np.ndarray:
+    def stored(self, picture: np.ndarray, name: str) -> np.ndarray:
         """A picture, uint8 ``[H, W, 3]``, in the size in which it is stored. ``BadFileError`` for one too thin."""
         from PIL import Image
         from torchvision.transforms.v2 import functional as tv
 
         if len(self.stored_size) == 1:
             short, long = sorted(picture.shape[:2])
-            pixels = int(self.stored_size[0]) ** 2 * long // short * self.config.frames
+            pixels = int(self.stored_size[0]) ** 2 * long // short * self.frames
             if pixels > images.LARGEST:
                 raise BadFileError(
                     name,

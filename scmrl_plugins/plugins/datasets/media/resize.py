@@ -7,15 +7,16 @@ import torch
 from torch.nn import functional as F
 
 
-def resize(array: np.ndarray, size: int) -> np.ndarray:
-    """``[..., H, W]`` to float32 ``[..., size, size]`` by bilinear interpolation between pixel centres.
+def resize(array: np.ndarray, size: int, width: int | None = None) -> np.ndarray:
+    """``[..., H, W]`` to float32 ``[..., size, width]``, by default square: bilinear between pixel centres.
 
     Where an axis shrinks, the triangle filter widens with it (antialiasing): a spectrogram of 129 bins
     resized to 28 rows averages all of its bins instead of reading every fourth or fifth.
     """
     grid = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).reshape(-1, 1, *array.shape[-2:])
-    shrunk = F.interpolate(grid, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
-    return shrunk.reshape(*array.shape[:-2], size, size).numpy()
+    shape = (size, width or size)
+    shrunk = F.interpolate(grid, size=shape, mode="bilinear", align_corners=False, antialias=True)
+    return shrunk.reshape(*array.shape[:-2], *shape).numpy()
 
 
 def moved(array: np.ndarray, axis: int, cells: int) -> np.ndarray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+import math
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -11,7 +13,7 @@ import numpy as np
 
 from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.plugins.datasets.media import cut_off
-from scmrl_plugins.plugins.datasets.media.container import opened_container
+from scmrl_plugins.plugins.datasets.media.container import chosen, go_near, opened_container, start_of
 from scmrl_plugins.plugins.datasets.media.read import opened, refused
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def decode(
     count: int,
     longest: float = LONGEST,
     each: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    number: int | None = None,
 ) -> list[np.ndarray]:
     """What ``each`` makes of ``count`` frames, RGB uint8 ``[H, W, 3]``, from the middles of as many equal parts.
 
@@ -44,33 +47,108 @@ def decode(
 
     Reads mp4, mov, mkv, webm, flv, avi and mpg as FFmpeg does, turned and mirrored as the display matrix says; a
     video with fewer frames repeats some. Every frame is decoded once to know its time and check it, then again up
-    to the last requested one, so that one frame at a time is in memory. Raises ``BadFileError``, naming ``name``,
-    for a file that cannot be decoded, is cut off or damaged as far as its format can tell, has no frames, lasts
-    more than ``longest`` seconds, or has more than ``MOST`` frames.
+    to the last requested one, so that one frame at a time is in memory. ``number``: which video of the file, see
+    ``container.chosen``. Raises ``BadFileError``, naming ``name``, for a file that cannot be decoded, is cut off
+    or damaged as far as its format can tell, has no frames, lasts more than ``longest`` seconds, or has more than
+    ``MOST`` frames.
     """
-    with opened(source, name) as stream, refused(name, "not a video that can be read", "copy it again"):
-        if lacking := cut_off.missing(stream):
-            raise BadFileError(name, f"the video is cut off, {lacking}; copy it again")
-        times: list[float | None] = []
-        duration = 0.0
-        for frame, lasting in _frames(stream, name):
-            times.append(None if lasting is None else frame.time)
-            duration = lasting or 0.0
-            if (frame.time or 0.0) - (times[0] or 0.0) > longest or len(times) > MOST:
+    found = times(source, name, longest, number)
+    indices = shown(found.seconds, found.last, count)
+    pictures = frames(source, name, indices, each, number)
+    return [pictures[index] for index in indices]
+
+
+@dataclass
+class Times:
+    """When the frames of a video are shown, by the time stamps of its file."""
+
+    seconds: list[float | None] = field(default_factory=list)
+    """Of each frame; none where the file does not tell."""
+    last: float = 0.0
+    """Duration of the last frame in seconds, 0 if unknown."""
+    origin: float = 0.0
+    """The start of the file: that of its earliest stream."""
+    decoding: list[float] = field(default_factory=list)
+    """Of each packet: when it is decoded, where the file tells that."""
+
+    def known(self) -> np.ndarray:
+        """Seconds from the start of the file at which each frame is shown, ``[n]``, not decreasing.
+
+        Where the file does not tell them, or tells impossible ones, frames are shown one after the other at the
+        times of decoding; where those cannot be used, at equal intervals between the first and the last of them,
+        or 25 a second.
+        """
+        total = len(self.seconds)
+        times = np.array([np.nan if time is None else time for time in self.seconds])
+        decoding = np.sort(self.decoding) if self.decoding else np.arange(total) / 25.0 + self.origin
+        if np.isnan(times).any() or (np.diff(times) < 0).any() or (total > 1 and times[0] == times[-1]):
+            times = decoding if len(decoding) == total else np.linspace(decoding[0], decoding[-1], total)
+        return times - self.origin
+
+    def end(self) -> float:
+        """Seconds from the start of the file to the end of the last frame."""
+        times = self.known()
+        gap = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
+        return float(times[-1] + (self.last or gap))
+
+
+def times(
+    source: bytes | Path,
+    name: str | Path,
+    longest: float = LONGEST,
+    number: int | None = None,
+    span: tuple[float, float] = (0.0, math.inf),
+) -> Times:
+    """When the frames of a video are shown: those within ``span``, in seconds from the file's start, and others.
+
+    Every one of them is decoded and checked. Raises as ``decode``.
+    """
+    found = Times()
+    with (
+        _whole(source, name) as stream,
+        contextlib.closing(_frames(stream, name, number, span[0], found)) as read,
+    ):
+        for frame, lasting in read:
+            time = frame.time or 0.0
+            found.seconds.append(None if lasting is None else frame.time)
+            found.last = lasting or 0.0
+            start = max(found.seconds[0] or 0.0, found.origin + span[0])
+            if time - start > longest or len(found.seconds) > MOST:
                 raise BadFileError(
                     name,
                     f"lasts more than {longest:g} s or {MOST:,} frames; cut it, or raise dataset.longest_video",
                 )
-        if not times:
-            raise BadFileError(name, "the video holds no frames; copy it again or leave it out")
-        indices = shown(times, duration, count)
-        pictures = {}
-        stream.seek(0)
-        with contextlib.closing(_frames(stream, name)) as frames:
-            for index, (frame, _) in zip(range(indices[-1] + 1), frames, strict=False):
-                if index in indices:
-                    pictures[index] = each(_upright(frame, name))
-    return [pictures[index] for index in indices]
+            if lasting is not None and time - found.origin > span[1]:
+                break
+    if not found.seconds:
+        raise BadFileError(name, "the video holds no frames; copy it again or leave it out")
+    return found
+
+
+def frames(
+    source: bytes | Path,
+    name: str | Path,
+    indices: Collection[int],
+    each: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    number: int | None = None,
+    start: float = 0.0,
+) -> dict[int, np.ndarray]:
+    """What ``each`` makes of some of the frames that ``times`` lists from the same ``start``, by their index."""
+    with (
+        _whole(source, name) as stream,
+        contextlib.closing(_frames(stream, name, number, start, Times())) as read,
+    ):
+        numbered = zip(range(max(indices) + 1), read, strict=False)
+        return {index: each(_upright(frame, name)) for index, (frame, _) in numbered if index in indices}
+
+
+@contextlib.contextmanager
+def _whole(source: bytes | Path, name: str | Path) -> Iterator[BinaryIO]:
+    """A video file that is not cut off as far as its first bytes tell; what its decoder raises is reported."""
+    with opened(source, name) as stream, refused(name, "not a video that can be read", "copy it again"):
+        if lacking := cut_off.missing(stream):
+            raise BadFileError(name, f"the video is cut off, {lacking}; copy it again")
+        yield stream
 
 
 def shown(times: Sequence[float | None], duration: float, count: int) -> list[int]:
@@ -108,10 +186,14 @@ def _upright(frame: Any, name: str | Path) -> np.ndarray:
     return np.ascontiguousarray(picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
-def _frames(stream: BinaryIO, name: str | Path) -> Generator[tuple[av.VideoFrame, float | None], None, None]:
-    """The frames of the first video in display order, each with its duration in seconds, 0 if unknown.
+def _frames(
+    stream: BinaryIO, name: str | Path, number: int | None, start: float, found: Times
+) -> Generator[tuple[av.VideoFrame, float | None], None, None]:
+    """The frames of a video in display order, each with its duration in seconds, 0 if unknown.
 
     The duration is none where the file does not tell a frame's time, as in avi, for which FFmpeg guesses it.
+    Frames long before ``start`` are left out where the format allows. The origin and the times of decoding go to
+    ``found``.
     """
     import av
     from av.stream import Disposition
@@ -121,12 +203,14 @@ def _frames(stream: BinaryIO, name: str | Path) -> Generator[tuple[av.VideoFrame
         videos = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
         if not videos:
             raise BadFileError(name, "the file holds no video, though it may hold sound; copy it again")
-        video = videos[0]
+        video = chosen(videos, number, name, "video")
         if video.codec_context is None:
             raise BadFileError(name, "the video is of an unknown codec; convert it or copy it again")
         # Several threads decode a damaged video differently each time.
         video.codec_context.thread_count = 1
         video.codec_context.options = {"max_pixels": str(LARGEST)}
+        found.origin = start_of(container)
+        go_near(container, video, start)
         end = 0.0
         durations: dict[int | None, float] = {}
         for packet in container.demux():
@@ -135,6 +219,8 @@ def _frames(stream: BinaryIO, name: str | Path) -> Generator[tuple[av.VideoFrame
             if packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream is video:
+                if packet.size and packet.dts is not None and not packet.is_discard:
+                    found.decoding.append(float(packet.dts * packet.time_base))
                 if packet.pts is not None and container.format.name != "avi":
                     durations[packet.pts] = float((packet.duration or 0) * packet.time_base)
                 for frame in packet.decode():
