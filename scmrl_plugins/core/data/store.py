@@ -117,12 +117,13 @@ class TableStore(FeatureStore):
     def __init__(self, dataset: Dataset, config: ExperimentConfig, split: str, rows: datasets.Dataset) -> None:
         super().__init__(dataset, config, split)
         self.rows = rows
-        self.parts = [self._part(start) for start in range(0, len(rows), self.part_rows)]
+        tables = rows.with_format("arrow")  # once, as it copies the description of the rows
+        self.parts = [self._part(start, tables) for start in range(0, len(rows), self.part_rows)]
 
-    def _part(self, start: int) -> Part:
+    def _part(self, start: int, tables: datasets.Dataset) -> Part:
         import pyarrow
 
-        table = self.rows.with_format("arrow")[start : start + self.part_rows]
+        table: Any = tables[start : start + self.part_rows]
         described: list[Any] = [table["id"].to_pylist(), table["label"].to_pylist()]
         if self.dataset.group_columns:
             named = table.select([name for name in self.dataset.group_columns if name in table.column_names])

@@ -169,6 +169,7 @@ def accelerator(device: torch.device, precision: str) -> tuple[Accelerator, Proc
     try:
         accelerator = Accelerator(
             cpu=device.type == "cpu",
+            device_placement=False,  # the learner does that; to look for sharded tensors takes accelerate seconds
             mixed_precision={"fp32": "no"}.get(precision, precision),
             kwargs_handlers=[
                 # Some fusions drop a stream, and with it the gradients of its weights.

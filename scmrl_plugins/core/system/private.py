@@ -11,10 +11,11 @@ import ctypes
 import functools
 import importlib
 import importlib.util
+import inspect
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -112,10 +113,37 @@ def import_submodules(
 
 @functools.cache
 def timm_training() -> list[Any]:
-    """timm's ``optim`` and ``scheduler``, without its models and torchvision, which take half a second."""
+    """timm's ``optim`` and ``scheduler``, without its models, torchvision and torch's compiler: seconds less."""
     # Only for a decay of learning rates by layer does timm.optim call a function of timm.models.
-    stand_ins = {"timm.models": {"group_parameters": None}}
+    stand_ins: dict[str, dict[str, Any]] = {"timm.models": {"group_parameters": None}}
+    # It sets an option of the compiler for one optimizer, and treats parameters of this class apart.
+    compiler: dict[str, dict[str, Any]] = {
+        "torch._dynamo": {"config": SimpleNamespace()},
+        "torch.distributed.tensor": {"DTensor": _NoTensor},
+    }
+    stand_ins |= {name: names for name, names in compiler.items() if name not in sys.modules}
     return import_submodules("timm", "optim", "scheduler", stand_ins=stand_ins, keep=False)
+
+
+class _NoTensor:
+    """A class that no tensor has."""
+
+
+def optimizers_without_compiler() -> None:
+    """Let torch's optimizers be made and reset without importing its compiler, which takes two seconds.
+
+    Their methods are marked as what the compiler leaves out, and import it for that. Nothing here compiles them.
+    """
+    for method in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        function = vars(torch.optim.Optimizer)[method].__wrapped__
+        vars(function).setdefault("__dynamo_disable", function)
+
+
+def step_without_compiler(optimizer: torch.optim.Optimizer) -> None:
+    """Let an optimizer of torch's step without importing the compiler, which its wrappers would only inform."""
+    if type(optimizer).__module__.startswith("torch.optim."):
+        step = torch.no_grad()(inspect.unwrap(type(optimizer).step))
+        vars(optimizer)["step"] = functools.partial(step, optimizer)
 
 
 __all__ = [
@@ -129,7 +157,9 @@ __all__ = [
     "infer_features",
     "limit_recompilations",
     "operations_intercepted",
+    "optimizers_without_compiler",
     "reset_accelerator",
+    "step_without_compiler",
     "timm_training",
     "tree_leaves",
     "tree_map",

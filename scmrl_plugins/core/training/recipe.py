@@ -14,11 +14,12 @@ from torch import nn
 from scmrl_plugins.core.config.sections import ExperimentConfig, TrainConfig
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.run import moments
-from scmrl_plugins.core.system.private import timm_training
+from scmrl_plugins.core.system.private import optimizers_without_compiler, step_without_compiler, timm_training
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 
 timm_optim, timm_scheduler = timm_training()
+optimizers_without_compiler()
 
 _TRIED = 7
 """Steps before and after resuming, with which an optimizer is tried; some act differently from the sixth on."""
@@ -37,6 +38,7 @@ def optimizer(module: nn.Module, config: ExperimentConfig) -> torch.optim.Optimi
     setting = f"train.optimizer = {recipe.optimizer!r}"
     try:
         made = create(_scaled_groups(module, config) if recipe.lr_scale else module)
+        step_without_compiler(made)
     except (ValueError, AssertionError, ImportError) as error:
         raise UserError(f"{setting}: timm cannot create it: {error}") from None
     if reason := _unfit(functools.partial(create, lr=1e-3), next(module.parameters()).device):
@@ -72,6 +74,7 @@ def _unfit(create: Callable[[nn.Module], torch.optim.Optimizer], device: torch.d
 
 def _steps(parameters: nn.ParameterList, optimizer: torch.optim.Optimizer, steps: range) -> None:
     """Steps on random gradients that follow from the number of the step."""
+    step_without_compiler(optimizer)
     for step in steps:
         torch.default_generator.manual_seed(step)
         for parameter in parameters:

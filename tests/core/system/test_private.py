@@ -120,17 +120,47 @@ def recompilations() -> None:
 
 
 def timm_alone() -> None:
-    """In a fresh interpreter, where neither timm nor torchvision is imported yet."""
+    """In a fresh interpreter, where neither timm nor torchvision nor torch's compiler is imported yet."""
     program = (
-        "import sys\n"
-        "from scmrl_plugins.core.system.private import timm_training\n"
-        "optim, scheduler = timm_training()\n"
+        "import sys, torch\n"
+        "from scmrl_plugins.core.system import private\n"
+        "optim, scheduler = private.timm_training()\n"
         "assert optim.create_optimizer_v2 and optim.param_groups_weight_decay and scheduler.create_scheduler_v2\n"
-        "assert not [name for name in sys.modules if name.partition('.')[0] in ('timm', 'torchvision')]\n"
+        "private.optimizers_without_compiler()\n"
+        "layer = torch.nn.Linear(2, 3)\n"
+        "optimizer = optim.create_optimizer_v2(layer, 'adamw')\n"
+        "private.step_without_compiler(optimizer)\n"
+        "layer(torch.ones(2)).sum().backward()\n"
+        "optimizer.step()\n"
+        "optimizer.zero_grad()\n"
+        "optimizer.load_state_dict(optimizer.state_dict())\n"
+        "late = ('timm', 'torchvision', 'torch._dynamo', 'torch.distributed.tensor')\n"
+        "assert not [name for name in sys.modules if name.startswith(late)]\n"
         "import timm.optim\n"
         "assert timm.optim.create_optimizer_v2 and timm.list_models('resnet18')\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def optimizer_steps() -> None:
+    """Steps of torch's optimizers are the same with their wrappers and without."""
+    for create in (torch.optim.AdamW, torch.optim.SGD, torch.optim.LBFGS):
+        weights = []
+        for change in (lambda _optimizer: None, private.step_without_compiler):
+            weight = nn.Parameter(torch.linspace(-1, 1, 5))
+            optimizer = create([weight], lr=0.1)
+            change(optimizer)
+
+            def loss(weight: nn.Parameter = weight, optimizer: Any = optimizer) -> torch.Tensor:
+                optimizer.zero_grad()
+                value = (weight**4).sum()
+                value.backward()
+                return value
+
+            for _ in range(3):
+                optimizer.step(loss)
+            weights.append(weight.detach())
+        assert torch.equal(*weights)
 
 
 BREAKS: dict[Callable[[], None], str] = {
@@ -143,7 +173,8 @@ BREAKS: dict[Callable[[], None], str] = {
     accelerator: "a second training in one process, with another precision or device, is refused",
     fingerprints: "stored features of data sets whose rows hold their content would be confused with others'",
     recompilations: "the conformance check of torch.compile would compare eager with eager",
-    timm_alone: "training; or scmrl train starts half a second later, with timm's models and torchvision",
+    timm_alone: "training; or scmrl train starts seconds later, with timm's models and torch's compiler",
+    optimizer_steps: "training with torch's optimizers",
     inferred_features: "streams from the Hub that declare no features cannot be read",
 }
 

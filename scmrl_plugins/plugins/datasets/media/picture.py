@@ -207,10 +207,11 @@ def turned(pictures: np.ndarray, degrees: float, zoom: float) -> np.ndarray:
     About the middle, bilinear, black outside of the picture. Draws from torch's generator, unless both are 0.
     """
     import torch
-    from torchvision.transforms.v2 import functional as tv
 
     if not degrees and not zoom:
         return pictures
+    from torchvision.transforms.v2 import functional as tv  # it imports torch's compiler, which takes two seconds
+
     angle, scale = (torch.rand(2).mul(2).sub(1) * torch.tensor([degrees, zoom])).tolist()
     options: Any = {"translate": [0, 0], "shear": [0.0, 0.0], "interpolation": tv.InterpolationMode.BILINEAR}
     return tv.affine(torch.tensor(pictures), angle=angle, scale=1 + scale, **options).numpy()
