@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runs import fork_scmrl, run_python
+from cli_runs import SMALL_DATA, SMALL_MODEL, fork_scmrl, run_python, sets
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,11 +38,8 @@ def test_the_commands_work_in_their_order(small_cache: Path, tmp_path: Path) -> 
     assert len(shown) >= 6
     for line in shown:
         arguments = line.split()[1:]
-        if arguments[0] in ("train", "bench"):  # the same command, on fewer digits
-            arguments += ["--set", "dataset.images=100", "--set", "train.epochs=1"]
-        if arguments[0] == "bench":
-            for setting in ("model.steps=1", "model.embed_dims=16", "model.image_size=8"):
-                arguments += ["--set", setting]
+        if arguments[0] in ("train", "bench"):  # the same command, with a smaller model on fewer digits
+            arguments += sets({**SMALL_MODEL, **SMALL_DATA})
         done = fork_scmrl(*arguments, cwd=tmp_path, SCMRL_CACHE=str(small_cache))
         assert done.code == 0, f"{line}: {done.err}"
 

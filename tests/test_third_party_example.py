@@ -48,7 +48,7 @@ def test_it_lives_and_goes(environment: TemporaryEnvironment, tmp_path: Path) ->
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
     assert json.loads(fork("scmrl eval copy --device cpu --json")) == before
     loaded = "import scmrl_plugins; print(scmrl_plugins.load('copy').fusion.strength)"
-    assert run(f'python -c "{loaded}"') == "2.0\n"
+    assert environment.fork("python", loaded, cwd=tmp_path) == "2.0\n"
 
     run("pip uninstall -y scmrl-gated")
     assert "gated" not in fork("scmrl plugins")

@@ -51,7 +51,7 @@ def train(wanted: dict[str, Any]) -> int:
                 layers.compose(layers=[layer], options=wanted.get("options", {}), sets=wanted.get("sets", []))
             )
         with Progress(Console(file=sys.stderr)) as progress:
-            trainer = loop.Training(parts, torch.device("cpu"), progress)
+            trainer = loop.Training(parts, torch.device("cpu"), progress, with_contribution=False)
             trainer.prepare()
             if not known and trainer.processes.main:
                 create_run(path, parts)

@@ -9,7 +9,7 @@ import sysconfig
 import venv
 from pathlib import Path
 
-from cli_runs import fork_pytest, fork_scmrl
+from cli_runs import fork_pytest, fork_python, fork_scmrl
 
 # Build with the setuptools that is here, so that no test waits for a download; pip reads "no" as "no isolation".
 BUILD_HERE = {"PIP_NO_BUILD_ISOLATION": "no", "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
@@ -41,9 +41,9 @@ class TemporaryEnvironment:
         }
 
     def fork(self, *words: str, cwd: Path, code: int = 0) -> str:
-        """What ``scmrl`` or ``pytest`` print with what is installed there, in a fork, which saves seconds."""
+        """What ``scmrl``, ``pytest`` or ``python -c`` print in a fork that sees what is installed there."""
         tool, *arguments = words
-        function = {"scmrl": fork_scmrl, "pytest": fork_pytest}[tool]
+        function = {"scmrl": fork_scmrl, "pytest": fork_pytest, "python": fork_python}[tool]
         done = function(*arguments, cwd=cwd, **self.environment, PYTHONPATH=str(self.site))
         assert done.code == code, f"{words}: {done.code}\n{done.out}\n{done.err}"
         return done.out if code == 0 else done.err

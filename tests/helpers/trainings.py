@@ -32,8 +32,11 @@ def printed(progress: Progress) -> str:
 
 
 def trainer(parts: Assembly, around_step: AroundStep | None = None) -> Training:
-    """A training whose steps go through ``around_step(training, step, batches)``, which calls ``step()``."""
-    training = Training(parts, CPU, quiet())
+    """A training whose steps go through ``around_step(training, step, batches)``, which calls ``step()``.
+
+    It does not measure the contribution, which takes as long as an epoch.
+    """
+    training = Training(parts, CPU, quiet(), with_contribution=False)
     if around_step:
         original = training.learner.step
 

@@ -82,7 +82,7 @@ name = "deadly"
 
 [sweep]
 search = "random"
-trials = 8
+trials = 5
 parallel = 2
 
 [space]
@@ -180,9 +180,9 @@ def same(directory: SweepDirectory, trial: Trial) -> Any:
 def test_kills_of_a_trial_and_of_the_driver_lose_nothing(
     tmp_path: Path, marks: Path, environment: dict[str, str], cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Eight trials on two cores. A trial's process is killed, and the driver while another trial is trained.
+    """Five trials on two cores. A trial's process is killed, and the driver while another trial is trained.
 
-    The same command, on a cluster now, then ends with eight results, to the bit those of trials that nothing
+    The same command, on a cluster now, then ends with five results, to the bit those of trials that nothing
     disturbed. No process is left at any time.
     """
     plugin = tmp_path / "deadly_plugin.py"
@@ -213,7 +213,7 @@ def test_kills_of_a_trial_and_of_the_driver_lose_nothing(
     trials = sweep.trials()
     statuses = [directory.outcome(trial)["status"] for trial in trials]
     assert set(statuses) == {"done", "stopped", "waiting"}, statuses
-    left = 8 - statuses.count("done")
+    left = 5 - statuses.count("done")
     written = {file: file.stat().st_mtime_ns for file in (out / "trials").glob("*.json")}
     undisturbed = work(sweep, tmp_path / "undisturbed")
     catalogue().remove("deadly_plugin")
@@ -225,7 +225,7 @@ def test_kills_of_a_trial_and_of_the_driver_lose_nothing(
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["count"] == {"done": 8, "failed": 0, "stopped": 0, "waiting": 0}
+    assert json.loads(done.stdout)["count"] == {"done": 5, "failed": 0, "stopped": 0, "waiting": 0}
     assert [line.split()[0] for line in done.stderr.splitlines()] == [
         str(left),
         *(f"{number}/{left}" for number in range(1, left + 1)),

@@ -181,6 +181,7 @@ def test_settings_that_make_no_sense_are_refused(section: dict[str, Any], says: 
 SETS = ["data.noise.audio=[-5, 15]", "data.noise.visual=[0, 0]", "data.modality_dropout.visual=0.3"]
 
 
+@pytest.mark.slow
 def test_draws_follow_from_seed_epoch_and_sample(small: Callable[..., Assembly]) -> None:
     def drawn(epoch: int, *sets: str) -> dict[str, Tensor]:
         parts = small(sets=[*SETS, *sets])

@@ -97,6 +97,7 @@ def test_collate_makes_one_batch(small: Small) -> None:
     assert torch.equal(batch["audio"][0], torch.from_numpy(split[3]["audio"]))
 
 
+@pytest.mark.slow
 def test_batches_are_the_same_with_workers(small: Small) -> None:
     batches: list[list[dict[str, Tensor]]] = []
     for workers in (0, 2):

@@ -331,6 +331,7 @@ def test_a_stream_that_the_fusion_drops_has_no_direction() -> None:
     assert measured(OnlyAudio).keys() == {"audio_from_visual"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [Half, Replaces, Hierarchical], ids=lambda cls: cls.__name__)
 def test_batches_do_not_matter_and_seeds_do(cls: type[Fusion]) -> None:
     whole = measured(cls, batch_size=N)

@@ -130,6 +130,7 @@ def test_evaluation_leaves_the_model_as_it_was_and_measures_its_firing(small: Sm
     assert SimpleNamespace(**result.as_dict()).accuracy == result.metrics["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_stochastic_encoder_draws_the_same_in_every_evaluation(small: Small) -> None:
     """And the generators keep their state."""
     parts = small(encoder={"name": "rate"}, sets=["train.batch_size=4"])

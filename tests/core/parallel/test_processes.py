@@ -200,6 +200,7 @@ def test_processes_that_succeed(capfd: pytest.CaptureFixture[str]) -> None:
     assert not printed.err
 
 
+@pytest.mark.slow
 def test_an_error_of_all_processes_is_printed_once(capfd: pytest.CaptureFixture[str]) -> None:
     assert launch.Team(3, ["build", "--nonsense"]).wait() == 2
     assert capfd.readouterr().err.count("Error: ") == 1
@@ -216,6 +217,7 @@ def test_an_error_of_a_process_without_the_terminal_is_printed(
     assert "No space left" in printed[0]
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_reported_and_the_others_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "_GRACE", 0.2)
     team = launch.Team(2, plugin(tmp_path, "import time\nif rank: os.kill(os.getpid(), 9)\ntime.sleep(60)"))

@@ -55,6 +55,7 @@ def test_a_directory_in_use_is_left_alone(small: Small, tmp_path: Path) -> None:
     assert next_directory(tmp_path, "run") == tmp_path / "run-002"
 
 
+@pytest.mark.slow
 def test_a_changed_run_is_refused(small: Small, tmp_path: Path) -> None:
     parts = small(sets=["train.epochs=1"])
     run = create_run(tmp_path / "run", parts)
@@ -171,6 +172,7 @@ def test_a_run_that_cannot_be_created_leaves_nothing(
     assert not exists or not list(path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_that_is_moved_while_it_trains_is_not_made_anew(small: Small, tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", small(sets=["train.epochs=1"]))
 

@@ -46,6 +46,7 @@ def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 AUDIO = ("encoders.audio", "backbones.audio")
 
 
+@pytest.mark.slow
 def test_one_modality_has_the_weights_of_the_run_and_the_rest_is_new(
     small: Small, tmp_path: Path, audio: Run
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_run_that_is_missing_or_not_trained_is_refused(small: Small, tmp_path:
     assert "that run does not use audio" in refused(parts)
 
 
+@pytest.mark.slow
 def test_the_feed_forward_part_may_learn_where_the_rest_is_frozen(small: Small, tmp_path: Path) -> None:
     parts = small(sets=["train.epochs=1", 'train.freeze=["audio"]', "train.freeze_feed_forward=false"])
     before = weights(parts.model, "")

@@ -36,6 +36,7 @@ def test_the_old_file_stays_until_the_new_one_is_done(tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
+@pytest.mark.slow
 def test_what_has_no_end_or_is_too_large_is_not_read(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

@@ -214,6 +214,7 @@ def private_names(tree: ast.AST) -> Iterator[str]:
                 yield name
 
 
+@pytest.mark.slow
 def test_private_names_are_used_nowhere_else() -> None:
     found = {
         str(path.relative_to(PACKAGE)): names

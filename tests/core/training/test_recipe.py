@@ -37,6 +37,7 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     return {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
 
 
+@pytest.mark.slow
 def test_accumulated_batches_are_one_large_one(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +78,7 @@ def test_a_modality_that_is_not_there_cannot_be_frozen(small: Small) -> None:
         trainer(small(sets=['train.freeze=["audio"]'], fusion={"name": "visual"}))
 
 
+@pytest.mark.slow
 def test_rates_are_scaled_by_part_whatever_the_schedule(small: Small, tmp_path: Path) -> None:
     scales = {"backbones.audio": 0.0, "backbones": 0.5}
     parts = small(sets=["train.epochs=2"], train={"lr_scale": scales}, fusion=LATE)
@@ -139,6 +141,7 @@ def test_a_part_that_is_not_there_is_named(small: Small) -> None:
         trainer(small(train={"lr_scale": {"backbone.audio": 0.1}}))
 
 
+@pytest.mark.slow
 def test_the_average_is_evaluated_and_kept(small: Small, tmp_path: Path) -> None:
     parts = small(sets=["train.epochs=1", "train.ema=0.5"], fusion=LATE)
     start = weights(parts)

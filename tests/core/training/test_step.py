@@ -109,6 +109,7 @@ def test_an_overflow_in_half_precision_lowers_the_scale(small: Small, clip_grad:
     assert any(not torch.equal(one, other) for one, other in zip(before, weights(parts), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip_grad", [None, 1.0])
 def test_a_gradient_that_no_scale_makes_finite_is_reported(small: Small, clip_grad: float | None) -> None:
     parts = small(sets=["train.batch_size=16"])

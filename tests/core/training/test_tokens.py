@@ -63,6 +63,7 @@ def test_training_on_stored_tokens_is_training_on_inputs(
     assert figures[1]["firing_rates"] == pytest.approx(figures[0]["firing_rates"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_fusions_on_the_same_frozen_weights_share_tokens(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +76,7 @@ def test_fusions_on_the_same_frozen_weights_share_tokens(
     assert sum(counts) == 2 * (48 + 15), "another seed has other weights"
 
 
+@pytest.mark.slow
 def test_what_is_drawn_is_stored_by_epoch(small: Small, tmp_path: Path) -> None:
     trained(small(sets=CACHED, data=NOISE), tmp_path / "noise")
     arrays = stored(tmp_path / "cache")
@@ -90,21 +92,23 @@ def test_what_is_drawn_is_stored_by_epoch(small: Small, tmp_path: Path) -> None:
     assert {array.dtype for array in arrays.values()} == {np.dtype(np.uint8)}
 
 
-@pytest.mark.parametrize("file", ["audio.npy", "visual.npy", "hashes.json"])
+@pytest.mark.slow
 def test_tokens_that_changed_on_disk_are_computed_again(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = trained(small(sets=CACHED), tmp_path / "run")
+    sets = [*CACHED, "train.epochs=1"]
+    run = trained(small(sets=sets), tmp_path / "run")
     before, counts = stored(tmp_path / "cache"), computed(monkeypatch)
-    for path in (tmp_path / "cache" / "tokens").glob(f"*/{file}"):
-        data = bytearray(path.read_bytes())
-        data[-9] ^= 1
-        path.write_bytes(data)
-    again = trained(small(sets=CACHED), tmp_path / "again")
-    assert sum(counts) == 48 + 15
-    assert again.weights_file.read_bytes() == run.weights_file.read_bytes()
-    after = stored(tmp_path / "cache")
-    assert all(np.array_equal(after[name], array) for name, array in before.items())
+    for number, file in enumerate(("audio.npy", "visual.npy", "hashes.json"), 1):
+        for path in (tmp_path / "cache" / "tokens").glob(f"*/{file}"):
+            data = bytearray(path.read_bytes())
+            data[-9] ^= 1
+            path.write_bytes(data)
+        again = trained(small(sets=sets), tmp_path / file)
+        assert sum(counts) == number * (48 + 15), file
+        assert again.weights_file.read_bytes() == run.weights_file.read_bytes()
+        after = stored(tmp_path / "cache")
+        assert all(np.array_equal(after[name], array) for name, array in before.items()), file
 
 
 def test_tokens_that_are_no_small_integers_are_stored_exactly(small: Small, tmp_path: Path) -> None:
@@ -129,6 +133,7 @@ def test_tokens_are_those_of_the_model(small: Small, tmp_path: Path) -> None:
     np.testing.assert_array_equal(validation, tokens["audio"].transpose(0, 1).mT.numpy())
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_as_the_same_run(small: Small, tmp_path: Path) -> None:
     sets = [*CACHED, "train.batch_size=8", "train.checkpoint_steps=1"]
     complete = trained(small(sets=sets, data=NOISE), tmp_path / "complete")
@@ -171,6 +176,7 @@ def test_tokens_that_would_depend_on_more_are_refused(small: Small, tmp_path: Pa
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_data_set_that_draws_is_stored_by_epoch(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def test_unknown_and_missing_trackers_are_reported(small: Small, monkeypatch: py
         trackers.check(["wandb"])
 
 
+@pytest.mark.slow
 def test_other_trackers_get_the_configuration(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ def test_it_is_a_data_set_of_ten_digits() -> None:
     assert AVDigits.defaults["model"] == {"steps": 4, "embed_dims": 32, "num_heads": 4, "image_size": 16}
 
 
+@pytest.mark.slow
 def test_rows(built: datasets.DatasetDict) -> None:
     assert list(built) == ["train", "validation", "test"]
     assert {name: len(split) for name, split in built.items()} == {"train": 69, "validation": 11, "test": 40}
@@ -111,6 +112,7 @@ def test_image_and_word_are_of_the_label(built: datasets.DatasetDict) -> None:
             )
 
 
+@pytest.mark.slow
 def test_the_words_can_be_distinguished(built: datasets.DatasetDict) -> None:
     """A nearest neighbour of another voice says the same digit far more often than by chance."""
     digits = av()

@@ -91,6 +91,7 @@ def test_the_classes_are_the_papers_in_its_order() -> None:
     assert CremaD.classes == ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 
 
+@pytest.mark.slow
 def test_rows_name_the_files_of_one_clip(written: Path, written_prepared: Path) -> None:
     for root in (written, written_prepared):
         for rows in crema(root).splits().values():
@@ -489,6 +490,7 @@ def test_planted_files_are_found_and_left_out(root: Path, cache: Path) -> None:
     assert {path for path, _ in found.repaired} >= {str(sound_of(root, name)) for name in CLIPS}
 
 
+@pytest.mark.slow
 def test_the_command_line(root: Path, cache: Path, tmp_path: Path) -> None:
     splits = ids(crema(root))
     options = [*sets({**SMALL, "dataset.root": root, "dataset.validation": 0.25, "dataset.frames": 2})]

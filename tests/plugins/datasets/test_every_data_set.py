@@ -14,7 +14,12 @@ from scmrl_plugins.registry import catalogue
 NAMES = [entry.name for entry in catalogue().entries if entry.kind == "dataset" and entry.plugin.builtin]
 
 
-@pytest.mark.parametrize("name", NAMES)
+QUICK = ("av-folder",)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in NAMES]
+)
 def test_check_and_prepare_agree_on_its_miniature(name: str, tmp_path: Path, cache: Path) -> None:
     (tmp_path / "data").mkdir()
     options = catalogue().get("dataset", name).load().fixture(tmp_path / "data")

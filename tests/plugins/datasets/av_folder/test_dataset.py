@@ -301,6 +301,7 @@ def test_frames_of_videos_are_spread_over_the_steps(written: Path) -> None:
     assert shown[2].mean() > shown[0].mean()  # the gray grows
 
 
+@pytest.mark.slow
 def test_the_command_line(root: Path, cache: Path, tmp_path: Path) -> None:
     table = write_jsonl(root / "table.jsonl", rows_of(root))
     (root / "test" / "drum" / "drum 0.wav").unlink()

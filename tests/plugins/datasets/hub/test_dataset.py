@@ -147,6 +147,7 @@ def test_sounds_as_arrays_of_samples(tmp_path: Path, streaming: bool) -> None:
         dataset.transform(rows[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [False, True])
 def test_the_command_line(planted: Path, tmp_path: Path, streaming: bool) -> None:
     settings = {"path": planted, "validation": 0.25, "streaming": str(streaming).lower()}

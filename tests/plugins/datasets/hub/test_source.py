@@ -124,7 +124,15 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("form", FORMS)
+QUICK = (as_json, as_csv)
+
+
+def marked(forms: list[Callable[[Path], object]]) -> list[Any]:
+    """Some forms are for quick runs."""
+    return [pytest.param(form, marks=[] if form in QUICK else [pytest.mark.slow]) for form in forms]
+
+
+@pytest.mark.parametrize("form", marked(FORMS))
 def test_every_form_says_the_same(form: Callable[[Path], object], tmp_path: Path) -> None:
     dataset = build(form(tmp_path / "data"))
     assert dataset.classes == CLASSES
@@ -133,7 +141,7 @@ def test_every_form_says_the_same(form: Callable[[Path], object], tmp_path: Path
     assert found == expected(dataset)
 
 
-@pytest.mark.parametrize("form", FORMS[:-1])
+@pytest.mark.parametrize("form", marked(FORMS[:-1]))
 def test_a_stream_of_every_form_says_the_same(form: Callable[[Path], object], tmp_path: Path) -> None:
     dataset = build(form(tmp_path / "data"), streaming=True, classes=CLASSES)
     found = content(dataset)

@@ -70,6 +70,7 @@ def test_bins_in_the_small() -> None:
     assert steps_of(np.array([0, 2**32 - 1]), 1024, "time").tolist() == [0, 1023]
 
 
+@pytest.mark.slow
 @given(streams(side=12), st.integers(1, 12))
 def test_the_middle_is_what_a_slice_of_the_frames_is(events: Events, size: int) -> None:
     frames = counted(events, [0] * len(events.time), (1, 2, 12, 12))
@@ -91,6 +92,7 @@ def test_stacks_are_resized_as_each_of_their_frames() -> None:
 # --- AEDAT
 
 
+@pytest.mark.slow
 @given(streams())
 def test_aedat_round_trip(events: Events) -> None:
     for written, read in zip(events, aedat.decode(aedat.encode(events), "x"), strict=True):

@@ -41,6 +41,7 @@ def test_the_same_list_is_the_same_to_the_bit() -> None:
         np.testing.assert_array_equal(first, again)
 
 
+@pytest.mark.slow
 def test_rate_pitch_voice_and_word_are_heard() -> None:
     plain = Utterance("nine", "en-us+m3", 160, 50)
     faster, higher, other, word = samples(
@@ -144,6 +145,7 @@ def test_a_library_that_does_not_load_is_named(stand_in: Path, tmp_path: Path) -
         samples(SOME)
 
 
+@pytest.mark.slow
 def test_a_deep_installation_speaks_the_same(stand_in: Path, tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["d" * 100] * 4)
     deep.mkdir(parents=True)
@@ -162,6 +164,7 @@ def test_a_crash_is_a_line(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> N
         samples(SOME)
 
 
+@pytest.mark.slow
 def test_the_process_finds_the_package_from_any_folder(tmp_path: Path) -> None:
     # A file of the user's with the name of a library must not be taken for it either.
     (tmp_path / "numpy.py").write_text("raise SystemExit('wrong numpy')")
