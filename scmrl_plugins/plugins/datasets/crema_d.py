@@ -24,12 +24,24 @@ from scmrl_plugins.plugins.datasets.files.folders import (
 )
 from scmrl_plugins.plugins.datasets.files.samples import Listing, Sample, checked_listing, pair_by_stem
 from scmrl_plugins.plugins.datasets.files.splits import grouped
+from scmrl_plugins.plugins.datasets.media.read import POINTER, is_pointer
 from scmrl_plugins.plugins.datasets.miniatures.crema_d import write_official
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 
 CLASSES = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
-OFFICIAL = ("AudioWAV", "VideoFlash")
+SOUND_FOLDERS = ("AudioWAV", "AudioMP3")
+PICTURE_FOLDER = "VideoFlash"
+MIRROR = "https://gitlab.com/cs-cooper-lab/crema-d-mirror"
+"""Where the authors have the files, too, without a limit of downloads."""
+FAULTY = {
+    "1076_MTI_NEU_XX": "the video and the mp3 last a moment and are silent",
+    "1076_MTI_SAD_XX": "the picture is an error's, and the sound silence",
+    "1064_TIE_SAD_XX": "the video and the mp3 have no duration",
+    "1064_IEO_DIS_MD": "the video and the mp3 last a minute and show every emotion",
+}
+"""Clips that the authors call faulty, and why. A fifth has a sound of another name than its
+video, which ``_corrected`` corrects."""
 PREPARED = ("audio", "visual")
 PARTS = ("train", "test")
 PUBLISHED_TEST = 744 / 7442
@@ -41,11 +53,11 @@ Divided = tuple[list[Sample], list[Sample]]
 class CremaD(FileRecordings):
     """CREMA-D (Cao et al. 2014, ODbL): 7,442 clips of 91 actors; anger, disgust, fear, happy, neutral, sad.
 
-    Official folders ``AudioWAV/1001_DFA_ANG_XX.wav`` and ``VideoFlash/1001_DFA_ANG_XX.flv``, named after actor,
-    sentence, emotion and level (without ``AudioWAV`` the sound is that of the videos); or prepared ones,
-    ``{train,test}/{audio,visual}/<CLASS>/<clip>``, with one frame a clip. The published protocol tests 744 clips
-    drawn at random, of actors whose other clips it trains on, so that the model knows the faces and voices of the
-    test. By default no actor is in two splits.
+    Official folders ``AudioWAV/1001_DFA_ANG_XX.wav`` (or ``AudioMP3``; without either the sound is that of the
+    videos) and ``VideoFlash/1001_DFA_ANG_XX.flv``, named after actor, sentence, emotion and level. Or prepared
+    ones, ``{train,test}/{audio,visual}/<CLASS>/<clip>``, with one frame a clip. The published protocol tests 744
+    clips drawn at random, of actors whose other clips it trains on, so that the model knows the faces and voices
+    of the test. By default no actor is in two splits.
     """
 
     class Config(PhotographsConfig):
@@ -64,6 +76,15 @@ class CremaD(FileRecordings):
             gt=0,
             lt=1,
             description="share of the clips for the test; actors are not divided (by-actor)",
+        )
+        sound: Literal["AudioWAV", "AudioMP3"] | None = Field(
+            None,
+            description="folder of the sound; none: AudioWAV, else AudioMP3, else the sound of the videos",
+        )
+        faulty: Literal["leave out", "keep"] = Field(
+            "leave out",
+            description="clips that the authors call faulty (docs/datasets.md): report and leave out, or keep",
+            json_schema_extra={"before": "keep"},
         )
         train_list: str | None = Field(
             None, description="text or CSV file with the name of a clip in each line (lists)"
@@ -97,30 +118,61 @@ class CremaD(FileRecordings):
         """The samples of each split; ``UserError`` if there are no such folders or a split would be empty."""
         root = self.root()
         bad: list[BadFileError] = []
-        if self.config.split != "folders" and any(is_folder(root / name) for name in OFFICIAL):
+        official = (*SOUND_FOLDERS, PICTURE_FOLDER)
+        if self.config.split != "folders" and any(is_folder(root / name) for name in official):
             samples = self._official(root, bad)
         elif any(is_folder(root / part) for part in PARTS):
             samples = self._prepared(root, bad)
         else:
             expected = "train/audio, train/visual, test/audio and test/visual"
             if self.config.split != "folders":
-                expected = f"{' and '.join(OFFICIAL)}, nor {expected}"
+                expected = f"{SOUND_FOLDERS[0]} and {PICTURE_FOLDER}, nor {expected}"
             raise UserError(f"{root}: holds no {expected}; set dataset.root to the folder that does")
         self._refuse_pictures(samples)
         rest, test = self._held_out(samples, bad)
         train, validation = self._divide(rest, self.config.validation, draw=1)
-        splits = {"train": train, "validation": validation, "test": test}
+        # Left out after the division, which is thus the same with and without them.
+        splits = {
+            name: self._without_faulty(part, bad)
+            for name, part in (("train", train), ("validation", validation), ("test", test))
+        }
         return checked_listing(root, splits, bad, f"{len(samples)} clips")
 
     def _official(self, root: Path, bad: list[BadFileError]) -> list[Sample]:
-        folders = (root / OFFICIAL[0], root / OFFICIAL[1])
-        if not is_folder(folders[1]):
-            raise UserError(f"{folders[1]}: no such folder; copy it beside the other, or set dataset.root")
-        apart = is_folder(folders[0])
-        sounds = _named(files_in(folders[0], SOUNDS, bad), bad) if apart else []
-        videos = _named(files_in(folders[1], VIDEOS | PICTURES, bad), bad)
-        pairs = pair_by_stem(sounds, videos, bad, folders, _corrected, videos=not apart)
+        given = [self.config.sound] if self.config.sound else SOUND_FOLDERS
+        apart = next((root / name for name in given if is_folder(root / name)), None)
+        folders = (root / given[0] if apart is None else apart, root / PICTURE_FOLDER)
+        for folder in folders:
+            if not is_folder(folder) and (folder == folders[1] or self.config.sound):
+                raise UserError(f"{folder}: no such folder; copy it beside the other, or set dataset.root")
+        sounds = _fetched(_named(files_in(folders[0], SOUNDS, bad), bad), bad) if apart else []
+        videos = _fetched(_named(files_in(folders[1], VIDEOS | PICTURES, bad), bad), bad)
+        lacking = {_corrected(Path(error.path).stem) for error in bad if error.reason.startswith(POINTER)}
+        # A file whose partner is a pointer is good: it is not reported, too.
+        pairs = pair_by_stem(
+            [path for path in sounds if _corrected(path.stem) not in lacking],
+            [path for path in videos if _corrected(path.stem) not in lacking],
+            bad,
+            folders,
+            _corrected,
+            videos=apart is None,
+        )
         return [_sample(*pair) for pair in pairs]
+
+    def _without_faulty(self, samples: list[Sample], bad: list[BadFileError]) -> list[Sample]:
+        """The samples that the authors do not call faulty."""
+        if self.config.faulty == "keep":
+            return samples
+        bad += [
+            BadFileError(
+                sample.visual,
+                f"a clip that CREMA-D's authors call faulty: {FAULTY[sample.id]}; remove it, or keep it with "
+                f"dataset.faulty = 'keep'",
+            )
+            for sample in samples
+            if sample.id in FAULTY
+        ]
+        return [sample for sample in samples if sample.id not in FAULTY]
 
     def _prepared(self, root: Path, bad: list[BadFileError]) -> list[Sample]:
         samples: dict[str, Sample] = {}
@@ -197,6 +249,21 @@ class CremaD(FileRecordings):
                 clips += [by_id[clip]] if clip in by_id else []
             lists.append(clips)
         return lists[0], lists[1]
+
+
+def _fetched(paths: list[Path], bad: list[BadFileError]) -> list[Path]:
+    """The files without git-lfs's pointers, which go to ``bad``; ``UserError`` if all of them are pointers."""
+    pointers = {path for path in paths if is_pointer(path)}
+    remedy = (
+        f"run 'git lfs pull' in its repository or, where GitHub answers that the LFS budget is spent, clone "
+        f"{MIRROR}"
+    )
+    if paths and len(pointers) == len(paths):
+        raise UserError(
+            f"{paths[0].parent}: all {len(paths):,} files are git-lfs pointers, not the data; {remedy}"
+        )
+    bad += [BadFileError(path, f"{POINTER}, not the data; {remedy}") for path in sorted(pointers)]
+    return [path for path in paths if path not in pointers]
 
 
 def _corrected(stem: str) -> str:

@@ -517,3 +517,66 @@ def test_the_command_line(root: Path, cache: Path, tmp_path: Path) -> None:
         assert {one["label"] for one in predictions} == {*CLASSES}
     files = ["--audio", tmp_path / "mine.wav", "--visual", spoilt, "--device", "cpu"]
     assert_refused(scmrl("predict", run, *files), str(spoilt), "cut off")
+
+
+# What copies of the repository hold -----------------------------------------------------------------------
+
+FAULTY = ("1076_MTI_NEU_XX", "1076_MTI_SAD_XX", "1064_TIE_SAD_XX", "1064_IEO_DIS_MD")
+
+
+def test_clips_that_the_authors_call_faulty_are_left_out_by_name(root: Path) -> None:
+    good = "1064_IEO_DIS_LO"  # which is not 1064_IEO_DIS_MD
+    for number, name in enumerate((*FAULTY, good)):
+        write_sound(sound_of(root, name), number)
+        shutil.copy(video_of(root, CLIPS[0]), video_of(root, name))
+    for split in ("by-actor", "random"):
+        left_out, kept = crema(root, split=split), crema(root, split=split, faulty="keep")
+        assert everything(ids(left_out)) == sorted([*CLIPS, good])
+        assert everything(ids(kept)) == sorted([*CLIPS, *FAULTY, good])
+        assert kept.bad_files() == []
+        # The others are where they would be with them: a run made before has no clip of its test in training.
+        for part, found in ids(left_out).items():
+            assert [name for name in ids(kept)[part] if name not in FAULTY] == found
+        reasons = {Path(error.path).stem: error.reason for error in left_out.bad_files()}
+        assert {*reasons} == {*FAULTY}
+        assert all("authors call faulty" in reason for reason in reasons.values())
+
+
+def test_runs_made_before_keep_the_faulty_clips() -> None:
+    field = CremaD.Config.model_fields["faulty"]
+    assert (field.default, field.json_schema_extra) == ("leave out", {"before": "keep"})
+
+
+def test_a_folder_that_git_lfs_fetched_in_part(root: Path) -> None:
+    video_of(root, CLIPS[0]).write_text(POINTER)
+    sound_of(root, CLIPS[1]).write_text(POINTER)
+    dataset = crema(root)
+    assert everything(ids(dataset)) == sorted(CLIPS[2:])
+    assert {error.path for error in dataset.bad_files()} == {
+        str(video_of(root, CLIPS[0])),
+        str(sound_of(root, CLIPS[1])),
+    }
+    for error in dataset.bad_files():
+        assert "is a git-lfs pointer" in error.reason
+        assert "budget is spent, clone https://gitlab.com/cs-cooper-lab/crema-d-mirror" in error.reason
+    for name in CLIPS:
+        video_of(root, name).write_text(POINTER)
+    with pytest.raises(UserError, match=r"VideoFlash: all 60 files are git-lfs pointers.*crema-d-mirror"):
+        crema(root).splits()
+
+
+def test_mp3_where_there_is_no_wav(root: Path) -> None:
+    (root / "AudioMP3").mkdir()
+    for name in CLIPS:
+        soundfile.write(root / "AudioMP3" / f"{name}.mp3", tone(300, 44_100), 44_100, format="MP3")
+
+    def endings(**options: object) -> set[str]:
+        rows = crema(root, **options).splits()["train"]
+        return {Path(cell["path"]).suffix for cell in rows["audio"]}
+
+    assert endings() == {".wav"}
+    assert endings(sound="AudioMP3") == {".mp3"}
+    shutil.rmtree(root / "AudioWAV")
+    assert endings() == {".mp3"}
+    with pytest.raises(UserError, match="AudioWAV: no such folder"):
+        crema(root, sound="AudioWAV").splits()

@@ -15,7 +15,11 @@ from scmrl_plugins.registry import UserError
 
 LARGEST_FILE = 1 << 30
 """Most bytes of a file that is read into memory: images, events, and what ``scmrl predict`` is given."""
+POINTER = "is a git-lfs pointer"
+"""The beginning of the reason why git-lfs's pointer to data that was not fetched is bad."""
 _POINTER = b"version https://git-lfs.github.com/spec/"
+_LONGEST_POINTER = 1024
+"""Bytes of a pointer at most, by git-lfs's specification."""
 
 
 @contextlib.contextmanager
@@ -39,9 +43,24 @@ def opened(source: bytes | Path, name: str | Path) -> Iterator[BinaryIO]:
         if not start:
             raise BadFileError(name, "is empty (0 bytes); copy it again or leave it out")
         if start == _POINTER:
-            raise BadFileError(name, "is a git-lfs pointer, not the data; run 'git lfs pull' in its repository")
+            raise BadFileError(
+                name,
+                f"{POINTER}, not the data; run 'git lfs pull' in its repository or, where its LFS budget is "
+                f"spent, copy the file from a mirror of the data set",
+            )
         stream.seek(0)
         yield stream
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a file is git-lfs's pointer; false for one that cannot be read."""
+    try:
+        if path.stat().st_size > _LONGEST_POINTER:
+            return False
+        with path.open("rb") as stream:
+            return stream.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False
 
 
 def read_bytes(source: bytes | Path, name: str | Path) -> bytes:
