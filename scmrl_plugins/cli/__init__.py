@@ -37,7 +37,7 @@ COMMANDS = {
     "examples": "examples",
     "data": "data",
     "bench": "bench",
-    "report": "report",
+    "explain": "explain",
     "sweep": "sweep",
 }
 

@@ -2,98 +2,136 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from scmrl_plugins.core.config.sections import PROTOCOLS
-from scmrl_plugins.core.evaluation import contribution, metrics
+from scmrl_plugins.core.evaluation import metrics
 from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.core.system import files
-from scmrl_plugins.explain.figures import FIGURES, Draw, Record
+from scmrl_plugins.core.system.progress import Progress
+from scmrl_plugins.explain import findings, page
+from scmrl_plugins.explain.drawing import Table
+from scmrl_plugins.explain.facts import DAMAGED, Facts, damaged, facts
+from scmrl_plugins.explain.figures import FIGURES, SECTIONS
 from scmrl_plugins.registry import UserError
 
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-h1 {{ font-size: 1.6rem }} h2 {{ font-size: 1.2rem; margin-top: 2rem }}
-img {{ max-width: 100% }} pre {{ background: #f5f5f5; padding: 1rem; overflow: auto }}
-table {{ border-collapse: collapse }} td {{ padding: .2rem .8rem; border-bottom: 1px solid #ddd }}
-td.n {{ text-align: right; font-variant-numeric: tabular-nums }}
-</style>
-<h1>{title}</h1>
-<p><strong>{headline}</strong></p>
-{figures}
-<h2>Metrics on the test split</h2>{metrics}
-{contribution}
-<h2>Firing rates on the test split</h2>{rates}
-<h2>Configuration</h2><pre>{config}</pre>
-<h2>Environment</h2><pre>{environment}</pre>
-</html>
-"""
+if TYPE_CHECKING:
+    import torch
+
+    from scmrl_plugins.explain.measured import Clock
+
+LIMIT = 20.0
+"""Seconds that a report may take."""
+_DRAWING = 6.0
+"""Of these, what drawing takes."""
 
 
 def write(run: Run) -> None:
-    """Write ``report.html`` of a trained run; ``UserError`` if the run has no test result yet."""
-    lines = run.metrics()
-    tested = [line for line in lines if line.get("split") == "test"]
-    if not tested:
-        raise UserError(f"{run.path}: not trained to the end yet; resume it with scmrl train {run.path}")
+    """Write ``report.html`` of a trained run from its files, without measuring anything.
+
+    Raises ``UserError`` if the run has no test result yet.
+    """
+    _write(facts(run))
+
+
+def explain(
+    run: Run, device: torch.device, clock: Clock, progress: Progress | None = None, output: Path | None = None
+) -> Path:
+    """Measure a trained run on samples of its test split, write its report, and return the path.
+
+    ``output``: the file, instead of ``report.html`` in the run. What there is no time for, or no data, is left out
+    and named. Raises ``UserError`` like ``write``.
+    """
+    from scmrl_plugins.explain.measured import measure, unavailable
+
+    known = facts(run)
+    progress = progress or Progress.silent()
+    clock.end -= _DRAWING
     try:
-        page = _page(run, Record([line for line in lines if "epoch" in line], tested[-1]))
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{run.path}: its metrics or environment are damaged ({error!r}); restore them, or train again"
-        ) from None
-    files.write_text(run.report_file, page)
+        known.measured = measure(run.assemble(), device, clock, progress)
+    except UserError as error:
+        known.unmeasured = unavailable(error)
+    clock.end += _DRAWING
+    return _write(known, output, progress, clock)
 
 
-def _page(run: Run, record: Record) -> str:
-    kinds, test = run.config().kinds(), record.test
-    skipped = test.get("skipped", 0)
-    environment = files.read_json(run.path / "environment.json")
-    return _PAGE.format(
-        title=html.escape(f"{kinds['dataset']}: {kinds['fusion']} with {kinds['neuron']}"),
-        headline=html.escape(
-            f"Test accuracy {test['accuracy']:.2%} of {test['n']} samples, weights of epoch {test['best_epoch']} "
-            f"({test['protocol']} protocol: {PROTOCOLS[test['protocol']]})."
-            + (f" {skipped} bad files were left out; skipped.json lists them." if skipped else "")
-        ),
-        figures="\n".join(_image(description, draw, record) for description, draw in FIGURES.items()),
-        metrics=_table(metrics.rows(test)),
-        contribution=_contribution(test.get("contribution")),
-        rates=_table([(name, f"{rate:.4f}") for name, rate in test["firing_rates"].items()]),
-        config=html.escape(files.read_text(run.config_file)),
-        environment=html.escape(json.dumps(environment, indent=2)),
+def _write(
+    known: Facts, output: Path | None = None, progress: Progress | None = None, clock: Clock | None = None
+) -> Path:
+    try:
+        text = _page(known, progress or Progress.silent(), clock)
+    except DAMAGED as error:
+        raise damaged(known.run, error) from None
+    path = output or known.run.report_file
+    files.write_text(path, text)
+    return path
+
+
+def _page(known: Facts, progress: Progress, clock: Clock | None) -> str:
+    test = known.test
+    sections = _sections(known, progress, clock)
+    notes, more = _left_out(known)
+    return page.render(
+        "report.html",
+        sections,
+        [*([("left-out", "What is left out")] if notes else []), ("repeat", "Configuration")],
+        title=known.title,
+        subtitle=f"Run {known.run.path.resolve().name}, made {known.environment.get('created', 'some time ago')}",
+        accuracy=f"{test['accuracy']:.1%}",
+        headline=findings.headline(known),
+        interval=findings.interval(known),
+        bar=_bar(test),
+        findings=findings.findings(known),
+        notes=notes,
+        more=more,
+        metrics=Table(["metric", "value"], metrics.rows(dict(test) | {"per_class": {}, "per_group": {}})),
+        versions=Table(["", "version"], _versions(known.environment)),
+        command=known.command,
+        config=known.config_text,
     )
 
 
-def _image(description: str, draw: Draw, record: Record) -> str:
-    figure = draw(record)
-    if figure is None:
-        return ""
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
-    data = base64.b64encode(image.getvalue()).decode()
-    return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{data}">'
+def _sections(known: Facts, progress: Progress, clock: Clock | None) -> list[page.Section]:
+    """The drawings by section; those that there is no time for are noted."""
+    found = {id: page.Section(id, title, []) for id, title in SECTIONS.items()}
+    progress.stage("drawing", len(FIGURES))
+    for figured in FIGURES:
+        if figured.measured and clock is not None and clock.left < 0:
+            known.omitted.append(f"{figured.title}: time was up")
+        else:
+            drawings = found[figured.section].drawings
+            drawings += [(drawing.title or figured.title, drawing) for drawing in figured.draw(known)]
+        progress.advance()
+    return list(found.values())
 
 
-def _contribution(directions: Mapping[str, Mapping[str, Any]] | None) -> str:
-    """A table by direction; empty for one modality, and for runs that were tested before it was measured."""
-    if not directions:
-        return ""
-    title = "Cross-modal contribution on the test split; changes of accuracy in points"
-    return f"<h2>{title}</h2>{_table([contribution.HEADER, *contribution.rows(directions)])}"
+def _left_out(known: Facts) -> tuple[list[str], str]:
+    """What is not on the page, and the command that measures it."""
+    measured = known.measured
+    if measured is not None:
+        notes = [f"{what}: {reason}" for what, reason in measured.omitted.items()]
+        if measured.n < measured.total:
+            notes.append(f"Measured on {measured.n} of {measured.total} test samples, evenly spaced.")
+        return [*notes, *known.omitted], ""
+    if known.unmeasured:
+        return [known.unmeasured, *known.omitted], ""
+    titles = [figured.title.lower() for figured in FIGURES if figured.measured]
+    return [f"Measured by scmrl explain: {'; '.join(titles)}."], f"scmrl explain {known.run.path}"
 
 
-def _table(rows: Iterable[Sequence[str]]) -> str:
-    """Rows of a name and values."""
-    lines = []
-    for name, *values in rows:
-        cells = "".join(f'<td class="n">{html.escape(value)}</td>' for value in values)
-        lines.append(f"<tr><td>{html.escape(name)}</td>{cells}</tr>")
-    return f"<table>{''.join(lines)}</table>"
+def _bar(test: Mapping[str, Any]) -> dict[str, str] | None:
+    """Accuracy and interval on a scale from 0 to 100 %."""
+    if not (limits := test.get("interval")):
+        return None
+    low, high, at = (100 * min(1.0, max(0.0, float(x))) for x in (*limits, test["accuracy"]))
+    return {"low": f"{low:.2f}", "width": f"{max(0.0, high - low):.2f}", "at": f"{at:.2f}"}
+
+
+def _versions(environment: Mapping[str, Any]) -> Sequence[Sequence[str]]:
+    rows = [[name, str(value)] for name, value in dict(environment.get("packages") or {}).items()]
+    for plugin in environment.get("plugins") or []:
+        if plugin["distribution"] != "scmrl-plugins":
+            rows.append([f"plugin {plugin['name']}", f"{plugin['distribution']} {plugin['version']}"])
+    others = ("python", "platform", "seed", "git_commit", "compile")
+    return [*([name.replace("_", " "), str(environment[name])] for name in others if name in environment), *rows]

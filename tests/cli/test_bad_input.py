@@ -38,7 +38,7 @@ def copy(trained: Path, tmp_path: Path) -> Path:
         (["plugins", "all"], ["all"]),
         (["eval"], ["RUN"]),
         (["predict"], ["RUN"]),
-        (["report"], ["RUN"]),
+        (["explain"], ["RUN"]),
         (["eval", "run", "--split", "tset"], ["tset", "test"]),
         (["eval", "run", "--seed", "-1"], ["--seed", "-1"]),
         (["eval", "run", "--audio-snr", "loud"], ["--audio-snr", "loud"]),
@@ -174,7 +174,7 @@ def test_a_device_that_is_not_there(args: list[str], tmp_path: Path) -> None:
     assert contents(tmp_path) == {}
 
 
-@pytest.mark.parametrize("args", [["eval"], ["predict", "--audio", "a.wav"], ["report"], ["train"]])
+@pytest.mark.parametrize("args", [["eval"], ["predict", "--audio", "a.wav"], ["explain"], ["train"]])
 def test_a_run_that_is_not_there(args: list[str], tmp_path: Path) -> None:
     assert_refused(invoke(args[0], "no/such/run", *args[1:]), "no/such/run", "no run there")
     assert_refused(invoke(args[0], tmp_path, *args[1:]), str(tmp_path), "no run there")
@@ -228,12 +228,12 @@ def test_a_damaged_checkpoint(copy: Path) -> None:
 
 def test_damaged_metrics(copy: Path) -> None:
     (copy / "metrics.jsonl").write_text("{\n")
-    assert_refused(invoke("report", copy), "metrics.jsonl")
+    assert_refused(invoke("explain", copy), "metrics.jsonl")
 
 
 def test_a_run_without_a_result_has_no_report(tmp_path: Path) -> None:
     assert invoke(*BUILD, "-o", tmp_path / "run").code == 0
-    assert_refused(invoke("report", tmp_path / "run"), "not trained to the end", "scmrl train")
+    assert_refused(invoke("explain", tmp_path / "run"), "not trained to the end", "scmrl train")
 
 
 @pytest.mark.parametrize(

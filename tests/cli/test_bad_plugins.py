@@ -117,7 +117,7 @@ def test_every_command_works_beside_them(folder: Path, all_bad: Path, tmp_path: 
     shown.add("train")
     json.loads(scmrl("build", *SMALL, "--fusion", "good:good", "--json"))
     assert json.loads(scmrl("eval", run, "--device", "cpu", "--json"))["n"] > 0
-    assert scmrl("report", run)
+    assert scmrl("explain", run)
     assert "good" in scmrl("plugins")
     assert json.loads(scmrl("check", "late", "--json"))["failed"] == 0
     scmrl("predict", run, "--audio", "none.wav", "--visual", "none.png", code=2)

@@ -53,7 +53,7 @@ def test_paths_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write(tmp_path / run / "config.toml", "")
     write(tmp_path / "other" / "file.toml", "")
     known = ["mine", "runs/a-001", "runs/a-002", "runs/deep/er/b"]
-    for command in ("train", "eval", "predict", "report"):
+    for command in ("train", "eval", "predict", "explain"):
         assert completed(command, "") == known
     assert completed("eval", "runs/a") == known[1:3]
     assert completed("eval", f"{tmp_path}/runs/de") == [f"{tmp_path}/runs/deep/er/b"]

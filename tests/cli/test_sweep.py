@@ -104,7 +104,7 @@ def test_a_stopped_sweep_resumes(here: None, monkeypatch: pytest.MonkeyPatch) ->
     assert (out / "runs" / "trial-001" / "report.html").exists()
     evaluated = invoke("eval", "out/runs/trial-001", "--device", "cpu", "--json")
     assert json.loads(evaluated.out)["accuracy"] == json.loads(result)["test_accuracy"]
-    assert invoke("report", "out/runs/trial-003").code == 0
+    assert invoke("explain", "out/runs/trial-003").code == 0
 
 
 def refuse(text: str, *words: str, args: tuple[str, ...] = ()) -> None:

@@ -1,4 +1,4 @@
-"""The main commands on a tiny scale: train, eval, predict, report, and resuming a run."""
+"""The main commands on a tiny scale: train, eval, predict, explain, and resuming a run."""
 
 from __future__ import annotations
 
@@ -134,14 +134,16 @@ def test_predict_agrees_with_eval_on_every_test_sample(trained: Path, tmp_path: 
     assert for_people.index(f"{probabilities[0]:.2%}") < for_people.index(f"{probabilities[-1]:.2%}")
 
 
-def test_report_is_written_again(copy: Path) -> None:
-    before = (copy / "report.html").read_bytes()
+def test_a_run_is_explained(copy: Path) -> None:
+    """What the training's report leaves out is measured on the test split."""
+    assert "Measured by scmrl explain" in (copy / "report.html").read_text(encoding="utf-8")
     (copy / "report.html").unlink()
-    done = invoke("report", copy)
+    done = invoke("explain", copy)
     assert done.code == 0
     assert done.out == f"{copy / 'report.html'}\n"
-    assert (copy / "report.html").read_bytes().startswith(b"<!doctype html>")
-    assert len((copy / "report.html").read_bytes()) == pytest.approx(len(before), rel=0.2)
+    page = (copy / "report.html").read_text(encoding="utf-8")
+    assert "Measured by scmrl explain" not in page
+    assert "Shapley shares" in page
 
 
 def test_a_finished_run_is_only_tested_again(copy: Path, tmp_path: Path, one_thread: None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,13 @@ class FeatureSplit(torch.utils.data.Dataset):
         """By group column of the data set, the group of every sample."""
         columns = [name for name in self.rows.column_names if name.startswith(GROUP)]
         return {name.removeprefix(GROUP): self.rows[name][:].to_pylist() for name in columns}
+
+    def subset(self, indices: Sequence[int]) -> FeatureSplit:
+        """The split with these samples only, in this order."""
+        other = copy.copy(self)
+        other.rows = self.rows.select(indices)
+        vars(other).pop("labels", None)  # of the complete split
+        return other
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.sample(index)

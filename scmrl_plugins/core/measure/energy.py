@@ -38,8 +38,24 @@ def estimate(model: AudioVisualModel, batches: Iterable[Mapping[str, Tensor]]) -
     A convolution or matrix product counts as spiking if its first operand contains only integers: a value k costs
     |k| accumulates, so zeros are free. All other operations are multiply-accumulates.
     """
+    layers = by_layer(model, batches).values()
+    return Energy(sum(one.multiply_accumulates for one in layers), sum(one.accumulates for one in layers))
+
+
+@torch.no_grad()
+def by_layer(model: AudioVisualModel, batches: Iterable[Mapping[str, Tensor]]) -> dict[str, Energy]:
+    """``estimate`` by the innermost module that an operation belongs to, in the order of the calls.
+
+    Modules without such operations are left out.
+    """
     training = model.training
     counter, samples = _Counter(), 0
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(lambda _module, _args, name=name: counter.enter(name)))
+        handles.append(
+            module.register_forward_hook(lambda _module, _args, _out: counter.leave(), always_call=True)
+        )
     try:
         model.eval()
         for inputs in batches:
@@ -47,17 +63,30 @@ def estimate(model: AudioVisualModel, batches: Iterable[Mapping[str, Tensor]]) -
                 model(**inputs)
             samples += next(iter(inputs.values())).shape[0]
     finally:
+        for handle in handles:
+            handle.remove()
         model.train(training)
-    return Energy(counter.analogue / max(1, samples), counter.spiking / max(1, samples))
+    return {
+        name: Energy(analogue / samples, spiking / samples) for name, (analogue, spiking) in counter.found.items()
+    }
 
 
 class _Counter(TorchDispatchMode):
-    """Counts operations as they are dispatched."""
+    """Counts operations as they are dispatched, by the module that is called."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.analogue = 0.0
-        self.spiking = 0.0
+        self.found: dict[str, list[float]] = {}
+        """Multiply-accumulates on analogue values, and accumulates of spikes, by module."""
+        self._calls: list[str] = []
+
+    def enter(self, name: str) -> None:
+        """A module is called."""
+        self._calls.append(name)
+
+    def leave(self) -> None:
+        """The call ends."""
+        self._calls.pop()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -68,8 +97,9 @@ class _Counter(TorchDispatchMode):
             # The first argument of addmm and baddbmm is the addend.
             x: Tensor = args[1] if "add" in func.overloadpacket.__name__ else args[0]
             magnitude = x.detach().abs()
+            counts = self.found.setdefault(self._calls[-1] if self._calls else "", [0.0, 0.0])
             if bool((magnitude == magnitude.round()).all()):
-                self.spiking += operations * float(magnitude.double().mean())
+                counts[1] += operations * float(magnitude.double().mean())
             else:
-                self.analogue += operations
+                counts[0] += operations
         return out

@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.parallel.processes import Processes
+
+DEAD, SATURATED = 0.001, 0.95
+"""Firing rates below and above which a layer passes next to nothing on."""
+
+
+@dataclass(frozen=True)
+class Unhealthy:
+    """A layer that fires at a ``rate`` below ``DEAD`` or above ``SATURATED``, and what usually helps."""
+
+    layer: str
+    rate: float
+
+    @property
+    def state(self) -> str:
+        """``dead`` or ``saturated``."""
+        return "dead" if self.rate < DEAD else "saturated"
+
+    @property
+    def remedy(self) -> str:
+        """What usually helps, as settings."""
+        if self.state == "saturated":
+            return "raise neuron.threshold, or add the loss rate, which penalises it"
+        if self.layer.startswith("fusion."):
+            return "set fusion.attention_scale=auto where the fusion has it, or lower neuron.threshold"
+        return "lower neuron.threshold, or train.lr if the layer fired before"
+
+    def __str__(self) -> str:
+        return f"{self.layer} is {self.state} (fires at {self.rate:.2%}): {self.remedy}"
+
+
+def unhealthy(firing_rates: Mapping[str, float], tags: Collection[str] = ()) -> list[Unhealthy]:
+    """The dead and the saturated layers. No rate is too high for a neuron with the tag ``analogue``."""
+    return [
+        Unhealthy(name, rate)
+        for name, rate in firing_rates.items()
+        if rate < DEAD or (rate > SATURATED and "analogue" not in tags)
+    ]
 
 
 def dead_layers(firing_rates: Mapping[str, float]) -> list[str]:

@@ -42,7 +42,8 @@ def step_line(state: TrainingState, lr: float, result: StepResult, seconds: floa
 
 
 def epoch_line(state: TrainingState, lr: float, split: str, chosen: Evaluation, seconds: float) -> dict[str, Any]:
-    """The figures of an epoch: those of its steps, and the metrics of the split that chooses the best epoch."""
+    """The figures of an epoch: those of its steps, and the metrics and firing rates of the split that
+    chooses the best epoch."""
     n = max(1, state.sums.get("samples", 0))
     line = {
         "epoch": state.epoch + 1,
@@ -52,6 +53,7 @@ def epoch_line(state: TrainingState, lr: float, split: str, chosen: Evaluation, 
             name.removeprefix(_TERM): value / n for name, value in state.sums.items() if name.startswith(_TERM)
         },
         **{f"{split}_{name}": value for name, value in scalars(chosen.metrics).items()},
+        "firing_rates": {name: round(rate, 5) for name, rate in chosen.firing_rates.items()},
         "seconds": round(seconds, 3),
     }
     if state.sums.get("lost"):

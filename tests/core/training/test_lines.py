@@ -39,7 +39,7 @@ def test_a_line_of_each_kind() -> None:
     }
     predictions = Predictions(torch.zeros(9, dtype=torch.long), torch.zeros(9, 1), torch.ones(9), ["one"])
     figures = {"accuracy": 0.5, "loss": 1.0, "macro_f1": 0.25, "per_class": {"one": 1.0}}
-    evaluation = Evaluation(predictions, figures)
+    evaluation = Evaluation(predictions, figures, {"layer": 0.123456789})
     epoch = lines.epoch_line(state, 0.1, "validation", evaluation, 2.0)
     assert epoch == {
         "epoch": 2,
@@ -50,6 +50,7 @@ def test_a_line_of_each_kind() -> None:
         "validation_accuracy": 0.5,
         "validation_loss": 1.0,
         "validation_macro_f1": 0.25,
+        "firing_rates": {"layer": 0.12346},
         "seconds": 2.0,
     }
     state.sums["lost"] = 3

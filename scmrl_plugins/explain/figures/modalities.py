@@ -1,0 +1,188 @@
+"""Which modality the accuracy comes from, and what crosses between them; what is known after each time step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from scmrl_plugins.core.evaluation import contribution
+from scmrl_plugins.core.evaluation.modalities import Carried
+from scmrl_plugins.explain.drawing import (
+    BOTH,
+    COLOURS,
+    INK,
+    MUTED,
+    SERIES,
+    Drawing,
+    Table,
+    margin,
+    panel,
+    percent,
+    whole,
+)
+from scmrl_plugins.explain.facts import Facts
+from scmrl_plugins.explain.figures.declare import figure
+from scmrl_plugins.explain.shorten import shortened
+
+NAMED = 24
+"""Classes whose names are drawn."""
+
+
+@figure("carries", "Each modality alone, left out, and exchanged inside the fusion", measured=True)
+def alone(facts: Facts) -> Iterator[Drawing]:
+    """Accuracy with all, with each modality alone and left out, and with the partner of another sample."""
+    measured = facts.measured
+    if measured is None or measured.carried is None:
+        return
+    carried = measured.carried
+    bars = [("all modalities", carried.accuracy(*carried.modalities), BOTH)]
+    for name in carried.modalities if len(carried.modalities) > 1 else ():
+        bars.append((f"{name} alone", carried.accuracy(name), COLOURS[name]))
+    for name in carried.modalities:
+        bars.append((f"without {name}", carried.without(name), COLOURS[name]))
+    for name, figures in (measured.contribution or {}).items():
+        stream = name.partition("_")[0]
+        shuffled = carried.accuracy(*carried.modalities) + figures["shuffled"] / 100
+        bars.append((f"{name.replace('_', ' ')} shuffled", shuffled, COLOURS[stream]))
+    with panel(height=0.3 * len(bars) + 0.6, left=margin(name for name, *_ in bars)) as drawn:
+        axes = drawn.axes()
+        axes.barh(range(len(bars)), [value for _, value, _ in bars], color=[c for *_, c in bars], height=0.7)
+        axes.set_yticks(range(len(bars)), [name for name, *_ in bars])
+        axes.invert_yaxis()
+        axes.axvline(carried.baseline, color=INK, ls=":", lw=1.2)
+        axes.set(xlim=(0, 1), xlabel="accuracy")
+        axes.grid(axis="y", visible=False)
+        percent(axes.xaxis)
+    rows = [[name, f"{value:.1%}"] for name, value, _ in bars]
+    yield Drawing(
+        drawn.svg,
+        f"Accuracy on {measured.n} samples: " + ", ".join(f"{name} {value}" for name, value in rows),
+        "Dotted: chance, always guessing the most frequent class. Shuffled: the stream takes from the partner of "
+        "another sample inside the fusion.",
+        Table(["condition", "accuracy"], [*rows, ["chance", f"{carried.baseline:.1%}"]]),
+    )
+
+
+@figure("carries", "Shapley shares of the modalities", measured=True)
+def shares(facts: Facts) -> Iterator[Drawing]:
+    """How the points above chance are shared out."""
+    measured = facts.measured
+    if measured is None or measured.carried is None:
+        return
+    carried = measured.carried
+    found = {name: 100 * share for name, share in carried.shares.items()}
+    gain = 100 * (carried.accuracy(*carried.modalities) - carried.baseline)
+    with panel(height=0.3 * len(found) + 0.7, left=margin(found)) as drawn:
+        axes = drawn.axes()
+        axes.barh(range(len(found)), list(found.values()), color=[COLOURS[name] for name in found], height=0.6)
+        axes.set_yticks(range(len(found)), list(found))
+        axes.invert_yaxis()
+        axes.axvline(0, color=MUTED, lw=1)
+        axes.grid(axis="y", visible=False)
+        axes.set(xlabel=f"points of accuracy; the sum is {gain:.1f}")
+    rows = [[name, f"{share:+.1f}"] for name, share in found.items()]
+    yield Drawing(
+        drawn.svg,
+        f"Shapley shares of the {gain:.1f} points above chance: "
+        + ", ".join(f"{name} {share} points" for name, share in rows),
+        f"They add up to the accuracy minus chance, {carried.accuracy(*carried.modalities):.1%} - "
+        f"{carried.baseline:.1%}.",
+        Table(["modality", "points"], [*rows, ["sum", f"{gain:+.1f}"]]),
+    )
+
+
+@figure("carries", "Each modality by class", measured=True)
+def by_class(facts: Facts) -> Iterator[Drawing]:
+    """The accuracy of every class with all modalities and with each alone."""
+    measured = facts.measured
+    if measured is None or measured.carried is None or len(measured.carried.modalities) < 2:
+        return
+    carried = measured.carried
+    names = [shortened(name) for name in carried.complete.classes]
+    found = {"both": carried.per_class(*carried.modalities)}
+    found |= {name: carried.per_class(name) for name in carried.modalities}
+    present = [index for index, value in enumerate(found["both"]) if value is not None]
+    few = len(present) <= NAMED
+    shown = [shortened(names[index], 18) for index in present]
+    height, room = (0.24 * len(present) + 0.9, margin(shown)) if few else (3.4, 0.52)
+    with panel(height=height, left=room, top=0.35) as drawn:
+        axes = drawn.axes()
+        for (name, values), marker in zip(found.items(), "os^", strict=False):
+            x = [values[index] for index in present]
+            positions = range(len(present))
+            points = (x, positions) if few else (positions, x)
+            axes.plot(*points, marker, color=COLOURS[name], ms=4.5, label=name, alpha=0.9, ls="none")
+        if few:
+            axes.set_yticks(range(len(present)), shown)
+            axes.invert_yaxis()
+            axes.set(xlim=(-0.03, 1.03), xlabel="accuracy")
+            percent(axes.xaxis)
+        else:
+            axes.set(ylim=(-0.03, 1.03), xlabel="number of the class", ylabel="accuracy")
+            percent(axes.yaxis)
+        axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    rows = [[names[index], *(f"{values[index] or 0:.1%}" for values in found.values())] for index in present]
+    yield Drawing(
+        drawn.svg,
+        f"Accuracy of {len(present)} classes with both modalities, audio alone and vision alone, in the table",
+        f"{measured.n} samples, about {measured.n / max(1, len(present)):.0f} a class.",
+        Table(["class", *found], rows),
+    )
+
+
+@figure("carries", "What crosses between the modalities")
+def crossing(facts: Facts) -> Iterator[Drawing]:
+    """The rate of the residual and the share of the partner, by direction."""
+    directions = facts.contribution
+    if not directions:
+        return
+    names = [name.replace("_", " ") for name in directions]
+    values = {
+        "rate of the residual": [float(figures["rate"]) for figures in directions.values()],
+        "share of the partner": [float(figures["partner_share"] or 0) for figures in directions.values()],
+    }
+    with panel(height=0.5 * len(names) + 0.9, left=margin(names), top=0.35) as drawn:
+        axes = drawn.axes()
+        for row, ((label, shown), colour) in enumerate(zip(values.items(), (SERIES[2], SERIES[3]), strict=True)):
+            places = [index + 0.36 * row - 0.18 for index in range(len(names))]
+            axes.barh(places, shown, height=0.34, color=colour, label=label)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set(xlim=(0, max(0.05, *(value for shown in values.values() for value in shown)) * 1.08))
+        axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    rows = [list(row) for row in contribution.rows(directions)]
+    said = "; ".join(
+        f"{row[0]}: residual rate {row[1]}, share of the partner {row[2]}, accuracy with it shuffled {row[3]}"
+        for row in rows
+    )
+    yield Drawing(
+        drawn.svg,
+        f"Cross-modal contribution on the test split. {said}",
+        "Rate: elements of what a stream takes from the other that are not 0. Share: of its variance that is due "
+        "to the partner. Changes of accuracy in the table are in points.",
+        Table(list(contribution.HEADER), rows),
+    )
+
+
+@figure("carries", "Accuracy by time step", measured=True)
+def by_step(facts: Facts) -> Iterator[Drawing]:
+    """What is known after t of T steps."""
+    measured = facts.measured
+    if measured is None or not measured.by_step:
+        return
+    values, steps = measured.by_step, range(1, len(measured.by_step) + 1)
+    with panel(height=2.4) as drawn:
+        axes = drawn.axes()
+        axes.plot(steps, values, marker="o", color=BOTH)
+        if isinstance(measured.carried, Carried):
+            axes.axhline(measured.carried.baseline, color=INK, ls=":", lw=1.2)
+        axes.set(ylim=(0, 1.03), xlabel="time step", ylabel="accuracy")
+        whole(axes.xaxis)
+        percent(axes.yaxis)
+    rows = [[str(step), f"{value:.1%}"] for step, value in zip(steps, values, strict=True)]
+    yield Drawing(
+        drawn.svg,
+        f"Accuracy after each of {len(values)} time steps: " + ", ".join(f"{value}" for _, value in rows),
+        "From the mean of the predictions so far. Dotted: chance.",
+        Table(["time step", "accuracy"], rows),
+    )

@@ -1,0 +1,101 @@
+"""Accuracy under corrupted inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from scmrl_plugins.core.evaluation.robustness import Point
+from scmrl_plugins.explain.drawing import BOTH, COLOURS, INK, MUTED, Drawing, Table, margin, panel, percent
+from scmrl_plugins.explain.facts import Facts
+from scmrl_plugins.explain.figures.declare import figure
+
+AMOUNTS = {"noise": "signal-to-noise ratio of {}, dB", "occlusion": "share of {} hidden"}
+
+
+@figure("robustness", "Accuracy under noise and occlusion", measured=True)
+def curves(facts: Facts) -> Iterator[Drawing]:
+    """Accuracy by the amount of a corruption of one modality, with the best single modality beside it."""
+    measured = facts.measured
+    if measured is None or measured.carried is None:
+        return
+    carried = measured.carried
+    for curve in measured.curves:
+        x = [point.amount for point in curve.points]
+        y = [point.accuracy for point in curve.points]
+        with panel(height=2.6) as drawn:
+            axes = drawn.axes()
+            axes.plot(x, y, marker="o", color=COLOURS[curve.modality], label=f"{curve.modality} corrupted")
+            if curve.best_single:
+                axes.plot(
+                    x, curve.best_single, ls="--", marker="s", ms=3, color=BOTH, label="best single modality"
+                )
+            axes.axhline(carried.accuracy(*carried.modalities), color=MUTED, lw=1, label="clean")
+            axes.axhline(carried.baseline, color=INK, ls=":", lw=1.2)
+            axes.set(ylim=(0, 1.03), xlabel=AMOUNTS[curve.corruption].format(curve.modality), ylabel="accuracy")
+            percent(axes.yaxis)
+            if curve.corruption == "occlusion":
+                percent(axes.xaxis)
+            axes.legend()
+        header = [curve.corruption, "accuracy", *(["best single modality"] if curve.best_single else [])]
+        rows = [
+            [f"{amount:g}", f"{value:.1%}", *([f"{curve.best_single[i]:.1%}"] if curve.best_single else [])]
+            for i, (amount, value) in enumerate(zip(x, y, strict=True))
+        ]
+        yield Drawing(
+            drawn.svg,
+            f"Accuracy by {AMOUNTS[curve.corruption].format(curve.modality)}: "
+            + ", ".join(f"{row[1]} at {row[0]}" for row in rows)
+            + f"; clean {carried.accuracy(*carried.modalities):.1%}",
+            f"{measured.n} samples. Dotted: chance.",
+            Table(header, rows),
+            title=f"{curve.corruption.capitalize()} on {curve.modality}",
+        )
+
+
+@figure("robustness", "A modality that is missing", measured=True)
+def loss(facts: Facts) -> Iterator[Drawing]:
+    """The accuracy with a modality replaced by silence or black."""
+    measured = facts.measured
+    if measured is None or measured.carried is None or len(measured.carried.modalities) < 2:
+        return
+    carried = measured.carried
+    bars = {"all": carried.accuracy(*carried.modalities)}
+    bars |= {f"no {name}": carried.without(name) for name in carried.modalities}
+    with panel(height=1.6, left=margin(bars)) as drawn:
+        axes = drawn.axes()
+        axes.barh(
+            range(len(bars)),
+            list(bars.values()),
+            color=[BOTH, *(COLOURS[n] for n in carried.modalities)],
+            height=0.6,
+        )
+        axes.set_yticks(range(len(bars)), list(bars))
+        axes.invert_yaxis()
+        axes.axvline(carried.baseline, color=INK, ls=":", lw=1.2)
+        axes.grid(axis="y", visible=False)
+        axes.set(xlim=(0, 1), xlabel="accuracy")
+        percent(axes.xaxis)
+    rows = [[name, f"{value:.1%}"] for name, value in bars.items()]
+    yield Drawing(
+        drawn.svg,
+        "Accuracy with a modality missing: " + ", ".join(f"{name} {value}" for name, value in rows),
+        "Replaced by the silence or black of the data set. Dotted: chance.",
+        Table(["modality", "accuracy"], rows),
+    )
+
+
+def plot(curves: Mapping[str, Sequence[Point]], clean: float, title: str) -> Drawing:
+    """Accuracy against signal-to-noise ratio, a line for each modality, with intervals."""
+    with panel(5.4, 3.6) as drawn:
+        axes = drawn.axes()
+        for name, points in curves.items():
+            x, y = [point.amount for point in points], [point.accuracy for point in points]
+            axes.plot(x, y, marker="o", color=COLOURS[name], label=f"noise on {name}")
+            if all(point.interval for point in points):
+                low, high = zip(*(point.interval or (0.0, 0.0) for point in points), strict=True)
+                axes.fill_between(x, low, high, color=COLOURS[name], alpha=0.18, lw=0)
+        axes.axhline(clean, color=MUTED, lw=1, label="no noise")
+        axes.set(ylim=(0, 1.03), xlabel="signal-to-noise ratio, dB", ylabel="accuracy", title=title)
+        percent(axes.yaxis)
+        axes.legend()
+    return Drawing(drawn.svg, title)
