@@ -15,6 +15,7 @@ import click
 from scmrl_plugins import __version__
 from scmrl_plugins.cli.common.errors import explain, fail
 from scmrl_plugins.core.system.allocator import keep_large_blocks
+from scmrl_plugins.core.system.interrupts import Interrupted
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 
@@ -73,8 +74,11 @@ class CommandGroup(click.Group):
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message())
             code = 0
-        except click.exceptions.Abort:
-            fail("interrupted", 130)
+        except click.exceptions.Abort as error:
+            known = isinstance(error.__cause__, Interrupted)
+            if known and not str(error.__cause__):
+                sys.exit(130)
+            fail(f"interrupted; {error.__cause__}" if known else "interrupted", 130)
         except click.NoSuchOption as error:
             nearest = near(error.option_name, error.possibilities or ())
             fail(f"no option {error.option_name!r}{nearest or '; --help lists the options'}", 2)
@@ -85,7 +89,7 @@ class CommandGroup(click.Group):
         except BrokenPipeError:
             sys.stdout = None  # the reader is gone; flushing would raise again
             sys.exit(1)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             message = explain(error, next((word for word in kwargs["obj"] if word in COMMANDS), ""))
             if message is None:
                 raise

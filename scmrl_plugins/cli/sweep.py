@@ -34,6 +34,7 @@ def command(file: str, out: str, sets: tuple[str, ...], address: str | None, dev
     """
     from importlib.util import find_spec
 
+    from scmrl_plugins.core.system.interrupts import Interrupted
     from scmrl_plugins.core.system.progress import Progress
     from scmrl_plugins.explain.report import write as write_report
     from scmrl_plugins.sweep import cluster, prepare, report, run
@@ -57,8 +58,8 @@ def command(file: str, out: str, sets: tuple[str, ...], address: str | None, dev
                 run.run(sweep.section, trials, directory, device, progress, address, write_report)
             except KeyboardInterrupt:
                 report.write(report.summarize(sweep, trials, directory), directory.path, typed)
-                progress.line(f"finished trials are in {directory.path / 'results.md'}; resume with {typed}")
-                raise
+                finished = f"finished trials are in {directory.path / 'results.md'}"
+                raise Interrupted(f"{finished}; resume with {typed}") from None
             summary = report.summarize(sweep, trials, directory)
             report.write(summary, directory.path, typed)
     if as_json:

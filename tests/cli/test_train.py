@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from cli_runs import TINY, Fork, assert_refused, contents, fork_scmrl, invoke, scmrl
 
@@ -196,20 +196,29 @@ def test_without_output_runs_are_numbered(tmp_path: Path) -> None:
     assert first == second  # the same seed is the same training
 
 
+AGAIN = "repeat to stop at once"
+
+
 @pytest.mark.slow
 def test_an_interrupted_training_prints_how_to_resume(small_cache: Path, tmp_path: Path) -> None:
     """Ctrl-C after the first epoch ends with one line, and the run resumes where it stopped."""
     run = tmp_path / "run"
-    command = ["train", *TINY, "-o", str(run), "--device", "cpu", "--set", "train.epochs=500"]
+    sets = ["--set", "train.epochs=500", "--set", "train.workers=2"]
+    command = ["train", *TINY, "-o", str(run), "--device", "cpu", *sets]
     fork = Fork(scmrl, *command)
     while "epoch 1/500" not in fork.err.read_text() and fork.process.is_alive():
         time.sleep(0.05)
-    os.kill(fork.process.pid, signal.SIGINT)
+    # As a terminal does, to the workers too.
+    for process in [*psutil.Process(fork.process.pid).children(), psutil.Process(fork.process.pid)]:
+        process.send_signal(signal.SIGINT)
     code, out, err = dataclasses.astuple(fork.outcome())
     assert code == 130
     assert out == ""
     lines = [line for line in err.splitlines() if line]  # click ends the terminal's ^C with an empty line
-    assert lines[-2:] == [f"resume with scmrl train {run}", "Error: interrupted"]
+    said = [line for line in lines if not line.startswith("epoch ")]
+    assert said == [
+        f"Error: interrupted; finishing the step and saving, then resume with scmrl train {run}; {AGAIN}"
+    ]
     done = metrics(run)[-1]["epoch"]
     config = run / "config.toml"
     config.write_text(config.read_text().replace("epochs = 500", f"epochs = {done}"))

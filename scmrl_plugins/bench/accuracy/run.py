@@ -142,7 +142,7 @@ class Bench:
         if any(line.get("split") == "test" for line in run.metrics()[-1:]):
             weights.load_weights(run.weights_file, parts.model)
         else:
-            training.fit(run)
+            training.fit(run, resume="the same command")
         record = self.directory.read(name)
         if record and record["weights"] != file_digest(run.weights_file):
             raise UserError(

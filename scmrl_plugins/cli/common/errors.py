@@ -30,7 +30,7 @@ _SMALLER = {
 """What needs less memory, by command."""
 
 
-def explain(error: Exception, command: str = "") -> str | None:
+def explain(error: BaseException, command: str = "") -> str | None:
     """A one-line message for an error with an external cause, or ``None`` for a bug in this program.
 
     External causes are a lack of memory, the end of another process, a plugin, and the operating system.
@@ -41,12 +41,10 @@ def explain(error: Exception, command: str = "") -> str | None:
         return f"not enough memory: {_SMALLER.get(command, 'close other programs')}"
     if message := _other_process_ended(error):
         return message
-    if isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error):
-        reason = str(error).strip().splitlines()[0].rstrip(". ")
-        return (
-            f"a data loading process died: {reason}; if it ran out of memory, reduce train.workers; "
-            f"resume the run with scmrl train RUN"
-        )
+    if "DataLoader worker (pid" in str(error):
+        from scmrl_plugins.core.data.workers import died
+
+        return died(error)
     if message := catalogue().culprit(error):
         return message
     if isinstance(error, OSError):
@@ -54,7 +52,7 @@ def explain(error: Exception, command: str = "") -> str | None:
     return None
 
 
-def _other_process_ended(error: Exception) -> str | None:
+def _other_process_ended(error: BaseException) -> str | None:
     """The message if another process of a distributed training ended. That process reports the cause.
 
     A process that ``scmrl train --processes`` launched exits silently instead: its parent reports the cause.

@@ -46,11 +46,7 @@ def fit(
         if run is None:
             path = training.processes.broadcast(create_run(path, training.parts).path if main else path)
             run = open_run(path)
-        try:
-            result = training.fit(run)
-        except KeyboardInterrupt:
-            training.progress.line(f"resume with scmrl train {path}")
-            raise
+        result = training.fit(run)
     if not main:
         return run
     report.write(run)

@@ -51,14 +51,14 @@ class TrainConfig(ComponentConfig):
 
     epochs: int = Field(100, ge=1, le=10**6, description="passes over the training split")
     batch_size: int = Field(128, ge=1, le=10**9, description="samples per step, over all processes")
-    lr: float | None = Field(None, gt=0, le=1e6, description="learning rate; none: 5e-3 batch_size / 1024")
+    lr: float | None = Field(None, gt=0, le=1e30, description="learning rate; none: 5e-3 batch_size / 1024")
     optimizer: str = Field("adamw", description="name of an optimizer of timm")
-    weight_decay: float = Field(1e-4, ge=0, le=1e6)
+    weight_decay: float = Field(1e-4, ge=0, le=1e30)
     warmup_epochs: int | None = Field(
         None, ge=0, le=10**6, description="linear warm-up; none: 5, or a quarter of fewer than 20 epochs"
     )
-    warmup_lr: float = Field(1e-6, ge=0, le=1e6, description="learning rate at the start of the warm-up")
-    min_lr: float = Field(1e-5, ge=0, le=1e6, description="learning rate at the end of the cosine")
+    warmup_lr: float = Field(1e-6, ge=0, le=1e30, description="learning rate at the start of the warm-up")
+    min_lr: float = Field(1e-5, ge=0, le=1e30, description="learning rate at the end of the cosine")
     schedule: Literal["epoch", "step"] = Field(
         "epoch",
         description="when warm-up and cosine change the learning rate: each epoch, as published, or each step",
@@ -66,7 +66,7 @@ class TrainConfig(ComponentConfig):
     )
     clip_grad: float | None = Field(None, gt=0, description="maximum norm of the gradient; none: no clipping")
     accumulate: int = Field(1, ge=1, le=10**6, description="batches to average the gradients of for one step")
-    lr_scale: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = Field(
+    lr_scale: dict[str, Annotated[float, Field(ge=0, le=1e30)]] = Field(
         default_factory=dict,
         description='factors of the learning rate by part of the model, as { "backbones.audio" = 0.1 }',
     )

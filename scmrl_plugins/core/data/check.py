@@ -12,7 +12,7 @@ from scmrl_plugins.core.data.transform import FileNotes, Rows, bad_files, transf
 from scmrl_plugins.core.data.workers import map_items
 from scmrl_plugins.core.interfaces import MODALITIES, SPLITS, Dataset
 from scmrl_plugins.core.system.progress import Progress
-from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry import Entry, UserError, catalogue
 from scmrl_plugins.registry.errors import describe
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def check(dataset: Dataset, config: ExperimentConfig, progress: Progress, worker
     """
     import datasets
 
-    rows = dataset.splits()
+    rows, source = dataset.splits(), catalogue().get("dataset", config.dataset.name)
     findings = Findings(bad=bad_files(dataset))
     for split in SPLITS:
         findings.samples[split] = findings.good[split] = 0
@@ -62,7 +62,7 @@ def check(dataset: Dataset, config: ExperimentConfig, progress: Progress, worker
             continue
         stream = isinstance(rows[split], datasets.IterableDataset)
         progress.stage(f"reading the {split} split", None if stream else len(rows[split]))
-        for batch in _read_all(dataset, rows[split], workers):
+        for batch in _read_all(dataset, rows[split], workers, source):
             progress.advance(batch.samples)
             findings.samples[split] += batch.samples
             findings.good[split] += batch.good
@@ -75,14 +75,14 @@ def check(dataset: Dataset, config: ExperimentConfig, progress: Progress, worker
 
 
 def _read_all(
-    dataset: Dataset, rows: datasets.Dataset | datasets.IterableDataset, workers: int
+    dataset: Dataset, rows: datasets.Dataset | datasets.IterableDataset, workers: int, source: Entry
 ) -> Iterator[_Batch]:
     """The outcomes of all rows in order. A stream is read by this process only."""
     import datasets
 
     if isinstance(rows, datasets.IterableDataset):
         return (_read(dataset, batch) for batch in _batches(rows))
-    return map_items(functools.partial(_read_from, dataset, rows), range(0, len(rows), BATCH), workers)
+    return map_items(functools.partial(_read_from, dataset, rows), range(0, len(rows), BATCH), workers, source)
 
 
 def _batches(rows: datasets.IterableDataset) -> Iterator[Rows]:

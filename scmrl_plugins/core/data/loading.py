@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,10 +16,11 @@ from torch.utils.data import DataLoader, Sampler
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.data.corruption import corrupt_training_sample
 from scmrl_plugins.core.data.split import FeatureSplit
-from scmrl_plugins.core.data.workers import Guarded, first_error, unguarded
+from scmrl_plugins.core.data.workers import Guarded, first_error, start_worker, unguarded
 from scmrl_plugins.core.parallel.processes import SINGLE_PROCESS, Processes
 from scmrl_plugins.core.system import seeds
-from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry import Entry, UserError, catalogue
+from scmrl_plugins.registry.errors import describe
 
 Batch = dict[str, Tensor]
 
@@ -137,8 +139,15 @@ def collate(rows: Sequence[Mapping[str, np.ndarray]]) -> Batch:
     return {key: torch.from_numpy(np.stack([np.asarray(row[key]) for row in rows])) for key in rows[0]}
 
 
-def _collate_or_error(rows: Sequence[Any]) -> Batch | UserError:
-    return first_error(rows) or collate(rows)
+def _collate_or_error(source: Entry, rows: Sequence[Any]) -> Batch | UserError:
+    if (refused := first_error(rows)) is not None:
+        return refused
+    try:
+        return collate(rows)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if source.plugin.builtin:
+            raise
+        return UserError(f"{source}: its samples do not fit together: {describe(error)}; {source.plugin.remedy}")
 
 
 def training_loader(
@@ -183,26 +192,28 @@ class Loader:
 
     def __init__(self, data: Any, config: ExperimentConfig, batches: Any) -> None:
         self.dataset, self.batches = data, batches
-        self._loader = _loader(data, batches, config.train.workers)
+        self.source = catalogue().get("dataset", config.dataset.name)
+        self._loader = _loader(data, batches, config.train.workers, self.source)
 
     def reading(self, samples: Any) -> Loader:
         """The same batches, of samples that come from elsewhere, read by this process."""
         other = copy.copy(self)
-        other._loader = _loader(samples, self.batches, 0)
+        other._loader = _loader(samples, self.batches, 0, self.source)
         return other
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        return unguarded(self._loader)
+        return unguarded(self._loader, self.source)
 
 
-def _loader(data: Any, batches: Any, workers: int) -> DataLoader[Any]:
+def _loader(data: Any, batches: Any, workers: int, source: Entry) -> DataLoader[Any]:
     return DataLoader(
-        Guarded(data),
+        Guarded(data, source),
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=_collate_or_error,
+        collate_fn=functools.partial(_collate_or_error, source),
         persistent_workers=workers > 0,
+        worker_init_fn=start_worker,
     )

@@ -48,7 +48,7 @@ class FeatureStore(ABC):
 
     def __init__(self, dataset: Dataset, config: ExperimentConfig, split: str) -> None:
         self.dataset, self.split = dataset, split
-        entry = catalogue().get("dataset", config.dataset.name)
+        self.source = entry = catalogue().get("dataset", config.dataset.name)
         self.name = entry.name
         self.key = digest(
             VERSION,
@@ -164,7 +164,8 @@ class TableStore(FeatureStore):
         if 0 < left < len(self.rows):
             progress.line(f"{self.split}: {len(self.rows) - left} samples are stored, {left} are to be computed")
         progress.stage(f"features of the {self.split} split", left)
-        for part, outcome in zip(missing, map_items(self._compute_part, missing, workers), strict=True):
+        outcomes = map_items(self._compute_part, missing, workers, self.source)
+        for part, outcome in zip(missing, outcomes, strict=True):
             self._complete[part] = outcome
             progress.advance(outcome.total)
             yield outcome

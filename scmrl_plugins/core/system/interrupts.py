@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 
+from scmrl_plugins.registry.errors import printable
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -30,15 +32,25 @@ def handling(handler: Handler, *numbers: int) -> Iterator[None]:
                 signal.signal(number, previous)
 
 
-class Interrupts:
-    """``with Interrupts() as interrupts: ...; if interrupts.requested: save and stop``.
+class Interrupted(KeyboardInterrupt):
+    """An interruption that says what the user can do then, or, with no text, of which the user knows."""
 
-    The first Ctrl-C or SIGTERM sets ``requested``, the second raises ``KeyboardInterrupt``. Outside the main
-    thread, where Python allows no handlers, signals are not handled.
+
+class Interrupts:
+    """``with Interrupts("scmrl train RUN") as interrupts: ...; if interrupts.requested: raise Interrupted``.
+
+    The first Ctrl-C or SIGTERM sets ``requested`` and prints a line with the command that resumes, the second
+    raises ``Interrupted``. Forked processes are not concerned, nor are others than the main thread, where Python
+    allows no handlers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, resume: str) -> None:
         self.requested = False
+        self.process = os.getpid()
+        self.line = (
+            f"\nError: interrupted; finishing the step and saving, then resume with {printable(resume)}; "
+            f"repeat to stop at once\n"
+        )
         self._handling = handling(self._request, *SIGNALS)
 
     def __enter__(self) -> Interrupts:
@@ -51,7 +63,10 @@ class Interrupts:
         self._handling.__exit__(kind, error, trace)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.process:
+            return
         if self.requested:
-            raise KeyboardInterrupt
+            raise Interrupted
         self.requested = True
-        os.write(2, b"\nfinishing the step and saving; repeat to stop at once\n")
+        with contextlib.suppress(OSError):  # standard error may be closed
+            os.write(2, self.line.encode(errors="backslashreplace"))

@@ -25,7 +25,7 @@ from scmrl_plugins.core.run import weights
 from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.core.run.weights import TrainingState
 from scmrl_plugins.core.system import memory, seeds
-from scmrl_plugins.core.system.interrupts import Interrupts
+from scmrl_plugins.core.system.interrupts import Interrupted, Interrupts
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training import lines, plan, trackers
 from scmrl_plugins.core.training.batches import Steps
@@ -90,17 +90,18 @@ class Training:
         self.schedule = self.learner.schedule(self.steps.per_epoch)
         self.prepared = True
 
-    def fit(self, run: Run) -> Evaluation:
+    def fit(self, run: Run, resume: str = "") -> Evaluation:
         """Train to the end of the recipe, from the newest checkpoint of the run or from its saved weights.
 
         Prepares the data unless ``prepare`` did. Returns the test result of the best epoch, the last line of the
-        run's metrics. Ctrl-C or SIGTERM finishes the step, saves, and raises ``KeyboardInterrupt``. Raises
+        run's metrics. Ctrl-C or SIGTERM finishes the step, saves, and raises ``Interrupted``; ``resume`` is the
+        command by which the user then goes on (default ``scmrl train RUN``). Raises
         ``UserError`` if another process trains the run, or one of its files is damaged or cannot be written.
         """
         if not self.prepared:
             self.prepare()
         lock = run.locked() if self.processes.main else contextlib.nullcontext()
-        with lock, seeds.kept(self.device), Interrupts() as interrupts:
+        with lock, seeds.kept(self.device), Interrupts(resume or f"scmrl train {run.path}") as interrupts:
             try:
                 return self._fit(run, interrupts)
             finally:
@@ -171,7 +172,7 @@ class Training:
             f"accuracy {figures['train_accuracy']:.2%}  {self.chooser} {accuracy:.2%}"
         )
         if self.processes.any(self.interrupts.requested):
-            raise KeyboardInterrupt
+            raise Interrupted
 
     def _train(self) -> None:
         """Train the steps of an epoch that are left, and add their sums to the state."""
@@ -195,7 +196,7 @@ class Training:
                 self.saving.save(state)
                 saved = time.monotonic()
             if stop:
-                raise KeyboardInterrupt
+                raise Interrupted
 
     def _checkpoint_due(self, seconds: float) -> bool:
         every = self.recipe.checkpoint_steps

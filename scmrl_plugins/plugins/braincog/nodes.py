@@ -84,6 +84,14 @@ class NodeAdapter(Neuron):
             slope.data.fill_(config.alpha)
         return made
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """``nn.Module._apply``, but for the parameters of the noise, whose distribution has no half precision."""
+        super()._apply(fn, recurse)
+        for name, parameter in self.node.named_parameters(recurse=False):
+            if name in ("log_alpha", "log_beta") and parameter.dtype in (torch.float16, torch.bfloat16):
+                parameter.data = parameter.data.float()
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
         _reset(self.node)
         spikes, membrane = [], []

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from cli_runs import fork_python
+from text_files import write
 
+from scmrl_plugins.core.config.sections import ComponentSection
 from scmrl_plugins.core.data.loading import Loader
 from scmrl_plugins.core.data.workers import map_items
 from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.core.model.assembly import Assembly
+from scmrl_plugins.registry import UserError, catalogue, register_file
 
 Small = Callable[..., Assembly]
 
@@ -22,16 +29,18 @@ class Faulty(torch.utils.data.Dataset):
     """Samples, of which one cannot be read as ``fault`` says."""
 
     def __init__(self, fault: Callable[[], None]) -> None:
-        self.fault = fault
+        self.fault, self.shapes = fault, False
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if index == 5:
             self.fault()
-        return {"label": np.int64(index)}
+        return {"label": np.zeros(index) if self.shapes else np.int64(index)}
 
 
-def faulty(small: Small, fault: Callable[[], None], workers: int) -> Loader:
+def faulty(small: Small, fault: Callable[[], None], workers: int, dataset: str = "") -> Loader:
     config = small(sets=[f"train.workers={workers}"]).config
+    if dataset:
+        config = config.model_copy(update={"dataset": ComponentSection(name=dataset)})
     return Loader(Faulty(fault), config, [range(start, start + 2) for start in range(0, 10, 2)])
 
 
@@ -49,6 +58,55 @@ def test_a_bad_sample_is_reported_in_one_line(small: Small, workers: int) -> Non
     assert seen == [[0, 1], [2, 3]]
 
 
+@pytest.fixture
+def plugin(tmp_path: Path) -> Iterator[ModuleType]:
+    """The module of a plugin file with the data set ``ours``, whose function ``fault`` fails as it is asked."""
+    file = write(tmp_path / "faulty_plugin.py", PLUGIN)
+    register_file(file)
+    yield sys.modules["scmrl_inline_faulty_plugin"]
+    catalogue().remove("faulty_plugin")
+
+
+PLUGIN = """
+from scmrl_plugins import hookimpl
+
+class Ours: pass
+
+def fault(kind):
+    if kind == "shape":
+        return None
+    raise {"error": ValueError("boom"), "exit": SystemExit(3)}[kind]
+
+@hookimpl
+def scmrl_register(register):
+    register("dataset", "ours", f"{__name__}:Ours", "Ours.")
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("kind", "message"), [("error", "ValueError: boom"), ("exit", "SystemExit: 3")])
+def test_an_error_of_a_plugin_names_its_data_set(
+    small: Small, plugin: ModuleType, kind: str, message: str, workers: int
+) -> None:
+    loader = faulty(small, functools.partial(plugin.fault, kind), workers, dataset="ours")
+    with pytest.raises(
+        UserError, match=rf"^dataset 'ours' of plugin 'faulty_plugin' \(inline\) failed in .*: {message}; repair"
+    ):
+        list(loader)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_of_a_plugin_that_do_not_fit_together_name_its_data_set(
+    small: Small, plugin: ModuleType, workers: int
+) -> None:
+    loader = faulty(small, functools.partial(plugin.fault, "shape"), workers, dataset="ours")
+    loader.dataset.shapes = True
+    with pytest.raises(
+        UserError, match=r"^dataset 'ours' of plugin 'faulty_plugin' \(inline\): its samples do not fit together"
+    ):
+        list(loader)
+
+
 @pytest.mark.slow
 def test_an_error_of_ours_keeps_its_traceback(small: Small) -> None:
     with pytest.raises(ZeroDivisionError, match="Original Traceback"):
@@ -60,6 +118,7 @@ import os
 from scmrl_plugins.cli.common.errors import explain
 from scmrl_plugins.core.config.layers import compose
 from scmrl_plugins.core.data.loading import Loader
+from scmrl_plugins.registry import UserError
 
 class Dying:
     def __getitem__(self, index):
@@ -67,8 +126,8 @@ class Dying:
 
 try:
     list(Loader(Dying(), compose(sets=["train.workers=1"]), [[0], [1]]))
-except RuntimeError as error:
-    print(explain(error))
+except (RuntimeError, UserError) as error:
+    print(explain(error) or error)
 """
 
 
@@ -76,12 +135,13 @@ except RuntimeError as error:
 def test_a_process_that_dies_is_one_line() -> None:
     # In a process of its own, as torch raises the error wherever the main thread happens to be.
     done = fork_python(DIES)
-    assert done.out.startswith("a data loading process died: DataLoader worker (pid"), done
+    assert "a data loading process died: DataLoader worker (pid" in done.out, done
     assert len(done.out.splitlines()) == 1
-    assert "reduce train.workers" in done.out
+    assert "reduce the number of workers" in done.out
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_items_keep_their_order(workers: int) -> None:
-    assert list(map_items(abs, range(-9, 0), workers)) == list(range(9, 0, -1))
-    assert list(map_items(abs, [], workers)) == []
+    source = catalogue().get("dataset", "av-digits")
+    assert list(map_items(abs, range(-9, 0), workers, source)) == list(range(9, 0, -1))
+    assert list(map_items(abs, [], workers, source)) == []

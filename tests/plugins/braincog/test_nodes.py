@@ -56,6 +56,17 @@ def test_every_neuron_keeps_the_interface(name: str) -> None:
     assert layer(torch.randn(1, 1, 2)).shape == (1, 1, 2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", NEURONS)
+def test_every_neuron_works_in_half_precision(name: str, dtype: torch.dtype) -> None:
+    x = (torch.randn(4, 2, 3, 5, generator=torch.manual_seed(0)) * 2 + 1).to(dtype).requires_grad_()
+    out = neuron(name).to(dtype)(x)
+    assert out.dtype == dtype
+    assert out.isfinite().all()
+    out.sum().backward()
+    assert x.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("name", [name for name in NEURONS if name not in RANDOM])
 def test_no_state_is_left_between_calls(name: str) -> None:
     layer = neuron(name)
