@@ -58,15 +58,14 @@ def command(file: str, out: str, sets: tuple[str, ...], address: str | None, dev
                 run.run(sweep.section, trials, directory, device, progress, address, write_report)
             except KeyboardInterrupt:
                 report.write(report.summarize(sweep, trials, directory), directory.path, typed)
-                finished = f"finished trials are in {directory.path / 'results.md'}"
-                raise Interrupted(f"{finished}; resume with {typed}") from None
+                raise Interrupted(f"finished trials are in {directory.page}; resume with {typed}") from None
             summary = report.summarize(sweep, trials, directory)
             report.write(summary, directory.path, typed)
     if as_json:
         output.document({"command": typed, **summary})
     else:
         click.echo(report.markdown(summary, typed))
-        click.echo(f"results: {directory.path / 'results.md'}")
+        click.echo(f"results: {directory.page}")
     if failed := len(trials) - summary["count"]["done"]:
         click.echo(f"{failed} of {len(trials)} trials failed; the same command retries them", err=True)
         click.get_current_context().exit(1)

@@ -34,6 +34,11 @@ class SweepDirectory:
     def result_file(self, name: str) -> Path:
         return self.path / "trials" / f"{name}.json"
 
+    @property
+    def page(self) -> Path:
+        """The results for people."""
+        return self.path / "results.md"
+
     def failure_file(self, name: str) -> Path:
         return self.path / "trials" / f"{name}.failed.json"
 

@@ -43,6 +43,14 @@ class Steps:
         start, end = self._range(state)
         return [min(self.batch, end - first) for first in range(start, end, self.batch)]
 
+    def single(self) -> str:
+        """Where a process trains on a single sample, for messages; empty if it never does."""
+        n, count = self.sampler.length, self.sampler.processes.count
+        if (n % self.batch or self.batch) // count != 1 and self.batch // count != 1:
+            return ""
+        each = f", or one for each of {count} processes" if count > 1 else ""
+        return f"train.batch_size = {self.batch} leaves one of {n} samples for a batch{each}"
+
     def describe(self, state: TrainingState) -> str:
         """The next step and its first samples, for messages."""
         start, end = self._range(state)

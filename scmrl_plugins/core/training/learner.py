@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
+from scmrl_plugins.core.measure.operations import batch_statistics, random_inputs
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.parallel.batch_norm import synchronize
@@ -16,6 +18,7 @@ from scmrl_plugins.core.parallel.processes import Processes
 from scmrl_plugins.core.run import weights
 from scmrl_plugins.core.training import recipe, tokens
 from scmrl_plugins.core.training.step import Step, StepResult
+from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -72,6 +75,28 @@ class Learner:
         weights.load_weights(path, self.module["model"])
         if self.average:
             self.average.set(self.module["model"])
+
+    def check_single(self, place: str) -> None:
+        """``UserError`` if there is a single sample at ``place`` and the model or its loss cannot train on it.
+
+        Batch norm has no variance where a channel has one value; some losses compare samples.
+        """
+        if not place:
+            return
+        model: Any = self.module["model"]
+        loss = self.module["loss"]
+        device = next(model.parameters()).device
+        inputs, target = random_inputs(model, device, batch=1), torch.zeros(1, dtype=torch.long, device=device)
+        with batch_statistics(model), torch.random.fork_rng(devices=[]), torch.no_grad():
+            self.start_epoch()
+            try:
+                value, _ = loss(model(**inputs), target)
+                reason = "" if value.isfinite() else f"the loss is {value:g}"
+            except ValueError as error:
+                batch_norm = "more than 1 value per channel" in str(error)
+                reason = "batch norm needs several values per channel" if batch_norm else str(error)
+        if reason:
+            raise UserError(f"{place}, which is too few to train on ({reason}): choose another batch size")
 
     def start_epoch(self) -> None:
         """Set the modes of an epoch."""

@@ -88,14 +88,14 @@ class Training:
         splits = [self.data.splits[name] for name in names]
         self.steps = Steps(splits, self.parts.config, self.processes)
         self.schedule = self.learner.schedule(self.steps.per_epoch)
+        self.learner.check_single(self.steps.single())
         self.prepared = True
 
     def fit(self, run: Run, resume: str = "") -> Evaluation:
         """Train to the end of the recipe, from the newest checkpoint of the run or from its saved weights.
 
-        Prepares the data unless ``prepare`` did. Returns the test result of the best epoch, the last line of the
-        run's metrics. Ctrl-C or SIGTERM finishes the step, saves, and raises ``Interrupted``; ``resume`` is the
-        command by which the user then goes on (default ``scmrl train RUN``). Raises
+        Prepares the data unless ``prepare`` did. Returns the test result of the best epoch. Ctrl-C or SIGTERM
+        finishes the step, saves, names the command to ``resume`` with and raises ``Interrupted``. Raises
         ``UserError`` if another process trains the run, or one of its files is damaged or cannot be written.
         """
         if not self.prepared:
@@ -109,8 +109,8 @@ class Training:
 
     def _fit(self, run: Run, interrupts: Interrupts) -> Evaluation:
         self.run, self.interrupts = run, interrupts
-        keep, scaler = self.recipe.keep_checkpoints, self.accelerator.scaler
-        self.saving = Saving(run, self.learner, scaler, self.processes, keep)
+        scaler = self.accelerator.scaler
+        self.saving = Saving(run, self.learner, scaler, self.processes, self.recipe.keep_checkpoints)
         self.not_finite = NotFinite(self.recipe.on_nan, self.learner.module, self.saving, self.progress)
         self.state = self.saving.resume(self.progress, self.recipe.epochs)
         if self.recipe.cache_tokens:
@@ -158,8 +158,7 @@ class Training:
         )
         figures = lines.epoch_line(state, self.learner.lr, self.chooser, result, time.monotonic() - started)
         state.epoch, state.step, state.sums = epoch, 0, {}
-        accuracy, loss = result.metrics["accuracy"], result.metrics["loss"]
-        monitor = self.recipe.monitor
+        accuracy, loss, monitor = result.metrics["accuracy"], result.metrics["loss"], self.recipe.monitor
         if _score(monitor, accuracy, loss) > _score(monitor, state.best_accuracy, state.best_loss):
             state.best_epoch, state.best_accuracy, state.best_loss = epoch, accuracy, loss
         # In this order, so that a run that is stopped in between resumes as the same run.

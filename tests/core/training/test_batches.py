@@ -55,3 +55,11 @@ def test_a_step_is_described_by_its_first_samples(small: Small) -> None:
     made = steps(small, 20, 1)
     assert made.describe(TrainingState(epoch=1, step=2)).startswith("epoch 2, step 3 (samples train-")
     assert made.describe(TrainingState(step=2)).endswith(" and 5 more)")
+
+
+@pytest.mark.parametrize(
+    ("batch", "count", "single"),
+    [(47, 1, True), (1, 1, True), (48, 1, False), (50, 1, False), (46, 1, False), (46, 2, True), (45, 2, True)],
+)
+def test_a_batch_of_a_single_sample_is_found(small: Small, batch: int, count: int, single: bool) -> None:
+    assert bool(steps(small, batch, 1, Processes(0, count)).single()) == single

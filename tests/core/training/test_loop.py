@@ -24,6 +24,18 @@ from scmrl_plugins.registry import UserError
 Small = Callable[..., Assembly]
 
 
+def test_a_single_sample_that_batch_norm_cannot_train_on_is_refused_before_training(small: Small) -> None:
+    sets = ["model.steps=1", "model.image_size=4"]
+    for batch in (47, 1):
+        parts = small(sets=[*sets, f"train.batch_size={batch}"])
+        before = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
+        with pytest.raises(UserError, match=r"^train.batch_size = \d+ leaves one of 48 .*batch norm needs"):
+            trainer(parts).prepare()
+        assert all(torch.equal(tensor, before[name]) for name, tensor in parts.model.state_dict().items())
+    trainer(small(sets=[*sets, "train.batch_size=46"])).prepare()
+    trainer(small(sets=["train.batch_size=47"])).prepare()  # it has several values per channel in one sample
+
+
 def test_a_run_learns_and_leaves_what_it_promises(small: Small, tmp_path: Path) -> None:
     parts = small(sets=["train.epochs=6"])
     run = create_run(tmp_path / "run", parts)
