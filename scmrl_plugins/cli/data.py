@@ -204,7 +204,9 @@ def check(workers: int | None, as_json: bool, **chosen: Any) -> None:
 
     Exits with 1 if a file is unusable or a split has no usable sample. Reads the files even if their features
     are stored, and stores nothing. Files that are converted on reading, for example resampled, are listed
-    separately. In the JSON document, n is the number of samples checked.
+    separately, and so is what looks wrong in files that can be used: a still picture, black frames, sound and
+    picture of different length, a length far from the usual one. In the JSON document, n is the number of samples
+    checked.
     """
     from scmrl_plugins.core.data import check
     from scmrl_plugins.core.system.progress import Progress
@@ -219,6 +221,7 @@ def check(workers: int | None, as_json: bool, **chosen: Any) -> None:
                 "n": n,
                 "bad": [{"path": path, "reason": reason} for path, reason in found.bad],
                 "handled": [{"path": path, "what": what} for path, what in found.repaired],
+                "warnings": [{"path": path, "what": what} for path, what in found.warnings],
                 "splits": {
                     split: {"samples": count, "good": found.good[split]} for split, count in found.samples.items()
                 },
@@ -231,6 +234,10 @@ def check(workers: int | None, as_json: bool, **chosen: Any) -> None:
             click.echo(f"and {len(found.bad) - LISTED} more: --json lists all")
         if found.repaired:
             output.table("Converted on reading", _grouped(found.repaired), ("files", "conversion", "example"))
+        if found.warnings:
+            output.table(f"{len(found.warnings)} warnings", found.warnings[:LISTED], ("path", "what looks wrong"))
+        if len(found.warnings) > LISTED:
+            click.echo(f"and {len(found.warnings) - LISTED} more: --json lists all")
         rows = [
             (split, f"{count:,}", f"{found.good[split]:,}", f"{count - found.good[split]:,}")
             for split, count in found.samples.items()

@@ -216,6 +216,7 @@ def test_check_of_good_files(root: Path, cache: Path) -> None:
         "n": 18,
         "bad": [],
         "handled": [],
+        "warnings": [],
         "splits": {split: {"samples": count, "good": count} for split, count in sizes(root).items()},
     }
     done = folder("check", root)

@@ -1,16 +1,18 @@
-"""Read every file of a data set once and report which cannot be used, and why; nothing is stored."""
+"""Read every file of a data set and report which cannot be used, and what looks wrong; nothing is stored."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.data.transform import FileNotes, Rows, bad_files, transform_rows
 from scmrl_plugins.core.data.workers import map_items
-from scmrl_plugins.core.interfaces import MODALITIES, SPLITS, Dataset
+from scmrl_plugins.core.interfaces import MODALITIES, SPLITS, BadFileError, Dataset
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.registry import Entry, UserError, catalogue
 from scmrl_plugins.registry.errors import describe
@@ -20,16 +22,24 @@ if TYPE_CHECKING:
 
 BATCH = 16
 """Rows that a worker reads at once: a step of the progress."""
+USUAL = 8
+"""Clips of which there must be as many for a usual length."""
+FAR = (0.5, 0.5, 5.0)
+"""A length is far from the median by these seconds, this share of it, and this many median absolute deviations."""
 
 
 @dataclass
 class Findings:
-    """Samples and good samples by split, the files that cannot be used, and the files that were repaired."""
+    """Samples and good samples by split, the files that cannot be used, those that were repaired, and warnings.
+
+    ``warnings``: files that can be used, and what looks wrong with their content.
+    """
 
     samples: dict[str, int] = field(default_factory=dict)
     good: dict[str, int] = field(default_factory=dict)
     bad: FileNotes = field(default_factory=list)
     repaired: FileNotes = field(default_factory=list)
+    warnings: FileNotes = field(default_factory=list)
 
     @property
     def empty(self) -> list[str]:
@@ -45,6 +55,9 @@ class _Batch:
     good: int
     bad: FileNotes
     repaired: FileNotes
+    warnings: FileNotes = field(default_factory=list)
+    lengths: list[tuple[str, float]] = field(default_factory=list)
+    """Files and their seconds."""
 
 
 def check(dataset: Dataset, config: ExperimentConfig, progress: Progress, workers: int = 0) -> Findings:
@@ -56,6 +69,7 @@ def check(dataset: Dataset, config: ExperimentConfig, progress: Progress, worker
 
     rows, source = dataset.splits(), catalogue().get("dataset", config.dataset.name)
     findings = Findings(bad=bad_files(dataset))
+    lengths: dict[str, float] = {}
     for split in SPLITS:
         findings.samples[split] = findings.good[split] = 0
         if split not in rows:
@@ -68,10 +82,28 @@ def check(dataset: Dataset, config: ExperimentConfig, progress: Progress, worker
             findings.good[split] += batch.good
             findings.bad += batch.bad
             findings.repaired += batch.repaired
+            findings.warnings += batch.warnings
+            lengths.update(batch.lengths)
+    findings.warnings += unusual(lengths)
     if not findings.bad and not any(findings.samples.values()):
         raise UserError(f"data set {config.dataset.name!r} has no samples: check the folder that it reads")
     findings.bad, findings.repaired = list(dict.fromkeys(findings.bad)), list(dict.fromkeys(findings.repaired))
+    findings.warnings = list(dict.fromkeys(findings.warnings))
     return findings
+
+
+def unusual(lengths: Mapping[str, float]) -> FileNotes:
+    """The files whose length in seconds is far from the median, see ``FAR``; none of fewer than ``USUAL``."""
+    if len(lengths) < USUAL:
+        return []
+    seconds = np.array([*lengths.values()])
+    median = float(np.median(seconds))
+    far = max(FAR[0], FAR[1] * median, FAR[2] * float(np.median(np.abs(seconds - median))))
+    return [
+        (path, f"lasts {each:.2f} s, where the usual length is {median:.2f} s")
+        for path, each in lengths.items()
+        if abs(each - median) > far
+    ]
 
 
 def _read_all(
@@ -107,7 +139,26 @@ def _read(dataset: Dataset, rows: Rows) -> _Batch:
                 again = transform_rows(dataset, single)
                 result.bad += again.bad
                 result.repaired += again.repaired
-    return _Batch(len(rows["id"]), len(result.ids), result.bad, result.repaired)
+    batch = _Batch(len(rows["id"]), len(result.ids), result.bad, result.repaired)
+    for index, name in enumerate(rows["id"]):
+        if str(name) in good:
+            _inspect(dataset, {key: column[index] for key, column in rows.items()}, batch)
+    return batch
+
+
+def _inspect(dataset: Dataset, row: dict[str, Any], batch: _Batch) -> None:
+    """What looks wrong with the files of a good row, and how long they last."""
+    cell: Any = next((row[name] for name in reversed(MODALITIES) if isinstance(row.get(name), dict)), {})
+    path = cell.get("path") or str(row["id"])
+    try:
+        contents = dataset.inspect(row)
+    except BadFileError as error:
+        batch.warnings.append((error.path, error.reason))
+        return
+    if contents:
+        batch.warnings += [(path, note) for note in contents.notes]
+        if contents.seconds:
+            batch.lengths.append((path, max(contents.seconds.values())))
 
 
 def _by_modality(row: dict[str, Any]) -> Iterator[dict[str, list[Any]]]:

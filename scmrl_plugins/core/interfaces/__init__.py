@@ -24,7 +24,7 @@ from scmrl_plugins.core.interfaces.components import (
     Neuron,
     Readout,
 )
-from scmrl_plugins.core.interfaces.dataset import BadFileError, Dataset, RepairedFileWarning, cache_dir
+from scmrl_plugins.core.interfaces.dataset import BadFileError, Contents, Dataset, RepairedFileWarning, cache_dir
 from scmrl_plugins.core.interfaces.settings import MODALITIES, SPLITS, ComponentConfig, Modality, ModelConfig
 from scmrl_plugins.core.interfaces.values import Context, Fused, ModelOutput, NeuronFactory
 
@@ -37,6 +37,7 @@ __all__ = [
     "BadFileError",
     "Component",
     "ComponentConfig",
+    "Contents",
     "Context",
     "CountsRepeats",
     "Dataset",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -42,6 +43,22 @@ class RepairedFileWarning(UserWarning):
         return f"{self.path}: {self.what}"
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What the files of a row hold, as ``Dataset.inspect`` finds it; none for what they do not have."""
+
+    seconds: Mapping[Modality, float] = field(default_factory=dict)
+    """Duration by modality; a picture has none."""
+    sample_rate: int | None = None
+    """Of the sound, in Hz."""
+    frame_rate: float | None = None
+    """Mean number of frames a second."""
+    size: tuple[int, int] | None = None
+    """Width and height of the picture in pixels."""
+    notes: tuple[str, ...] = ()
+    """What looks wrong though the files can be read, such as a still picture in a video."""
+
+
 def cache_dir() -> Path:
     """The folder for data that can be built again: ``SCMRL_CACHE``, else ``~/.cache/scmrl``."""
     named = os.environ.get("SCMRL_CACHE", "").strip()
@@ -64,6 +81,8 @@ class Dataset(Component):
     channels: Mapping[str, int]
     """Channels of each modality's inputs, ``{"audio": 1, "visual": 3}``."""
 
+    clip_endings: frozenset[str] = frozenset()
+    """Endings, in lower case, of files that may hold both modalities, such as ``.mp4``."""
     group_columns: Sequence[str] = ()
     """The names of further string columns of ``splits``, such as ``("speaker",)``, whose samples resemble one
     another. Accuracy is reported by group; the first column is the unit of sampling of intervals."""
@@ -112,6 +131,13 @@ class Dataset(Component):
         used.
         """
         raise NotImplementedError
+
+    def inspect(self, row: Mapping[str, Any]) -> Contents | None:
+        """What the files of a row that ``transform`` accepts hold; ``None`` if nothing is known of them.
+
+        ``scmrl data check`` warns of what looks wrong. Raises ``BadFileError`` for a file that cannot be read.
+        """
+        return None
 
     def transform_key(self) -> Mapping[str, Any] | None:
         """All that the result of ``transform`` depends on beside the row: settings and sizes by name.

@@ -10,9 +10,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from scmrl_plugins.core.interfaces import MODALITIES, Modality, ModelConfig, RepairedFileWarning
+from scmrl_plugins.core.interfaces import MODALITIES, Contents, Modality, ModelConfig, RepairedFileWarning
+from scmrl_plugins.plugins.datasets.bases.content import Source, inspect
 from scmrl_plugins.plugins.datasets.bases.sound import SoundDataset
-from scmrl_plugins.plugins.datasets.files.window import split_window
+from scmrl_plugins.plugins.datasets.files.folders import VIDEOS
+from scmrl_plugins.plugins.datasets.files.window import Window, split_window
 from scmrl_plugins.plugins.datasets.media.clip import RANDOM, ClipConfig, ClipReader, drawn_window, is_clip
 from scmrl_plugins.plugins.datasets.media.front_end import SoundConfig
 from scmrl_plugins.plugins.datasets.media.picture import PictureConfig, PictureFrontEnd
@@ -58,6 +60,7 @@ class Recordings(SoundDataset):
 
     Config: ClassVar[type[RecordingsConfig]] = RecordingsConfig
     channels: Mapping[str, int] = {"audio": 1, "visual": 3}
+    clip_endings = VIDEOS
     windows_in_table = False
     """Whether the data set's table may say where the windows are; its rows then have them."""
 
@@ -96,13 +99,15 @@ class Recordings(SoundDataset):
         ]
         return {name: [sample[name] for sample in samples] for name in names}
 
+    def inspect(self, row: Mapping[str, Any]) -> Contents:
+        """Durations, rates, size and what looks wrong in the files of a row."""
+        return inspect(
+            *_sources({name: row[name] for name in MODALITIES if row.get(name) is not None}), self.config
+        )
+
     def _decoded(self, cells: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The cells of a row to what is stored of them."""
-        sources, window = {}, None
-        for name, cell in cells.items():
-            source, path = source_of(cell, name)
-            path, window = split_window(path)
-            sources[name] = (Path(path) if isinstance(source, Path) else source, path)
+        sources, window = _sources(cells)
         if window or self.config.clip or is_clip(sources):
             return self.clips.decode(sources, window)
         result = {}
@@ -139,3 +144,13 @@ class Recordings(SoundDataset):
             name: {"bytes": content[path], "path": str(path)} if path is not None else None
             for name, path in (("audio", audio), ("visual", visual))
         }
+
+
+def _sources(cells: Mapping[Any, Any]) -> tuple[dict[str, Source], Window | None]:
+    """The bytes or the paths of the cells of a row, with names for messages, and the part of them that is used."""
+    sources, window = {}, None
+    for name, cell in cells.items():
+        source, path = source_of(cell, name)
+        path, window = split_window(path)
+        sources[name] = (Path(path) if isinstance(source, Path) else source, path)
+    return sources, window

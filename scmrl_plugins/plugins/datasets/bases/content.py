@@ -1,0 +1,98 @@
+"""What only the content of clips tells: durations, a still or black picture, sound and picture of other length."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scmrl_plugins.core.interfaces import Contents, Modality, RepairedFileWarning
+from scmrl_plugins.plugins.datasets.files.folders import VIDEOS
+from scmrl_plugins.plugins.datasets.files.window import Window
+from scmrl_plugins.plugins.datasets.media import audio, images, video
+
+FRAMES = 9
+"""Frames of a video that are looked at, from the first to the last one."""
+SIDE = 16
+"""Blocks in a row and in a column of a frame, whose means are compared."""
+STILL = 2.0
+"""Grey levels by which the blocks of a still picture differ at most, which compression may change a little."""
+BLACK = 12.0
+"""Grey level of the brightest block of a black frame at most."""
+APART, SHARE = 0.3, 0.1
+"""Seconds, and share of the longer one, by which sound and picture of a clip may differ in length."""
+
+Source = tuple[bytes | Path, str]
+
+
+def inspect(sources: Mapping[str, Source], window: Window | None, config: Any) -> Contents:
+    """The contents of the files of a row, of which only the ``window`` is used. Raises ``BadFileError``."""
+    span = (window.start, window.end) if window else (0.0, math.inf)
+    seconds: dict[Modality, float] = {}
+    notes: list[str] = []
+    rate = frame_rate = size = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RepairedFileWarning)
+        if "audio" in sources:
+            source, name = sources["audio"]
+            sound = audio.decode_timed(source, name, config.longest_sound, config.audio_stream, span)
+            audio.refuse_silence(sound.samples, name)
+            rate, seconds["audio"] = sound.rate, len(sound.samples) / sound.rate
+        if "visual" in sources:
+            source, name = sources["visual"]
+            if Path(name).suffix.lower() in VIDEOS:
+                seconds["visual"], frame_rate, size = _video(source, name, span, config, notes)
+            else:
+                picture = images.decode_colour(source, name)
+                size = (picture.shape[1], picture.shape[0])
+                if blocks(picture).max() <= BLACK:
+                    notes.append("the picture is black")
+    notes += _difference(seconds)
+    return Contents(seconds, rate, frame_rate, size, tuple(notes))
+
+
+def _video(
+    source: bytes | Path, name: str, span: tuple[float, float], config: Any, notes: list[str]
+) -> tuple[float, float | None, tuple[int, int]]:
+    """Duration, frames a second, and width and height of a video; what is wrong with its picture to ``notes``."""
+    times = video.times(source, name, config.longest_video, config.video_stream, span)
+    known = times.known()
+    indices = {*np.linspace(0, len(known) - 1, FRAMES).round().astype(int).tolist()}
+    sizes = []
+
+    def means(picture: np.ndarray) -> np.ndarray:
+        sizes.append((picture.shape[1], picture.shape[0]))
+        return blocks(picture)
+
+    found = video.frames(source, name, indices, means, config.video_stream, span[0])
+    frames = np.stack([found[index] for index in sorted(found)])
+    black = int((frames.max(axis=(1, 2)) <= BLACK).sum())
+    if black:
+        notes.append(f"{black} of {len(frames)} frames are black, evenly spread from the first to the last")
+    if len(known) > 1 and black < len(frames) and np.ptp(frames, axis=0).max() <= STILL:
+        notes.append(f"a still picture: its {len(known):,} frames are alike")
+    lasting = known[-1] - known[0]
+    rate = float((len(known) - 1) / lasting) if lasting > 0 else None
+    return float(times.end() - known[0]), rate, sizes[0]
+
+
+def blocks(picture: np.ndarray) -> np.ndarray:
+    """The mean grey levels of ``SIDE x SIDE`` equal blocks of a picture, uint8 ``[H, W, 3]``."""
+    from PIL import Image
+
+    grey = Image.fromarray(picture).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    return np.asarray(grey, dtype=np.float64)
+
+
+def _difference(seconds: Mapping[Modality, float]) -> list[str]:
+    """A note if sound and picture last differently."""
+    if len(seconds) < 2:
+        return []
+    heard, seen = seconds["audio"], seconds["visual"]
+    if abs(heard - seen) <= max(APART, SHARE * max(heard, seen)):
+        return []
+    return [f"its sound lasts {heard:.2f} s and its picture {seen:.2f} s"]
