@@ -37,9 +37,16 @@ class Example:
 
 
 def figure(
-    title: str, classes: Sequence[str], examples: Sequence[Example], counts: Mapping[str, np.ndarray]
+    title: str,
+    classes: Sequence[str],
+    examples: Sequence[Example],
+    counts: Mapping[str, np.ndarray],
+    spectrograms: bool = True,
 ) -> Figure:
-    """Class counts as bars on the left, one row per sample on the right."""
+    """Class counts as bars on the left, one row per sample on the right.
+
+    ``spectrograms``: whether row 0 of audio is its lowest frequency, drawn at the bottom.
+    """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -68,12 +75,12 @@ def figure(
             for axes, (name, training) in zip(row, columns, strict=True):
                 both = (example.evaluation[name], example.training[name])
                 low, high = min(x.min() for x in both), max(x.max() for x in both)
-                _draw(axes, both[training], low, high, name == "audio")
+                _draw(axes, both[training], low, high, spectrograms and name == "audio")
             label = f"{names[example.label]}\n{printable(example.id, absent)}"
             row[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6, fontsize=8)
         for axes, (name, training) in zip(grid[0], columns, strict=True):
             axes.set_title(f"{name}\n{'training' if training else 'evaluation'}", fontsize=9)
-        samples.supxlabel(_legend(examples[0].evaluation), fontsize=8, color="0.3")
+        samples.supxlabel(_legend(examples[0].evaluation, spectrograms), fontsize=8, color="0.3")
         FigureCanvasAgg(fig).draw()  # tick labels are created on drawing and must use these fonts
     return fig
 
@@ -101,24 +108,23 @@ def _draw_counts(axes: Axes, names: Sequence[str], counts: Mapping[str, np.ndarr
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(inputs: Mapping[str, np.ndarray]) -> str:
+def _legend(inputs: Mapping[str, np.ndarray], spectrograms: bool) -> str:
     """A description of axes and colours."""
     lines = []
     for name, array in inputs.items():
         channels, steps = array.shape[-3], len(array) if array.ndim == 4 else 1
         what = "channel 0 in red, channel 1 in blue" if channels == 2 else "from minimum to maximum"
-        axes = "frequency over time, " if name == "audio" and array.ndim == 3 else ""
+        axes = "frequency over time, " if name == "audio" and spectrograms else ""
         mean = f"mean of {channels} channels, " if channels > 3 else ""
         sequence = f", {_steps(array)} of {steps} time steps" if steps > 1 else ""
         lines.append(f"{name}: {axes}{mean}{what}{sequence}")
     return "\n".join(lines)
 
 
-def _draw(axes: Axes, array: np.ndarray, low: float, high: float, sound: bool) -> None:
+def _draw(axes: Axes, array: np.ndarray, low: float, high: float, spectrogram: bool) -> None:
     pictures = [colours_of(step, low, high) for step in spread_steps(array)]
     gap = np.full((pictures[0].shape[0], max(1, pictures[0].shape[1] // 16), 3), 0.8)
     strip = list(itertools.chain.from_iterable((gap, picture) for picture in pictures))[1:]
-    spectrogram = sound and array.ndim == 3
     axes.imshow(np.concatenate(strip, axis=1), origin="lower" if spectrogram else "upper", interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color("0.8")

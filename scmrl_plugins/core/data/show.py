@@ -59,7 +59,8 @@ def show(
         for name in SPLITS
         if name in splits and not isinstance(splits[name], datasets.IterableDataset)
     }
-    picture = figure(f"{config.dataset.name}, {split} split", dataset.classes, examples, counts)
+    title = f"{config.dataset.name}, {split} split"
+    picture = figure(title, dataset.classes, examples, counts, dataset.spectrograms)
     with files.replacing(path) as temporary:
         picture.savefig(temporary, format=path.suffix[1:].lower(), dpi=120)
     return bad

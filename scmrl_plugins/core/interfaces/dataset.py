@@ -83,6 +83,8 @@ class Dataset(Component):
 
     clip_endings: frozenset[str] = frozenset()
     """Endings, in lower case, of files that may hold both modalities, such as ``.mp4``."""
+    spectrograms: ClassVar[bool] = True
+    """Whether audio is a spectrogram, or one a step, with the lowest frequency in row 0: plots draw that below."""
     group_columns: Sequence[str] = ()
     """The names of further string columns of ``splits``, such as ``("speaker",)``, whose samples resemble one
     another. Accuracy is reported by group; the first column is the unit of sampling of intervals."""

@@ -78,6 +78,7 @@ class MNISTDVSNTIDIGITS(FileDataset):
     classes = DIGITS
     channels: Mapping[str, int] = {"audio": 1, "visual": 2}
     group_columns = ("speaker",)
+    spectrograms = False
 
     def __init__(self, config: Config, model: ModelConfig) -> None:
         self.config = config

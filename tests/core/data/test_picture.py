@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -35,6 +36,16 @@ def test_steps_are_spread_over_the_sequence() -> None:
     assert [float(step[0, 0, 0]) for step in steps] == [2, 6, 10, 14]
     assert len(picture.spread_steps(np.zeros((3, 1, 1, 1)))) == 3
     assert len(picture.spread_steps(np.zeros((1, 8, 8)))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("spectrograms", "origin"), [(True, "lower"), (False, "upper")])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (4, 1, 8, 8)])
+def test_low_frequencies_are_drawn_below(shape: tuple[int, ...], spectrograms: bool, origin: str) -> None:
+    inputs = {"audio": np.random.default_rng(0).random(shape), "visual": np.zeros((3, 8, 8))}
+    drawn = figure("a title", ["a"], [Example(0, "x", inputs, inputs)], {}, spectrograms)
+    found = [axes.images[0].origin for axes in drawn.findobj(Axes) if axes.images]
+    assert sorted(found) == sorted([origin, origin, "upper", "upper"])
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import REAL
 from torch.nn import functional as F
 
 from scmrl_plugins.core.interfaces import BadFileError, RepairedFileWarning
@@ -134,6 +135,20 @@ def test_it_agrees_with_tonic(tmp_path: Path) -> None:
 
 def records(*pairs: tuple[int, int], header: bytes = b"#!AER-DAT2.0\r\n") -> bytes:
     return header + np.array(pairs, dtype=">u4").reshape(-1, 2).tobytes()
+
+
+@pytest.mark.skipif(not (REAL / "real" / "mnist-dvs").is_dir(), reason="no recordings here")
+def test_a_real_recording_shows_an_upright_zero() -> None:
+    """An ellipse that leans to the right: longer from below left to above right than across."""
+    (path,) = (REAL / "real" / "mnist-dvs").glob("*.aedat")
+    events = aedat.decode(path, path)
+    for start in np.linspace(events.time[0], events.time[-1], 8, endpoint=False):
+        moment = (events.time >= start) & (events.time < start + 60_000)
+        row, column = events.row[moment], events.column[moment]
+        seen = (np.abs(row - np.median(row)) < 20) & (np.abs(column - np.median(column)) < 20)  # else noise
+        up, right = -row[seen], column[seen]
+        along, across = (np.ptp(np.percentile(values, [3, 97])) for values in (up + right, up - right))
+        assert along > across + 2
 
 
 def test_signals_of_the_external_input_are_left_out() -> None:
