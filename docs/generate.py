@@ -132,7 +132,8 @@ def plugins_page() -> str:
     ]
     parts += ["| check | kinds | unless tagged | what it requires |", "|---|---|---|---|"]
     for check in sorted(CHECKS.values(), key=lambda c: (-len(c.kinds), KINDS.index(c.kinds[0]))):
-        every = {KINDS: "all", MODULES: "all but `dataset`"}
+        others = " and ".join(f"`{kind}`" for kind in KINDS if kind not in MODULES)
+        every = {KINDS: "all", MODULES: f"all but {others}"}
         kinds = every.get(check.kinds, ", ".join(f"`{kind}`" for kind in check.kinds))
         when = f"`{check.unless}`" if check.unless else ""
         parts.append(f"| `{check.name}` | {kinds} | {when} | {_cell(check.summary)} |")

@@ -167,7 +167,7 @@ def _evaluated(
 
     with Progress() as progress:
         progress.stage("evaluation", len(loader))
-        result = evaluate(model, loss, loader, device, progress=progress, **corrupted)
+        result = evaluate(model, loss, loader, device, progress=progress, blanked=True, **corrupted)
         if contribution:
             result.contribution = measure(model, loader.dataset.split, device, progress=progress, **corrupted)
     return result

@@ -24,6 +24,12 @@ class Kind:
     """Whether a model has a list of them, ``[[loss]]`` in a configuration, instead of exactly one."""
     is_module: bool = True
     """Whether it is a torch module built as ``Component(config, context)``; else ``Component(config, model)``."""
+    in_model: bool = True
+    """Whether a model, or its loss, is computed with it."""
+    before: str = ""
+    """The component of runs that were made before there was this kind; empty for a kind that every run has."""
+    probe: str = "check_works_in_a_model"
+    """The conformance check that shows whether a component runs at all."""
     per_modality: bool = False
     """Whether a model has an instance for each modality."""
     usage: str = "--{kind} {name}"
@@ -55,7 +61,17 @@ TABLE: Mapping[str, Kind] = {
             f"{_CORE}:Dataset",
             "av-digits",
             is_module=False,
+            in_model=False,
+            probe="check_building_touches_no_file",
             usage="--dataset {name} --set dataset.root=DIR",
+        ),
+        Kind(
+            "modulation",
+            f"{_CORE}:Modulation",
+            "none",
+            in_model=False,
+            before="none",
+            probe="check_takes_training_steps",
         ),
     )
 }
@@ -64,5 +80,5 @@ TABLE: Mapping[str, Kind] = {
 KINDS = tuple(TABLE)
 """The names of the kinds, in the order in which they are listed."""
 
-MODULES = tuple(kind.name for kind in TABLE.values() if kind.is_module)
-"""The kinds that are torch modules."""
+MODULES = tuple(kind.name for kind in TABLE.values() if kind.in_model)
+"""The kinds that are torch modules of a model or its loss."""

@@ -42,8 +42,7 @@ def checks_for(subject: Subject) -> list[Check]:
 
 def probe(subject: Subject) -> str | None:
     """Why a component cannot be loaded, built with its defaults and run once; none if it can."""
-    name = "check_works_in_a_model" if subject.row.is_module else "check_building_touches_no_file"
-    outcome, reason = _run(CHECKS[name], subject)
+    outcome, reason = _run(CHECKS[subject.row.probe], subject)
     if outcome != "failed":
         return None
     return reason if str(subject.entry) in reason else f"{subject.entry}: {reason}; {subject.entry.plugin.remedy}"

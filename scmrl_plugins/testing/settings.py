@@ -64,7 +64,7 @@ def check_unknown_setting_is_refused(subject: Subject) -> None:
 def check_every_choice_runs(subject: Subject) -> None:
     """With every value of a boolean or literal setting the component runs, or raises a ``UserError``."""
     config = subject.config()
-    for name, value in _choices(type(config)):
+    for name, value in choices(type(config)):
         try:
             component = subject.build(config=type(config).model_validate({**config.model_dump(), name: value}))
             outputs = call(component, subject.inputs())
@@ -76,7 +76,8 @@ def check_every_choice_runs(subject: Subject) -> None:
             require(bool(torch.isfinite(tensor).all()), f"with {name} = {value!r}, {where} is not finite")
 
 
-def _choices(config: Any) -> Iterator[tuple[str, Any]]:
+def choices(config: Any) -> Iterator[tuple[str, Any]]:
+    """Every value of every boolean or literal setting, by the name of the setting."""
     for name, field in config.model_fields.items():
         annotation = field.annotation
         union = get_origin(annotation) in (Union, types.UnionType)  # of Literal["a"] | None it is Union

@@ -21,6 +21,7 @@ KINDS = {
     "readout": "add",
     "loss": ["ce", "sao"],
     "dataset": "av-digits",
+    "modulation": "none",
 }
 
 

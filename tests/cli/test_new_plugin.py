@@ -38,6 +38,7 @@ NAMES = {
     "readout": "peak",
     "loss": "contrast",
     "dataset": "pairs",
+    "modulation": "even",
 }
 
 

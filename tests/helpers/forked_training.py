@@ -2,8 +2,9 @@
 
 Everything is imported once, by a process that never computes; each run is a fork of it, so a run that is killed
 30 times costs seconds. It is sent dictionaries ``{"run", "sets", "options", "kill_after", "signal", "slow_saves",
-"processes"}``; for each, ``{"code", "seconds", "error"}`` comes back, where the code of a killed run is
-minus the signal. Several processes train together, and all are sent the signal.
+"processes", "further"}``; for each, ``{"code", "seconds", "error"}`` comes back, where the code of a killed run is
+minus the signal. Several processes train together, and all are sent the signal. ``further`` has the settings of
+runs beside it, by name, which the same processes train next.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ def train(wanted: dict[str, Any]) -> int:
                 create_run(path, parts)
             trainer.processes.barrier()
             trainer.fit(Run(path))
+        for name, sets in wanted.get("further", {}).items():
+            further = {key: wanted[key] for key in ("options",) if key in wanted}
+            if code := train({**further, "run": path.parent / name, "sets": sets}):
+                return code
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr, flush=True)
         return 2

@@ -148,6 +148,7 @@ def test_the_built_ins_are_complete() -> None:
         "encoders",
         "fusions",
         "losses",
+        "modulations",
         "neurons",
         "readouts",
     }

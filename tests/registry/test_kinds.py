@@ -21,7 +21,7 @@ from scmrl_plugins.core.interfaces import Component
 from scmrl_plugins.registry import KINDS, UserError, catalogue, register_inline
 from scmrl_plugins.registry.kinds import TABLE
 from scmrl_plugins.scaffold import package
-from scmrl_plugins.testing import Subject
+from scmrl_plugins.testing import CHECKS, Subject
 
 TEMPLATES = Path(scmrl_plugins.scaffold.__path__[0]) / "templates"
 
@@ -34,8 +34,10 @@ def test_a_row_names_what_there_is(name: str) -> None:
     assert issubclass(base, Component)
     assert issubclass(base, torch.nn.Module) == kind.is_module
     assert kind.repeats or catalogue().get(name, kind.default).plugin.builtin
+    assert kind.probe in CHECKS
+    assert not kind.before or catalogue().get(name, kind.before).plugin.builtin
     assert all(issubclass(entry.load(), base) for entry in catalogue().entries if entry.kind == name)
-    assert hasattr(importlib.import_module(kind.checks), "inputs") == kind.is_module
+    assert hasattr(importlib.import_module(kind.checks), "inputs") == kind.in_model
     assert {folder for folder in ("kinds", "tests") if (TEMPLATES / folder / f"{name}.py.txt").is_file()} == {
         "kinds",
         "tests",

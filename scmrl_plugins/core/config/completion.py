@@ -22,10 +22,11 @@ def complete(data: Mapping[str, Any]) -> dict[str, Any]:
     """A run's configuration with the settings that it lacks, which are newer than the run.
 
     Each gets the value that it had before it existed: ``before`` in the ``json_schema_extra`` of its field, else
-    the default. A section whose component is unknown stays as it is.
+    the default; likewise the section of a kind. A section whose component is unknown stays as it is.
     """
-    filled = dict(data)
-    for name, value in data.items():
+    newer = {kind.name: {"name": kind.before} for kind in TABLE.values() if kind.before}
+    filled = {**newer, **data}
+    for name, value in list(filled.items()):
         if name in _FIXED and isinstance(value, Mapping):
             filled[name] = _fill(value, _FIXED[name])
         elif name in TABLE and isinstance(value, list):
@@ -45,7 +46,8 @@ def is_complete(data: Mapping[str, Any]) -> bool:
 
     Those that are none, and those that a run may lack as they have a value ``before``, may be missing.
     """
-    if not data.keys() >= TABLE.keys() | _FIXED.keys():
+    always = {kind.name for kind in TABLE.values() if not kind.before}
+    if not data.keys() >= always | _FIXED.keys():
         return False
     expected = ((data[name], key) for name, model in _FIXED.items() for key in _always(model))
     return all(isinstance(section, Mapping) and key in section for section, key in expected)

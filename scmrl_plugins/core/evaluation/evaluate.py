@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scmrl_plugins.core.data.loading import Batch, Loader
-from scmrl_plugins.core.evaluation import metrics
+from scmrl_plugins.core.evaluation import alone, metrics
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.evaluation.metrics import Predictions
 from scmrl_plugins.core.evaluation.statistics import Interval, accuracy_interval
@@ -38,6 +39,8 @@ class Evaluation:
     constant_layers: list[str] = field(default_factory=list)
     disturbance: Disturbance = CLEAN
     precision: str = "fp32"
+    alone_method: str = ""
+    """How ``predictions.alone`` was determined, one of ``alone.METHODS``; empty where it was not."""
     contribution: dict[str, Any] | None = None
     """What ``contribution.contribution`` returned, where it was measured."""
 
@@ -67,6 +70,7 @@ class Evaluation:
         return {
             "n": self.n,
             **self.metrics,
+            **({"alone_method": self.alone_method} if self.alone_method else {}),
             "interval": [interval.low, interval.high] if interval else None,
             "interval_method": method,
             "per_group": metrics.per_group(self.predictions),
@@ -99,6 +103,7 @@ def evaluate(
     seed: int = 0,
     progress: Progress | None = None,
     processes: Processes = SINGLE_PROCESS,
+    blanked: bool = False,
 ) -> Evaluation:
     """Evaluate a model on a split, in evaluation mode; the modules return to the mode they were in.
 
@@ -106,15 +111,20 @@ def evaluate(
     ``loader`` is an ``evaluation_loader``. ``disturbance`` corrupts the inputs, with random numbers from ``seed``,
     the same for any batches and processes; ``seed`` and the first sample of a batch also seed torch's generators,
     for components that draw, and the generators return to their state. All of several ``processes`` get the
-    result for the split.
+    result for the split. ``blanked``: whether it takes two forward passes more to see what each modality says
+    alone, where the model has no split for that.
     """
     modes = model.training, objective.training
     model.eval()
     objective.eval()
     seen = [(torch.zeros(0, dtype=torch.long), torch.zeros(0, len(model.classes)), torch.zeros(0).double())]
     indices = [torch.zeros(0, dtype=torch.long)]
+    split, found = alone.Split(model), alone.method(model)
+    found = found if found == "split" or blanked else ""
+    # The same in all processes, also in one that has no batch.
+    single: dict[str, list[Tensor]] = {name: [] for name in model.modalities if found}
     try:
-        with FiringRates(model) as firing, seeds.generators_kept(device), trained_precision(model, device):
+        with FiringRates(model) as firing, seeds.generators_kept(device), trained_precision(model, device), split:
             for batch in loader:
                 inputs = corrupted_inputs(batch, loader, device, disturbance, seed)
                 torch.manual_seed(seeds.mix(seed, int(batch["index"][0])))
@@ -123,8 +133,12 @@ def evaluate(
                 losses = torch.full((len(batch["label"]),), loss.item(), dtype=torch.float64)
                 seen.append((batch["label"], output.logits.float().cpu(), losses))
                 indices.append(batch["index"])
+                for name, scores in split.logits.items():
+                    single[name].append(scores.float().cpu())
                 if progress:
                     progress.advance()
+        if found == "blank":
+            _blanked(single, model, loader, device, disturbance, seed)
     finally:
         model.train(modes[0])
         objective.train(modes[1])
@@ -132,12 +146,30 @@ def evaluate(
     targets, logits, losses = (
         _by_index(index, torch.cat(column), processes) for column in zip(*seen, strict=True)
     )
-    split = loader.dataset.split
-    predictions = Predictions(targets, logits, losses, model.classes, split.ids, split.groups)
+    data = loader.dataset.split
+    apart = {name: _by_index(index, torch.cat([logits[:0], *rows]), processes) for name, rows in single.items()}
+    predictions = Predictions(targets, logits, losses, model.classes, data.ids, data.groups, apart)
     firing.add_up(processes)
-    precision = model.config.train.precision
-    figures = metrics.compute(predictions)
-    return Evaluation(predictions, figures, firing.rates, firing.constant, disturbance, precision)
+    measured = metrics.compute(predictions), firing.rates, firing.constant
+    return Evaluation(predictions, *measured, disturbance, model.config.train.precision, found)
+
+
+def _blanked(
+    single: Mapping[str, list[Tensor]],
+    model: AudioVisualModel,
+    loader: Loader,
+    device: torch.device,
+    disturbance: Disturbance,
+    seed: int,
+) -> None:
+    """Add the logits of each modality with the other one missing, by batch."""
+    blank = {name: torch.from_numpy(x) for name, x in loader.dataset.split.dataset.blank.items()}
+    with seeds.generators_kept(device), trained_precision(model, device):
+        for batch in loader:
+            inputs = corrupted_inputs(batch, loader, device, disturbance, seed)
+            torch.manual_seed(seeds.mix(seed, int(batch["index"][0])))
+            for name, logits in alone.alone(model, inputs, blank)[0].items():
+                single[name].append(logits.float().cpu())
 
 
 def trained_precision(model: AudioVisualModel, device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scmrl_plugins.core.evaluation.alone import METHODS
 from scmrl_plugins.core.evaluation.statistics import Scores
 
 Value = float | dict[str, float] | None
@@ -37,6 +38,8 @@ class Predictions:
     classes: Sequence[str]
     ids: Sequence[str] = ()
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    alone: Mapping[str, Tensor] = field(default_factory=dict)
+    """The logits of each modality alone, ``[n, K]``, where they were determined."""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -118,6 +121,8 @@ def rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     shown = [(METRICS[name].label, METRICS[name].text(value)) for name, value in scalars(values).items()]
     if interval := values.get("interval"):
         shown.insert(1, ("95 % interval", f"{interval[0]:.2%} to {interval[1]:.2%} ({values['interval_method']})"))
+    if method := values.get("alone_method"):
+        shown.append(("alone", METHODS[method]))
     for name, one in METRICS.items():
         if one.by_class:
             shown += [(f"{one.label} {key}", one.text(value)) for key, value in values.get(name, {}).items()]
@@ -172,6 +177,25 @@ def worst_group(predictions: Predictions) -> float | None:
     """The smallest accuracy of a group of the first column; not defined without groups."""
     first = next(iter(per_group(predictions).values()), None)
     return min(figures["accuracy"] for figures in first.values()) if first else None
+
+
+@metric("accuracy of audio alone")
+def audio_alone(predictions: Predictions) -> float | None:
+    """The accuracy of what audio says alone; not defined where that was not determined."""
+    return _accuracy_alone(predictions, "audio")
+
+
+@metric("accuracy of visual alone")
+def visual_alone(predictions: Predictions) -> float | None:
+    """The accuracy of what vision says alone; not defined where that was not determined."""
+    return _accuracy_alone(predictions, "visual")
+
+
+def _accuracy_alone(predictions: Predictions, modality: str) -> float | None:
+    logits = predictions.alone.get(modality)
+    if logits is None:
+        return None
+    return float((logits.argmax(1) == predictions.targets).sum()) / max(1, len(predictions))
 
 
 @metric("accuracy of class", by_class=True)

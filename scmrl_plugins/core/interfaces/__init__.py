@@ -25,11 +25,20 @@ from scmrl_plugins.core.interfaces.components import (
     Readout,
 )
 from scmrl_plugins.core.interfaces.dataset import BadFileError, Contents, Dataset, RepairedFileWarning, cache_dir
+from scmrl_plugins.core.interfaces.modulation import (
+    NEEDS,
+    Gradients,
+    Modulation,
+    Teaching,
+    TrainingPass,
+    TrainingStep,
+)
 from scmrl_plugins.core.interfaces.settings import MODALITIES, SPLITS, ComponentConfig, Modality, ModelConfig
 from scmrl_plugins.core.interfaces.values import Context, Fused, ModelOutput, NeuronFactory
 
 __all__ = [
     "MODALITIES",
+    "NEEDS",
     "SPLITS",
     "TAGS",
     "Attends",
@@ -45,13 +54,18 @@ __all__ = [
     "Foldable",
     "Fused",
     "Fusion",
+    "Gradients",
     "Loss",
     "Modality",
     "ModelConfig",
     "ModelOutput",
+    "Modulation",
     "Neuron",
     "NeuronFactory",
     "Readout",
     "RepairedFileWarning",
+    "Teaching",
+    "TrainingPass",
+    "TrainingStep",
     "cache_dir",
 ]

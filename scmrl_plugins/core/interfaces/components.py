@@ -162,6 +162,13 @@ class Readout(Component, nn.Module):
         """
         return None
 
+    def split(self, features: Mapping[Modality, Tensor]) -> Mapping[Modality, Tensor]:
+        """The logits of each stream alone, ``[B, K]``, from its mean over time steps and tokens, ``[B, D]``.
+
+        Linear read-outs have such a split, W_m f_m + b / M for M modalities; none by default.
+        """
+        return {}
+
 
 class Loss(Component, nn.Module):
     """``(ModelOutput, target [B]) -> scalar``; the losses of a model are added up, each with its weight.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scmrl_plugins.core.config.messages import explain
 from scmrl_plugins.core.config.sections import ComponentSection, ExperimentConfig, LossSection, TrainConfig
-from scmrl_plugins.core.interfaces import ComponentConfig, Context, Dataset, ModelOutput, Neuron
+from scmrl_plugins.core.interfaces import ComponentConfig, Context, Dataset, ModelOutput, Modulation, Neuron
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.registry import UserError, catalogue
 
@@ -26,6 +26,8 @@ class Assembly:
     dataset: Dataset
     model: AudioVisualModel
     loss: Objective
+    modulation: Modulation | None = None
+    """None where the configured one does nothing."""
 
 
 class Objective(nn.Module):
@@ -66,7 +68,7 @@ class _NeuronFactory:
 
 
 def assemble(config: ExperimentConfig) -> Assembly:
-    """Build the data set, the model and the loss; ``train.seed`` alone determines the weights.
+    """Build the data set, the model, the loss and the modulation; ``train.seed`` alone determines the weights.
 
     Reads no data, except where the classes can only be read from files. Raises ``UserError`` for unknown
     components and options.
@@ -74,7 +76,7 @@ def assemble(config: ExperimentConfig) -> Assembly:
     dataset, config = build_dataset(config)
     config = config.model_copy(update={"train": _resolve_recipe(config.train)})
     model, loss = assemble_model(config, dataset.classes, dataset.channels)
-    return Assembly(model.config, dataset, model, loss)
+    return Assembly(model.config, dataset, model, loss, build_modulation(model))
 
 
 def build_dataset(config: ExperimentConfig) -> tuple[Dataset, ExperimentConfig]:
@@ -93,17 +95,7 @@ def assemble_model(
     components = _Components(config)
     neuron_class, _ = components.load("neuron")
     fusion_class, fusion_config = components.load("fusion")
-    factory = _NeuronFactory(neuron_class, config)
-    context = Context(
-        **config.model.model_dump(exclude={"layout"}),
-        num_classes=len(classes),
-        channels=channels,
-        neuron=factory,
-        modalities=fusion_class.modalities,
-        joint=fusion_class.joint,
-        heads=fusion_class.heads,
-    )
-    factory.context = context
+    context = _context(config, classes, channels, neuron_class, fusion_class)
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.train.seed)  # the CPU's only: weights are created there
@@ -124,6 +116,7 @@ def assemble_model(
             )
         readout = readout_class(readout_config, context)
         terms = components.build_listed("loss", fusion.default_losses, context)
+    components.load("modulation")
 
     resolved = config.model_copy(update=components.sections)
     model = AudioVisualModel(resolved, classes, channels, neuron_class, encoders, backbones, fusion, readout)
@@ -131,6 +124,35 @@ def assemble_model(
         model.to(memory_format=torch.channels_last)
     model.record_firing_rates(any(term.needs_firing_rates for term in terms))
     return model, Objective([s.name for s in resolved.loss], terms, [s.weight for s in resolved.loss])
+
+
+def build_modulation(model: AudioVisualModel) -> Modulation | None:
+    """The modulation that the model's configuration names, or none where that does nothing."""
+    config = model.config
+    cls, checked, _ = _load("modulation", config.modulation, config)
+    if not cls.acts:
+        return None
+    context = _context(config, model.classes, model.channels, model.neuron_type, type(model.fusion))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.train.seed)
+        return cls(checked, context)
+
+
+def _context(
+    config: ExperimentConfig, classes: Sequence[str], channels: Mapping[str, int], neuron: Any, fusion: Any
+) -> Context:
+    """What the components of a model with this neuron and this fusion know of it."""
+    factory = _NeuronFactory(neuron, config)
+    factory.context = Context(
+        **config.model.model_dump(exclude={"layout"}),
+        num_classes=len(classes),
+        channels=channels,
+        neuron=factory,
+        modalities=fusion.modalities,
+        joint=fusion.joint,
+        heads=fusion.heads,
+    )
+    return factory.context
 
 
 class _Components:

@@ -85,8 +85,7 @@ class AudioVisualModel(nn.Module):
     def tokens(self, encoded: Mapping[str, Tensor], fuse: Fuse = apply) -> dict[str, Tensor]:
         """The tokens of each backbone, ``[T, B, D, N]``. The blocks of ``fusion.between`` run between its stages.
 
-        ``fuse(block, audio, visual)`` stands for ``block(audio, visual)``, so that the streams at each fusion
-        block can be recorded or changed; likewise in ``predict``.
+        ``fuse`` calls each fusion block, so that streams can be recorded or changed; likewise in ``predict``.
         """
         tokens = self._tokens(encoded, fuse)
         for name, stream in tokens.items():
@@ -96,12 +95,20 @@ class AudioVisualModel(nn.Module):
 
     def predict(self, tokens: Mapping[str, Tensor], fuse: Fuse = apply) -> ModelOutput:
         """Fusion, feed-forward and read-out of the tokens ``[T, B, D, N]`` of each modality."""
-        batch = next(iter(tokens.values())).shape[1]
+        return self.read(self.fused(tokens, fuse))
+
+    def fused(self, tokens: Mapping[str, Tensor], fuse: Fuse = apply) -> Fused:
+        """The streams that the read-out sees: fusion and feed-forward of the tokens."""
         fused = fuse(self.fusion, tokens.get("audio"), tokens.get("visual"))
-        self._check_fused(fused, batch)
-        output = self.readout(self._feed_forward(fused, tokens))
+        self._check_fused(fused, next(iter(tokens.values())).shape[1])
+        return self._feed_forward(fused, tokens)
+
+    def read(self, fused: Fused) -> ModelOutput:
+        """The read-out of the streams."""
+        output = self.readout(fused)
         if not isinstance(output, ModelOutput):
             self._reject("readout", f"returned {_shown(output)}, expected a ModelOutput")
+        batch = next(x for x in (fused.joint, *fused.streams()) if x is not None).shape[1]
         self._expect("readout", "as logits ", output.logits, (batch, len(self.classes)))
         if self._rates:
             output.firing_rates = torch.stack(self._rates)
@@ -179,12 +186,11 @@ class AudioVisualModel(nn.Module):
             x = given[name]
             if x is None:
                 raise UserError(f"fusion {self.config.fusion.name!r} needs {name}, but none was given")
-            expected = (self.channels[name], size, size)
-            if x.dim() not in (4, 5) or tuple(x.shape[-3:]) != expected:
-                c, h, w = expected
+            c = self.channels[name]
+            if x.dim() not in (4, 5) or tuple(x.shape[-3:]) != (c, size, size):
                 raise UserError(
-                    f"{name} has shape {list(x.shape)}, this model takes [B, {c}, {h}, {w}] "
-                    f"or [B, T, {c}, {h}, {w}]"
+                    f"{name} has shape {list(x.shape)}, this model takes [B, {c}, {size}, {size}] "
+                    f"or [B, T, {c}, {size}, {size}]"
                 )
             # The sum is one pass over x. Where it is traced or has no values, there is nothing to look at.
             readable = x.device.type != "meta" and not torch.compiler.is_compiling()

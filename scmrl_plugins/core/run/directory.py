@@ -196,6 +196,14 @@ def open_run(path: str | Path) -> Run:
     return run
 
 
+def open_trained(path: str | Path) -> Run:
+    """Open a run that was trained to its end. Raises ``UserError`` if there is none."""
+    run = open_run(path)
+    if not any(line.get("split") == "test" for line in run.metrics()):
+        raise UserError(f"not trained to the end; resume it with scmrl train {path}")
+    return run
+
+
 def load_pretrained(parts: assembly.Assembly) -> dict[str, dict[str, Any]]:
     """Initialise the modalities of ``train.pretrained``; by modality the run, its digest and what was copied.
 
@@ -204,9 +212,7 @@ def load_pretrained(parts: assembly.Assembly) -> dict[str, dict[str, Any]]:
     origins: dict[str, dict[str, Any]] = {}
     for modality, path in parts.config.train.pretrained.items():
         try:
-            run = open_run(path)
-            if not any(line.get("split") == "test" for line in run.metrics()):
-                raise UserError(f"not trained to the end; resume it with scmrl train {path}")
+            run = open_trained(path)
             copied = pretrained.initialise(parts, modality, run.assemble())
         except UserError as error:
             source = parts.config.source(f"train.pretrained.{modality}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,7 @@ def initialise(parts: Assembly, modality: Modality, source: Assembly) -> list[st
     for experiment, name in ((parts, "the fusion"), (source, "that run")):
         if modality not in experiment.model.modalities:
             raise UserError(f"{name} does not use {modality}; remove it")
-    theirs, ours = dict(_settings(source, modality)), dict(_settings(parts, modality))
-    for key in {**ours, **theirs}:
-        if theirs.get(key) != ours.get(key):
-            raise UserError(f"{key} is {theirs.get(key)} in that run and {ours.get(key)} here; make them equal")
+    _require_equal(_settings(source, modality), _settings(parts, modality))
     copied = []
     for name, (old, new) in _modules(source.model, parts.model, modality).items():
         before, after = old.state_dict(), new.state_dict()
@@ -43,6 +40,23 @@ def initialise(parts: Assembly, modality: Modality, source: Assembly) -> list[st
         new.load_state_dict(before)
         copied.append(name)
     return copied
+
+
+def check_inputs(parts: Assembly, source: Assembly, modality: Modality) -> None:
+    """``UserError`` if a source does not take the inputs of a modality, or was trained on other samples."""
+    sizes = ((one.config.model.image_size, one.config.model.embed_dims) for one in (source, parts))
+    theirs, ours = (
+        {"model.image_size": size, "model.embed_dims": dims, **dict(_data_settings(one, modality))}
+        for (size, dims), one in zip(sizes, (source, parts), strict=True)
+    )
+    _require_equal(theirs.items(), ours.items())
+
+
+def _require_equal(theirs: Iterable[tuple[str, Any]], ours: Iterable[tuple[str, Any]]) -> None:
+    one, other = dict(theirs), dict(ours)
+    for key in {**other, **one}:
+        if one.get(key) != other.get(key):
+            raise UserError(f"{key} is {one.get(key)} in that run and {other.get(key)} here; make them equal")
 
 
 def file_digest(path: Path) -> str:
@@ -61,6 +75,12 @@ def _settings(parts: Assembly, modality: Modality) -> Iterator[tuple[str, Any]]:
         yield f"{kind}.name", f"{entry.plugin.name}:{entry.name}"
         for key, value in config.section(kind).options.items():
             yield f"{kind}.{key}", value
+    yield from _data_settings(parts, modality)
+
+
+def _data_settings(parts: Assembly, modality: Modality) -> Iterator[tuple[str, Any]]:
+    """What the inputs of a modality and the choice of samples depend on, by name."""
+    config = parts.config
     options, transform = config.dataset.options, parts.dataset.transform_key()
     if transform is None:
         transform = {"name": config.dataset.name, **options}

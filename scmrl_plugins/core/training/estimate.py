@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -11,10 +13,11 @@ import torch
 from torch import nn
 
 from scmrl_plugins.core.measure.operations import random_inputs
-from scmrl_plugins.core.model.assembly import Assembly, assemble_model
+from scmrl_plugins.core.model.assembly import Assembly, assemble_model, build_modulation
 from scmrl_plugins.core.system import memory
 from scmrl_plugins.core.training import recipe
-from scmrl_plugins.core.training.step import Step
+from scmrl_plugins.core.training.modulated import modulated_step
+from scmrl_plugins.core.training.step import Plain, Step
 from scmrl_plugins.registry import UserError
 
 _LONGEST = 1.0
@@ -132,12 +135,20 @@ def _random_step(parts: Assembly, device: torch.device) -> Callable[[int], objec
     """A function that trains a copy of the experiment's model on ``batch`` random samples."""
     config = parts.config
     model, loss = assemble_model(config, parts.dataset.classes, parts.dataset.channels)
-    both = nn.ModuleDict({"model": model, "loss": loss}).to(device).train()
+    modulation = build_modulation(model)
+    modules = {"model": model, "loss": loss} | ({} if modulation is None else {"modulation": modulation})
+    both = nn.ModuleDict(modules).to(device).train()
     recipe.freeze(model, config.train)
+    optimizer, clip = recipe.optimizer(both, config), config.train.clip_grad
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.train.precision)
-    if kind is not None:
-        model.forward = torch.autocast(device.type, kind)(model.forward)  # type: ignore[method-assign]
-    step = Step(model, loss, recipe.optimizer(both, config), clip_grad=config.train.clip_grad)
+    if modulation is not None:
+        copied = dataclasses.replace(parts, model=model, loss=loss, modulation=modulation)
+        plain = Plain(contextlib.nullcontext if kind is None else lambda: torch.autocast(device.type, kind))
+        step: Step = modulated_step(copied, loss, optimizer, clip_grad=clip, accelerator=plain)
+    else:
+        if kind is not None:
+            model.forward = torch.autocast(device.type, kind)(model.forward)  # type: ignore[method-assign]
+        step = Step(model, loss, optimizer, clip_grad=clip)
 
     def run(batch: int) -> object:
         target = torch.arange(batch, device=device) % len(model.classes)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +19,11 @@ from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.parallel.batch_norm import synchronize
 from scmrl_plugins.core.parallel.processes import Processes
 from scmrl_plugins.core.run import weights
+from scmrl_plugins.core.run.weights import TrainingState
+from scmrl_plugins.core.system import seeds
 from scmrl_plugins.core.training import recipe, tokens
+from scmrl_plugins.core.training.batches import Steps
+from scmrl_plugins.core.training.modulated import modulated_step
 from scmrl_plugins.core.training.step import Step, StepResult
 from scmrl_plugins.registry import UserError
 
@@ -29,7 +36,7 @@ class Learner:
 
     ``module`` holds all tensors that a checkpoint saves; ``step(batches, ...)`` updates the weights; ``evaluated``
     is the model that is tested and kept: the moving average where the recipe has one. Raises ``UserError`` for an
-    optimizer that timm does not have, or a part or modality that the model lacks.
+    optimizer that timm does not have, a part or modality that the model lacks, or a modulation that does not fit.
     """
 
     def __init__(self, parts: Assembly, accelerator: Accelerator, processes: Processes) -> None:
@@ -38,28 +45,36 @@ class Learner:
             synchronize(parts.model, processes)
         if train.cache_tokens:
             tokens.check(parts)
-        self.module = nn.ModuleDict({"model": parts.model, "loss": parts.loss}).to(accelerator.device)
+        self.modulation = parts.modulation
+        modules: dict[str, nn.Module] = {"model": parts.model, "loss": parts.loss}
+        if self.modulation is not None:
+            modules["modulation"] = self.modulation
+        self.module = nn.ModuleDict(modules).to(accelerator.device)
         self.recipe, self.modes = train, recipe.freeze(parts.model, train)
         optimizer = recipe.optimizer(self.module, parts.config)
         self.average = recipe.moving_average(parts.model, train)
         if self.average:
             self.module["average"] = self.average.module
         self.evaluated: AudioVisualModel = self.average.module if self.average else parts.model
+        options: dict[str, Any] = {
+            "clip_grad": train.clip_grad,
+            "mixing": parts.config.data,
+            "accelerator": accelerator,
+            "processes": processes,
+        }
+        # Every process computes the loss of the complete batch, so its gradients need no reduction.
+        self.objective = accelerator.prepare_model(parts.loss, evaluation_mode=True)
+        if self.modulation is not None:
+            self.model = parts.model  # not wrapped: the step averages the gradients of several processes
+            self.optimizer = accelerator.prepare_optimizer(optimizer)
+            self.modulated = modulated_step(parts, self.objective, self.optimizer, **options)
+            self.step: Callable[..., StepResult] = self.modulated
+            return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # raised by torch for a call of accelerate's
             trained = tokens.FromTokens(parts.model) if train.cache_tokens else parts.model
             self.model, self.optimizer = accelerator.prepare(trained, optimizer)
-        # Every process computes the loss of the complete batch, so its gradients need no reduction.
-        self.objective = accelerator.prepare_model(parts.loss, evaluation_mode=True)
-        self.step: Callable[..., StepResult] = Step(
-            self.model,
-            self.objective,
-            self.optimizer,
-            clip_grad=train.clip_grad,
-            mixing=parts.config.data,
-            accelerator=accelerator,
-            processes=processes,
-        )
+        self.step = Step(self.model, self.objective, self.optimizer, **options)
 
     @property
     def lr(self) -> float:
@@ -88,7 +103,7 @@ class Learner:
         device = next(model.parameters()).device
         inputs, target = random_inputs(model, device, batch=1), torch.zeros(1, dtype=torch.long, device=device)
         with batch_statistics(model), torch.random.fork_rng(devices=[]), torch.no_grad():
-            self.start_epoch()
+            self.set_modes()
             try:
                 value, _ = loss(model(**inputs), target)
                 reason = "" if value.isfinite() else f"the loss is {value:g}"
@@ -98,12 +113,26 @@ class Learner:
         if reason:
             raise UserError(f"{place}, which is too few to train on ({reason}): choose another batch size")
 
-    def start_epoch(self) -> None:
+    def set_modes(self) -> None:
         """Set the modes of an epoch."""
         self.model.train()
         self.objective.train()
         for module, training in self.modes:
             module.train(training)
+        if self.modulation is not None:
+            self.modulation.train()
+
+    def start_epoch(self, steps: Steps, state: TrainingState) -> None:
+        """Set the modes of an epoch; before its first step, let the modulation see what it observes."""
+        self.set_modes()
+        if self.modulation is None:
+            return
+        self.modulated.progress = state.epoch / self.recipe.epochs
+        if self.modulation.observes and not state.step:
+            first = range(math.ceil(self.modulation.observes * steps.per_epoch))
+            sizes = [steps.sizes(dataclasses.replace(state, step=step)) for step in first]
+            batches = itertools.islice(steps.remaining(state), len(first))
+            self.modulated.observe(batches, sizes, seeds.mix(self.recipe.seed, state.epoch, "observation"))
 
     def update_average(self) -> None:
         """Move the average towards the weights."""

@@ -19,7 +19,6 @@ from scmrl_plugins.core.evaluation.contribution import contribution
 from scmrl_plugins.core.evaluation.evaluate import Evaluation, evaluate
 from scmrl_plugins.core.evaluation.metrics import scalars
 from scmrl_plugins.core.model.assembly import Assembly
-from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.parallel.processes import Processes, accelerator
 from scmrl_plugins.core.run import weights
 from scmrl_plugins.core.run.directory import Run
@@ -138,7 +137,7 @@ class Training:
         """The test result of the best epoch, which becomes the last line of the metrics."""
         self.processes.barrier()  # until the weights of the best epoch are written
         weights.load_weights(self.run.weights_file, self.parts.model)
-        result = self._evaluate(self.parts.model, "test", "test")
+        result = self._evaluate(self.parts.model, "test", "test", blanked=True)
         split = self.data.splits["test"]
         if self.processes.main:
             if self.with_contribution and len(split) > 1:
@@ -176,7 +175,7 @@ class Training:
     def _train(self) -> None:
         """Train the steps of an epoch that are left, and add their sums to the state."""
         state = self.state
-        self.learner.start_epoch()
+        self.learner.start_epoch(self.steps, state)
         self.schedule.set_rate(state.epoch, state.step)
         remaining = self.steps.remaining(state)
         self.progress.stage(f"epoch {state.epoch + 1}/{self.recipe.epochs}", self.steps.per_epoch - state.step)
@@ -229,13 +228,13 @@ class Training:
         self.learner.optimizer.zero_grad()
         raise plan.memory_error(self.parts, self.device, self.processes.count)
 
-    def _evaluate(self, model: AudioVisualModel, split: str, stage: str, tokens: Any = None) -> Evaluation:
+    def _evaluate(self, model: Any, split: str, stage: str, tokens: Any = None, **more: Any) -> Evaluation:
         loader = evaluation_loader(self.data.splits[split], self.parts.config, self.processes)
         evaluated: Any = FromTokens(model) if tokens else model
         loader = tokens.loader(loader) if tokens else loader
         self.progress.stage(stage, len(loader))
-        options: Any = {"progress": self.progress, "processes": self.processes}
-        return evaluate(evaluated, self.parts.loss, loader, self.device, **options)
+        more |= {"progress": self.progress, "processes": self.processes}
+        return evaluate(evaluated, self.parts.loss, loader, self.device, **more)
 
     def _log(self, figures: Mapping[str, Any]) -> None:
         """Add a line to the metrics and pass it to the trackers."""

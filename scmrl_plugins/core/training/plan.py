@@ -9,7 +9,7 @@ import torch
 
 from scmrl_plugins.core.config.sections import TrainConfig
 from scmrl_plugins.core.data.prepare import feature_store
-from scmrl_plugins.core.interfaces import SPLITS
+from scmrl_plugins.core.interfaces import NEEDS, SPLITS
 from scmrl_plugins.core.measure.operations import count_parameters
 from scmrl_plugins.core.model.assembly import Assembly, assemble
 from scmrl_plugins.core.system.memory import format_bytes
@@ -76,10 +76,22 @@ def describe(parts: Assembly, device: torch.device, processes: int) -> Rows:
         ("protocol", f"{train.protocol}: the {chooser} split chooses the epoch"),
         ("a step", f"{samples} samples" + (batches if train.accumulate > 1 else "")),
         ("recipe", _recipe(train)),
+        *_modulation(parts),
         ("seed", str(train.seed)),
         ("device", f"{device}" + (each if processes > 1 else "")),
         ("time", _time(parts, sizes, estimated.seconds(share(train.batch_size, processes)) * train.accumulate)),
         ("memory", _memory(estimated, share(train.batch_size, processes))),
+    ]
+
+
+def _modulation(parts: Assembly) -> Rows:
+    """What the modulation costs, or no row without one."""
+    if parts.modulation is None:
+        return []
+    forward, backward = parts.modulation.passes
+    needs = "".join(f"; {NEEDS[need]}" for need in sorted(parts.modulation.needs))
+    return [
+        ("modulation", f"{parts.config.modulation.name}: {forward} forward, {backward} backward a batch{needs}")
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from scmrl_plugins.core.config.sections import DataConfig
 from scmrl_plugins.core.data.loading import Batch
+from scmrl_plugins.core.interfaces import ModelOutput
 from scmrl_plugins.core.parallel.processes import SINGLE_PROCESS, Processes
 from scmrl_plugins.core.training.mixing import mix
 
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
 
 
 class Plain:
-    """What a step needs of an ``Accelerator``, for one process in full precision."""
+    """What a step needs of an ``Accelerator``, for one process; without ``autocast``, in full precision."""
 
     scaler = None
 
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
+    def __init__(
+        self, autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    ) -> None:
+        self.autocast = autocast
+
+    def backward(self, loss: Tensor, **options: Any) -> None:
+        loss.backward(**options)
 
     def no_sync(self, _model: nn.Module) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
@@ -59,6 +65,26 @@ class StepResult:
     def accuracy(self) -> float:
         """The share of correct predictions."""
         return self.correct / self.samples
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The classes ``[n]`` of a complete batch, and, of one that is mixed, those of its partners.
+
+    ``share`` is that of the samples themselves.
+    """
+
+    own: Tensor
+    partner: Tensor | None = None
+    share: float = 1.0
+
+    def loss(self, objective: nn.Module, output: ModelOutput) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean over both classes of each sample by their shares, and the terms of the samples' own."""
+        loss, terms = objective(output, self.own)
+        if self.partner is not None:
+            partner_loss, _ = objective(output, self.partner)
+            loss = torch.lerp(partner_loss, loss, self.share)
+        return loss, terms
 
 
 class Step:
@@ -98,17 +124,19 @@ class Step:
         """
         sizes = sizes or [len(batch["label"]) for batch in batches]
         result = StepResult(samples=sum(sizes))
+        self._start(draw)
         for index, (batch, n) in enumerate(zip(batches, sizes, strict=True)):
             if self.processes.any(not _finite(batch)):
                 return self._abandon(result, "an input is not finite")
             last = index == len(batches) - 1
+            share = n / result.samples if len(batches) > 1 else None
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
-                loss = self._forward(batch, n, [*draw, index], result)
-                if not math.isfinite(value := loss.item()):
-                    return self._abandon(result, f"the loss is {value}")
-                result.loss_sum += value * n
-                self.accelerator.backward(loss * (n / result.samples) if len(batches) > 1 else loss)
+                value = self._learn(batch, n, share, [*draw, index], result)
+            if not math.isfinite(value):
+                return self._abandon(result, f"the loss is {value}")
+            result.loss_sum += value * n
         self.processes.average_statistics(self.model)
+        self._combine()
         result.gradient_norm = self._gradient_norm()
         scaler = self.accelerator.scaler
         if scaler is None and result.gradient_norm is not None and not math.isfinite(result.gradient_norm):
@@ -122,23 +150,45 @@ class Step:
                 result.not_finite = f"the gradient is not finite, although the loss is scaled by {scale:g} only"
         return result
 
-    def _forward(self, batch: Batch, n: int, draw: Sequence[int], result: StepResult) -> Tensor:
-        """The loss of a batch; its terms and correct predictions are added to the result."""
+    def _start(self, draw: Sequence[int]) -> None:
+        """Called before the batches of a step."""
+
+    def _combine(self) -> None:
+        """Called between the backward passes of a step and its update."""
+
+    def _learn(self, batch: Batch, n: int, share: float | None, draw: Sequence[int], result: StepResult) -> float:
+        """Forward and backward pass of a batch; its loss, with no backward pass if that is not finite.
+
+        ``share`` is that of the batch in the loss of the step, none for all. Terms and correct predictions are
+        added to the result.
+        """
+        inputs, targets = self._inputs(batch, n, draw)
+        output = self.processes.gather_output(self.model(**inputs), n)
+        loss, terms = targets.loss(self.objective, output)
+        self._count(result, output, targets, terms)
+        if math.isfinite(value := loss.item()):
+            self.accelerator.backward(loss if share is None else loss * share)
+        return value
+
+    def _inputs(self, batch: Batch, n: int, draw: Sequence[int]) -> tuple[Batch, Targets]:
+        """The inputs of this process, mixed as configured, and the targets of the complete batch."""
         inputs = {key: value.to(self.device) for key, value in batch.items()}
         target = inputs.pop("label")
         mixed = mix(inputs, self.mixing, np.random.default_rng(draw))
-        output = self.processes.gather_output(self.model(**(mixed.inputs if mixed else inputs)), n)
         targets = self.processes.gather(target, n)
-        loss, terms = self.objective(output, targets)
-        if mixed:
-            shares = torch.tensor([mixed.kept, mixed.total], dtype=torch.float64)
-            own, total = self.processes.sum(shares)
-            partner_loss, _ = self.objective(output, self.processes.gather(target[mixed.partner], n))
-            loss = torch.lerp(partner_loss, loss, float(own / total))
-        result.correct += float((output.logits.argmax(1) == targets).sum())
+        if not mixed:
+            return inputs, Targets(targets)
+        own, total = self.processes.sum(torch.tensor([mixed.kept, mixed.total], dtype=torch.float64))
+        return mixed.inputs, Targets(targets, self.processes.gather(target[mixed.partner], n), float(own / total))
+
+    def _count(
+        self, result: StepResult, output: ModelOutput, targets: Targets, terms: Mapping[str, Tensor]
+    ) -> None:
+        """Add the terms of a batch and its correct predictions to the result."""
+        result.correct += float((output.logits.argmax(1) == targets.own).sum())
         for name, term in terms.items():
-            result.term_sums[name] = result.term_sums.get(name, 0.0) + term.item() * n
-        return loss
+            value = term.item() * len(targets.own)
+            result.term_sums[name] = result.term_sums.get(name, 0.0) + value
 
     def _abandon(self, result: StepResult, not_finite: str) -> StepResult:
         self.optimizer.zero_grad()

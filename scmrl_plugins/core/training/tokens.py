@@ -9,7 +9,7 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from scmrl_plugins.core.evaluation.evaluate import trained_precision
 from scmrl_plugins.core.interfaces import ModelOutput, cache_dir
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+from scmrl_plugins.core.model.modes import evaluating
 from scmrl_plugins.core.run import environment
 from scmrl_plugins.core.system import files
 from scmrl_plugins.core.system.progress import Progress
@@ -48,6 +49,17 @@ class FromTokens(nn.Module):
         super().__init__()
         self.model = model
         self.config, self.classes, self.neuron_type = model.config, model.classes, model.neuron_type
+        self.modalities = model.modalities
+
+    @property
+    def fusion(self) -> nn.Module:
+        """The fusion of the model."""
+        return self.model.fusion
+
+    @property
+    def readout(self) -> nn.Module:
+        """The read-out of the model."""
+        return self.model.readout
 
     def forward(self, **tokens: Tensor) -> ModelOutput:
         ordered = {name: x.transpose(0, 1).contiguous().mT for name, x in tokens.items()}
@@ -136,7 +148,7 @@ class TokenCache:
     def _tokens(self, batch: Batch) -> dict[str, np.ndarray]:
         """``[B, T, N, D]`` by modality."""
         inputs = {name: batch[name].to(self.device) for name in self.model.modalities}
-        with _evaluating(self.model), trained_precision(self.model, self.device):
+        with evaluating(self.model), trained_precision(self.model, self.device):
             tokens = self.model.tokens(self.model.encode(**inputs))
         return {name: x.float().transpose(0, 1).mT.cpu().numpy() for name, x in tokens.items()}
 
@@ -166,18 +178,6 @@ class _TokenData(torch.utils.data.Dataset):
         return {**tokens, **self.data.without_inputs(index)}
 
 
-@contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module is in the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
 def _exactly(tokens: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         converted = tokens.astype(dtype)
@@ -204,6 +204,7 @@ def check(parts: Assembly) -> None:
         "data.mixup and data.event_mix mix inputs": config.data.mixup or config.data.event_mix,
         f"{' and '.join(drawing)} draws anew in every call": drawing,
         f"loss {' and '.join(map(repr, losses))} needs the firing rates of every layer": losses,
+        f"modulation {config.modulation.name!r} balances how encoders learn": parts.modulation,
     }
     for reason, applies in reasons.items():
         if applies:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Modality, ModelOutput, Readout
 from scmrl_plugins.plugins.layers.linear import linear
@@ -43,6 +44,10 @@ class Experts(Readout):
     def head_of(self, modality: Modality) -> nn.Module | None:
         """The expert of the modality."""
         return self.experts[modality]
+
+    def split(self, features: Mapping[Modality, Tensor]) -> Mapping[Modality, Tensor]:
+        """z_m, what the expert of the modality says."""
+        return {name: self.experts[name](x) for name, x in features.items()}
 
     def forward(self, fused: Fused) -> ModelOutput:
         step_logits = self.interaction(torch.cat([stream.mean(3) for stream in fused.streams()], dim=-1))

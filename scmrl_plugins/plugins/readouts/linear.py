@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, Modality, ModelOutput, Readout
 from scmrl_plugins.plugins.layers.linear import linear
@@ -26,7 +28,7 @@ class MeanReadout(Readout):
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__()
-        self.modalities = context.modalities
+        self.modalities, self.joint = context.modalities, context.joint
         width = context.embed_dims if context.joint else self.width(context)
         self.head = linear(width, context.num_classes)
         self.heads = nn.ModuleDict(
@@ -36,6 +38,17 @@ class MeanReadout(Readout):
     def head_of(self, modality: Modality) -> nn.Module | None:
         """The head of a model of one modality; of several modalities none has a head for itself."""
         return self.head if self.modalities == (modality,) else None
+
+    def split(self, features: Mapping[Modality, Tensor]) -> Mapping[Modality, Tensor]:
+        """W_m f_m + b / M, W_m the columns of the head that see modality m of M; none of a joint stream."""
+        if self.joint:
+            return {}
+        bias = self.head.bias / len(self.modalities)
+        return {name: F.linear(features[name], self.columns(name), bias) for name in self.modalities}
+
+    def columns(self, modality: Modality) -> Tensor:
+        """The weights of the head for a modality's feature, ``[K, D]``."""
+        raise NotImplementedError
 
     def width(self, context: Context) -> int:
         """Number of input features of the head."""
@@ -63,6 +76,9 @@ class MeanReadout(Readout):
 class Add(MeanReadout):
     """logits = mean_T(Linear(mean_N(a') + mean_N(v'))): ``Fused -> ModelOutput``, ``logits [B, K]``."""
 
+    def columns(self, modality: Modality) -> Tensor:
+        return self.head.weight
+
     def width(self, context: Context) -> int:
         return context.embed_dims
 
@@ -72,6 +88,9 @@ class Add(MeanReadout):
 
 class Concat(MeanReadout):
     """logits = mean_T(Linear([mean_N(a'); mean_N(v')])), audio first: ``Fused -> ModelOutput``."""
+
+    def columns(self, modality: Modality) -> Tensor:
+        return self.head.weight.chunk(len(self.modalities), dim=1)[self.modalities.index(modality)]
 
     def width(self, context: Context) -> int:
         return context.embed_dims * len(context.modalities)

@@ -33,6 +33,7 @@ class Echo(nn.Module):
     classes = ("a", "b", "c", "d")
     config = SimpleNamespace(train=SimpleNamespace(precision="fp32"))
     neuron_type = nn.Identity
+    modalities = ("audio",)
 
     def __init__(self) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from wrong.dataset import Arrays, Dataset, DefaultsOfTraining, Images
 from wrong.encoder import Encoder, TaggedAnalogueEncoder, TaggedRate
 from wrong.fusion import AudioAlone, Fusion, RefusedChoices, TaggedEqualTokens
 from wrong.loss import Loss
+from wrong.modulation import Modulation
 from wrong.neuron import Neuron, TaggedAnalogue, TaggedMemoryless
 from wrong.readout import Readout, WithFurtherHeads
 
@@ -18,6 +19,7 @@ RIGHT: dict[str, type] = {
     "readout": Readout,
     "loss": Loss,
     "dataset": Dataset,
+    "modulation": Modulation,
 }
 
 ALSO_RIGHT: list[tuple[str, type]] = [

@@ -1,0 +1,96 @@
+"""What a modality says alone: the prediction of a model of two modalities from one of them.
+
+By one of two methods, which is given beside the figures:
+
+- ``split``: the read-out's share of the modality, ``Readout.split``, for the stream of the complete input. This
+  takes a read-out that has a split, and streams in which nothing of the other modality is: those of a fusion in
+  which nothing crosses, or those without the fusion, for a read-out that reads them
+- ``blank``: the prediction with silence or black for the other modality, two forward passes more
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scmrl_plugins.core.interfaces import MODALITIES, Fused, Modality, ModelOutput
+from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+
+METHODS: Mapping[str, str] = {
+    "split": "the read-out's share of the modality",
+    "blank": "the prediction with silence or black for the other modality",
+}
+"""The methods, and what each takes for what a modality says alone."""
+
+
+def method(model: AudioVisualModel) -> str:
+    """``split`` or ``blank``, or empty for a model of one modality."""
+    if len(model.modalities) < 2:
+        return ""
+    readout: Any = model.readout
+    weight = next(model.parameters())
+    features: Any = {name: weight.new_zeros(1, model.config.model.embed_dims) for name in model.modalities}
+    crosses = bool(list(model.fusion.between)) or not readout.reads_unimodal
+    with torch.no_grad():
+        return "blank" if (model.fusion.interacts and crosses) or not readout.split(features) else "split"
+
+
+def own_streams(model: AudioVisualModel, fused: Fused) -> dict[Modality, Tensor]:
+    """The streams of the modalities that a model with a split reads, ``[T, B, D, N]``."""
+    fusing = {"audio": fused.audio, "visual": fused.visual}
+    streams = {name: fused.unimodal.get(name, fusing[name]) for name in MODALITIES}
+    return {name: stream for name, stream in streams.items() if stream is not None}
+
+
+def means(streams: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
+    """The mean over time steps and tokens: ``[T, B, D, N] -> [B, D]``."""
+    return {name: stream.mean((0, 3)) for name, stream in streams.items()}
+
+
+class Split:
+    """The ``logits [B, K]`` by modality of the last batch that the model predicts within the ``with`` block.
+
+    They take no forward pass more. Empty for a model without a split.
+    """
+
+    def __init__(self, model: AudioVisualModel) -> None:
+        self.model, self.applies = model, method(model) == "split"
+        self.logits: Mapping[Modality, Tensor] = {}
+
+    def __enter__(self) -> Split:
+        self._handle = self.model.readout.register_forward_pre_hook(self._read) if self.applies else None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle:
+            self._handle.remove()
+
+    def _read(self, readout: Any, arguments: tuple[Fused, ...]) -> None:
+        self.logits = readout.split(means(own_streams(self.model, arguments[0])))
+
+
+def without(
+    model: AudioVisualModel, inputs: Mapping[str, Tensor], blank: Mapping[str, Tensor], modality: Modality
+) -> ModelOutput:
+    """The output for silence or black, ``blank[modality] [C, 1, 1]``, as the input of a modality."""
+    x = inputs[modality]
+    missing = blank[modality].to(x).expand_as(x)
+    output: ModelOutput = model(**{**inputs, modality: missing})
+    return output
+
+
+@torch.no_grad()
+def alone(
+    model: AudioVisualModel, inputs: Mapping[str, Tensor], blank: Mapping[str, Tensor]
+) -> tuple[dict[Modality, Tensor], str]:
+    """The logits of each modality alone, ``[B, K]``, and the method; none for a model of one modality."""
+    chosen = method(model)
+    if chosen == "split":
+        with Split(model) as split:
+            model(**inputs)
+        return dict(split.logits), chosen
+    others: dict[Modality, Modality] = {"audio": "visual", "visual": "audio"} if chosen else {}
+    return {name: without(model, inputs, blank, other).logits for name, other in others.items()}, chosen
