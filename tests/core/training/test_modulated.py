@@ -171,7 +171,7 @@ def test_two_processes_train_as_one(small: Small, tmp_path: Path, forked: Callab
     ("teachers", "words"),
     [
         ({}, r"modulation 'g2d' needs a run of each modality alone: .* \(audio and visual missing\)"),
-        ({"audio": "nowhere", "visual": "nowhere"}, "modulation.teachers.audio = nowhere: no run there"),
+        ({"audio": "nowhere", "visual": "nowhere"}, "modulation.teachers.audio = nowhere: nowhere: no run there"),
     ],
 )
 def test_teachers_that_are_missing(small: Small, teachers: dict[str, str], words: str) -> None:
