@@ -15,9 +15,10 @@ import click
 from scmrl_plugins import __version__
 from scmrl_plugins.cli.common.errors import explain, fail
 from scmrl_plugins.core.system.allocator import keep_large_blocks
+from scmrl_plugins.core.system.compiler import writable_cache
 from scmrl_plugins.core.system.interrupts import Interrupted
 from scmrl_plugins.registry import UserError
-from scmrl_plugins.registry.errors import near
+from scmrl_plugins.registry.errors import near, printable
 
 # Idle threads should sleep. Spinning threads compete with other programs for the cores, and each small operation
 # then waits for a full time slice. Torch reads this variable at import, which happens later.
@@ -115,3 +116,5 @@ def main() -> None:
     Components come from plugins; `scmrl plugins` lists them.
     """
     keep_large_blocks()
+    if line := writable_cache():
+        click.echo(f"warning: {printable(line)}", err=True)
