@@ -65,7 +65,7 @@ class SweepDirectory:
         }
         for file, status in ((self.result_file(trial.name), DONE), (self.failure_file(trial.name), FAILED)):
             if file.exists():
-                return described | {"status": status} | json.loads(file.read_text(encoding="utf-8"))
+                return described | {"status": status} | files.read_table(file)
         epochs = self.epochs_done(trial.name)
         return described | {"status": STOPPED if epochs else WAITING, "epochs_done": epochs}
 
@@ -94,10 +94,7 @@ class SweepDirectory:
         if not self.manifest.exists():
             files.write_json(self.manifest, described)
             return
-        try:
-            existing = json.loads(self.manifest.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{self.manifest}: damaged ({error}); choose another directory with -o") from None
+        existing = files.read_table(self.manifest)
         existing["base"] = series.plain_run(existing.get("base", {}))
         # In this order: ranges and lists before the settings that the first trial takes from them.
         for key, value in described.items():

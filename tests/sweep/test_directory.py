@@ -23,7 +23,7 @@ def test_another_space_or_configuration_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=rf"out: has the sweep of another .*{message}.* -o"):
             claim(read(tmp_path, FILE, change), out)
     (out / "sweep.json").write_text("{")
-    with pytest.raises(UserError, match=r"sweep.json: damaged"):
+    with pytest.raises(UserError, match=r"sweep.json: not JSON"):
         claim(read(tmp_path), out)
 
 

@@ -52,14 +52,10 @@ class Directory:
         file = self.record_file(cell)
         if not file.exists():
             return None
-        try:
-            record = json.loads(file.read_text(encoding="utf-8"))
-            if {"cell", "made_with", "weights", "conditions"} <= record.keys():
-                return dict(record)
-            error: Exception | str = "keys are missing"
-        except (ValueError, AttributeError) as caught:
-            error = caught
-        raise UserError(f"{file}: not a result ({error}); remove it to make it again")
+        record = files.read_table(file)
+        if not {"cell", "made_with", "weights", "conditions"} <= record.keys():
+            raise UserError(f"{file}: not a result (keys are missing); remove it to make it again")
+        return record
 
     def write(self, cell: str, record: Record) -> Record:
         """Save the record, and return it as ``read`` would."""

@@ -16,7 +16,7 @@ from scmrl_plugins.core.config.completion import completed, is_complete
 from scmrl_plugins.core.config.merging import Layer, merge
 from scmrl_plugins.core.config.messages import explain
 from scmrl_plugins.core.config.sections import ExperimentConfig
-from scmrl_plugins.core.system.files import read_text
+from scmrl_plugins.core.system.files import check_texts, read_text
 from scmrl_plugins.registry import UserError, catalogue
 from scmrl_plugins.registry.errors import shortened
 
@@ -149,6 +149,7 @@ def from_toml(text: str) -> dict[str, Any]:
     """Settings from TOML; keys in the list ``unset`` are none. Raises ``ValueError`` for what is not valid."""
     try:
         data = tomllib.loads(text)
+        check_texts(data)
     except (ValueError, RecursionError) as error:
         reason = "a number has more than 4,300 digits" if "int_max_str_digits" in str(error) else error
         raise ValueError(f"not valid TOML: {reason}") from None

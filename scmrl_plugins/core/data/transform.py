@@ -13,6 +13,8 @@ import numpy as np
 from scmrl_plugins.core.interfaces import BadFileError, Dataset, RepairedFileWarning
 from scmrl_plugins.registry import UserError
 
+LONGEST_GROUP = 500
+"""Of the name of a group, in characters."""
 Rows = Mapping[str, list[Any]]
 """A batch of rows by column."""
 Arrays = Mapping[str, np.ndarray]
@@ -61,6 +63,8 @@ def groups_of(dataset: Dataset, rows: Rows) -> dict[str, list[str]]:
         if column not in rows:
             raise UserError(f"the data has no column {column!r}, which is a group column of the data set")
         values = groups[column] = list(rows[column])
+        if long := next((value for value in values if len(str(value)) > LONGEST_GROUP), None):
+            raise UserError(f"a {column!r} has {len(str(long)):,} characters: shorten it to {LONGEST_GROUP}")
         if None in values:
             name = rows["id"][values.index(None)]
             raise UserError(f"sample {name!r} has no {column!r}, a group column of the data set; give it one")

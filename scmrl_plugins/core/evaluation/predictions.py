@@ -12,6 +12,7 @@ import torch
 from scmrl_plugins.core.evaluation.metrics import Predictions
 from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry.errors import shortened
 
 _METADATA = b"scmrl"
 _CLASS, _GROUP = "log_probability.", "group."
@@ -55,19 +56,23 @@ def read_predictions(path: Path) -> tuple[Predictions, dict[str, Any]]:
     import pyarrow
     import pyarrow.parquet
 
+    # RecursionError is a RuntimeError.
+    damaged = (OSError, pyarrow.ArrowException, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
+    files.check_regular(path)
     try:
         table = pyarrow.parquet.read_table(path)
         description = json.loads(table.schema.metadata[_METADATA])
+        files.check_texts(description)
         classes = description.pop("classes")
         number = {name: index for index, name in enumerate(classes)}
         targets = torch.tensor([number[name] for name in table["target"].to_pylist()], dtype=torch.long)
         columns = [torch.tensor(table[f"{_CLASS}{name}"].to_numpy()) for name in classes]
-        ids = table["id"].to_pylist()
-    except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
+        ids, logits = table["id"].to_pylist(), torch.stack(columns, 1)
+    except damaged as error:
+        reason = shortened(str(error), 300)
         raise UserError(
-            f"{path}: cannot be read as predictions ({error}); write them with scmrl eval RUN --predictions FILE"
+            f"{path}: cannot be read as predictions ({reason}); write them with scmrl eval RUN --predictions FILE"
         ) from None
-    logits = torch.stack(columns, 1)
     groups = {
         name.removeprefix(_GROUP): table[name].to_pylist()
         for name in table.column_names

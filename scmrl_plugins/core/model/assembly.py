@@ -17,6 +17,9 @@ from scmrl_plugins.core.interfaces import ComponentConfig, Context, Dataset, Mod
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.registry import UserError, catalogue
 
+LONGEST_NAME = 500
+"""Of a class, in characters: names are in every table, figure and file of results."""
+
 
 @dataclass(frozen=True)
 class Assembly:
@@ -85,7 +88,14 @@ def build_dataset(config: ExperimentConfig) -> tuple[Dataset, ExperimentConfig]:
     cls, checked, _ = _load("dataset", config.dataset, config)
     checked = cls.settle(checked)
     section = config.dataset.model_copy(update=checked.model_dump())
-    return cls(checked, config.model), config.model_copy(update={"dataset": section})
+    dataset = cls(checked, config.model)
+    for name in dataset.classes:
+        if len(name) > LONGEST_NAME:
+            raise UserError(
+                f"data set {config.dataset.name!r}: the name of a class has {len(name):,} characters "
+                f"({name[:20]!r}...): shorten it to {LONGEST_NAME}"
+            )
+    return dataset, config.model_copy(update={"dataset": section})
 
 
 def assemble_model(

@@ -26,8 +26,8 @@ def writable_cache() -> str:
         os.environ[FOLDER] = temporary = tempfile.mkdtemp(prefix="scmrl-compiler-")
         atexit.register(shutil.rmtree, temporary, ignore_errors=True)
         return (
-            f"{folder}: compiled kernels cannot be kept here ({error.strerror or error}) and are compiled anew; name "
-            f"another folder in {FOLDER}"
+            f"{folder}: compiled kernels cannot be kept here ({error.strerror or error}) and are compiled anew; "
+            f"name another folder in {FOLDER}"
         )
     return ""
 

@@ -15,6 +15,8 @@ from typing import Any
 from scmrl_plugins.registry import UserError
 
 _PARTIAL = ".partial"
+LONGEST_TEXT = 2**16
+"""Characters of a text in a file of JSON or TOML that is read."""
 
 
 @contextlib.contextmanager
@@ -184,15 +186,36 @@ def read_json(path: Path) -> Any:
     return from_json(read_text(path), path)
 
 
+def read_table(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises like ``read_json``, and ``UserError`` for another value."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: has no JSON object; restore or remove it")
+    return value
+
+
 def from_json(text: str, path: Path) -> Any:
-    """``text`` as JSON; ``UserError`` names the file that it is from."""
+    """``text`` as JSON; ``UserError`` names the file that it is from, also where ``check_texts`` fails."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if len(text) > LONGEST_TEXT:
+            check_texts(value)
+        return value
     except RecursionError:
         raise UserError(f"{path}: nested too deeply for JSON; restore or remove it") from None
     except ValueError as error:
         reason = "a number has more than 4,300 digits" if "int_max_str_digits" in str(error) else error
         raise UserError(f"{path}: not JSON ({reason}); restore or remove it") from None
+
+
+def check_texts(value: Any, longest: int = LONGEST_TEXT) -> None:
+    """``ValueError`` for a value of JSON or TOML with a text of more characters, such as the name of a class."""
+    if isinstance(value, str) and len(value) > longest:
+        raise ValueError(f"a text has {len(value):,} characters ({value[:20]!r}...), more than {longest:,}")
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in (*(value if isinstance(value, dict) else ()), *items):
+        if isinstance(item, str | dict | list):
+            check_texts(item, longest)
 
 
 def read_lines(path: Path, largest: int = 2**28) -> list[str]:

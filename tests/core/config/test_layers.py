@@ -249,3 +249,9 @@ def test_the_resolved_recipe_is_the_published_one() -> None:
     assert (train.weight_decay, train.min_lr, train.warmup_lr, train.epochs) == (1e-4, 1e-5, 1e-6, 100)
     short = assembly.assemble(ExperimentConfig.model_validate({"train": {"epochs": 8, "batch_size": 64}}))
     assert (short.config.train.lr, short.config.train.warmup_epochs) == (3.125e-4, 2)
+
+
+def test_a_name_of_a_megabyte_is_not_read(tmp_path: Path) -> None:
+    file = write(tmp_path / "run.toml", f'[dataset]\nname = "hub"\nclasses = ["a", "{"n" * 2**20}"]\n')
+    with pytest.raises(UserError, match=r"run.toml: not valid TOML: a text has 1,048,576 characters"):
+        layers.compose([file])

@@ -72,3 +72,6 @@ def test_missing_groups_are_one_line(small: Small, grouped: Callable[..., None])
     grouped([None, *SPEAKERS[1:]])
     with pytest.raises(UserError, match="sample 'test-0' has no 'speaker', a group column of the data set"):
         groups(small)
+    grouped(["s" * 501, *SPEAKERS[1:]])
+    with pytest.raises(UserError, match="a 'speaker' has 501 characters: shorten it to 500"):
+        groups(small)

@@ -54,3 +54,18 @@ def test_files_that_do_not_work_are_one_line(tmp_path: Path) -> None:
     for name in ("file", "other.parquet", "none.parquet"):
         with pytest.raises(UserError, match=f"{name}: cannot be read as predictions"):
             read_predictions(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["[]", '"classes"', '{"classes": []}', '{"classes": null}', f'{{"classes": ["{"n" * 2**20}"]}}', "[" * 10**5],
+    ids=lambda text: text[:20],
+)
+def test_forged_metadata_is_one_line(tmp_path: Path, metadata: str) -> None:
+    path = tmp_path / "p.parquet"
+    write_predictions(path, some(), {})
+    table = pyarrow.parquet.read_table(path).replace_schema_metadata({"scmrl": metadata})
+    pyarrow.parquet.write_table(table, path)
+    with pytest.raises(UserError, match=r"p.parquet: cannot be read as predictions") as error:
+        read_predictions(path)
+    assert len(str(error.value)) < 1000

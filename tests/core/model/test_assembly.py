@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from blob_data import Blobs
 from torch import Tensor, nn
 
 from scmrl_plugins import build
@@ -214,3 +215,11 @@ def test_blocks_between_stages_need_stages(small: Small, monkeypatch: pytest.Mon
     monkeypatch.setattr(Fusion, "between", (nn.Identity(),))
     with pytest.raises(UserError, match=r"'late' has blocks between .*'spikformer' has no stages: choose another"):
         small(fusion={"name": "late"})
+
+
+def test_the_name_of_a_class_has_a_limit(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Blobs, "classes", ("one", "t" * 501))
+    with pytest.raises(UserError, match=r"^data set 'blobs': the name of a class has 501 char.* 500$"):
+        small()
+    monkeypatch.setattr(Blobs, "classes", ("one", "t" * 500))
+    small()

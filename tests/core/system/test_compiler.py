@@ -20,9 +20,7 @@ def test_a_folder_that_can_be_written_stays(tmp_path: Path, monkeypatch: pytest.
 def test_a_folder_that_cannot_be_written_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(compiler.FOLDER, str(tmp_path / "file" / "inner"))
-    assert compiler.writable_cache().startswith(
-        f"{tmp_path}/file/inner: compiled kernels cannot be kept here (Not"
-    )
+    assert compiler.writable_cache().startswith(f"{tmp_path}/file/inner: compiled kernels cannot be kept here")
     replaced = Path(os.environ[compiler.FOLDER])
     assert replaced.is_dir()
     assert compiler.writable_cache() == ""

@@ -145,3 +145,16 @@ def test_files_are_as_private_as_the_umask_asks(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("value", [{"name": "n" * 2**20}, {"n" * 2**20: 1}, [[{"a": ["n" * 2**20]}]]])
+def test_texts_of_a_megabyte_are_not_read(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "a.json"
+    files.write_json(path, value)
+    with pytest.raises(
+        UserError, match=r"a.json: not JSON \(a text has 1,048,576 characters \('nnn.*\); restore or"
+    ) as error:
+        files.read_json(path)
+    assert len(str(error.value)) < 400
+    files.write_json(path, ["n" * 1000] * 1000)
+    assert len(files.read_json(path)) == 1000
