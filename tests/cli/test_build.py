@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import functools
 import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_runs import SMALL, assert_refused, contents, fork_scmrl, invoke
@@ -127,7 +130,12 @@ def test_later_files_options_and_settings_win_in_that_order(tmp_path: Path) -> N
     assert json.loads(invoke("build", *files, *small, "--set", "model.steps=2").out)["steps"] == 2
 
 
-@pytest.mark.parametrize("readout", built_in("readout"))
+def quick(names: list[str], condition: Callable[[str], bool]) -> list[Any]:
+    """Parameters, of which those that do not fulfil the condition are for slow runs."""
+    return [pytest.param(name, marks=[] if condition(name) else [pytest.mark.slow]) for name in names]
+
+
+@pytest.mark.parametrize("readout", quick(built_in("readout"), lambda name: name == "add"))
 @pytest.mark.parametrize("fusion", built_in("fusion"))
 def test_every_fusion_builds_with_every_readout(fusion: str, readout: str) -> None:
     fuses, reads = (catalogue().get(*part).load() for part in (("fusion", fusion), ("readout", readout)))
@@ -140,12 +148,20 @@ def test_every_fusion_builds_with_every_readout(fusion: str, readout: str) -> No
     assert said["output_shape"] == [2, 10]
 
 
-@pytest.mark.parametrize("name", built_in("neuron"))
+@functools.cache
+def layers() -> int:
+    return len(build()["firing_rates"])  # type: ignore[arg-type]
+
+
+# BrainCog's nodes share an adapter: of them two are for quick runs.
+@pytest.mark.parametrize(
+    "name", quick(built_in("neuron"), lambda name: "Node" not in name or name in ("LIFNode", "PLIFNode"))
+)
 def test_every_neuron_builds_and_is_in_every_layer(name: str) -> None:
     said = build("--neuron", name)
     assert said["kinds"] == {**KINDS, "neuron": name}
     assert said["output_shape"] == [2, 10]
-    assert len(said["firing_rates"]) == len(build()["firing_rates"])  # type: ignore[arg-type]
+    assert len(said["firing_rates"]) == layers()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", built_in("encoder"))

@@ -25,6 +25,7 @@ class Deaf(Fusion):
     return site
 
 
+@pytest.mark.slow
 def test_one_that_conforms(forgetful: PluginSite) -> None:
     done = invoke("check", "fine")
     assert done.code == 0
@@ -40,6 +41,7 @@ def test_one_that_does_not(forgetful: PluginSite) -> None:
     assert done.out.splitlines()[-1] == "45 passed, 1 failed, 0 skipped"
 
 
+@pytest.mark.slow
 def test_json_names_component_check_and_reason(forgetful: PluginSite) -> None:
     done = invoke("check", "two:deaf", "--json")
     assert done.code == 1

@@ -147,6 +147,7 @@ def test_a_data_set_that_cannot_be_loaded_is_listed_with_the_reason(events: list
 # prepare ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_prepare_stores_and_says_what_was_there_before(root: Path, cache: Path) -> None:
     first = json.loads(folder("prepare", root, "--json").out)
     assert first["bad"] == []

@@ -35,6 +35,7 @@ def test_from_training_to_prediction(tmp_path: Path, small_cache: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_it_is_listed_and_checked(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(FUSION + hook(name="handmade", target="{__name__}:Fusion").replace('"{', 'f"{'))

@@ -54,13 +54,25 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copies of them, in which pip and pytest leave files, installed into a folder ``site`` beside them."""
+    """Copies of them, in which pip and pytest leave files, installed into a folder ``site`` beside them.
+
+    pip, which takes seconds a package, installs one. Of the others, whose setup.cfg differs in names alone, what
+    it declares is copied.
+    """
     folder = tmp_path_factory.mktemp("installed")
-    copies = shutil.copytree(packages, folder / "sources")
+    first, *others = sorted(shutil.copytree(packages, folder / "sources").iterdir())
     pip = ["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(folder / "site")]
-    done = run_python(*pip, *map(str, sorted(copies.iterdir())), cwd=folder)
+    done = run_python(*pip, str(first), cwd=folder)
     assert done.code == 0, done.err
-    return folder / "site"
+    site = PluginSite(folder / "site")
+    for source in others:
+        setup = configparser.ConfigParser()
+        setup.read(source / "setup.cfg")
+        package = setup["options"]["packages"]
+        shutil.copytree(source / package, site.folder / package)
+        points = f"[scmrl]{setup['options.entry_points']['scmrl']}\n"
+        site.add(setup["metadata"]["name"], points, setup["metadata"]["version"])
+    return site.folder
 
 
 def test_there_is_one_of_every_kind() -> None:

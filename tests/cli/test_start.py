@@ -76,6 +76,7 @@ def test_a_model_is_built_without_what_data_training_and_reports_need() -> None:
     assert {"datasets", "matplotlib", "pandas", "sklearn", "timm", "torchvision"} & set(trains.split()) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["--help", "plugins"])
 def test_it_starts_about_as_fast_as_click_and_pluggy(command: str) -> None:
     def seconds(*args: str) -> float:

@@ -83,6 +83,7 @@ def test_eval_agrees_exactly_with_the_result_of_the_training(trained: Path, smal
     assert result["accuracy"] == sum(confusion[i][i] for i in range(10)) / result["n"]
 
 
+@pytest.mark.slow
 def test_eval_for_people_and_of_another_split(trained: Path) -> None:
     done = invoke("eval", trained, "--split", "validation", "--contribution", "--drop", "audio", "--device", "cpu")
     assert done.code == 0
@@ -134,6 +135,7 @@ def test_predict_agrees_with_eval_on_every_test_sample(trained: Path, tmp_path: 
     assert for_people.index(f"{probabilities[0]:.2%}") < for_people.index(f"{probabilities[-1]:.2%}")
 
 
+@pytest.mark.slow
 def test_a_run_is_explained(copy: Path) -> None:
     """What the training's report leaves out is measured on the test split."""
     assert "Measured by scmrl explain" in (copy / "report.html").read_text(encoding="utf-8")
@@ -146,6 +148,7 @@ def test_a_run_is_explained(copy: Path) -> None:
     assert "Shapley shares" in page
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_only_tested_again(copy: Path, tmp_path: Path, one_thread: None) -> None:
     before = contents(copy)
     done = invoke("train", copy, "--device", "cpu", "--predictions", tmp_path / "p.parquet")

@@ -117,6 +117,7 @@ def test_the_report_is_self_contained_and_written_atomically(
     assert not [path for path in run.path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_the_report_escapes_names(small: Small, tmp_path: Path) -> None:
     parts = small(sets=["train.epochs=1"])
     run = create_run(tmp_path / "run", parts)

@@ -66,9 +66,22 @@ def run_scmrl(*args: str | Path, cwd: Path | None = None, **env: str) -> Outcome
     return run_python("-m", "scmrl_plugins", *map(str, args), cwd=cwd, **env)
 
 
-# What a new process spends seconds on importing.
+# What a new process spends seconds on importing. Nothing of it reads the environment or looks for plugins.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["torch", "torchvision", "timm", "accelerate", "datasets", "scmrl_plugins.cli"])
+FORKS.set_forkserver_preload(
+    [
+        "torch._dynamo",
+        "torch.utils.tensorboard",
+        "torchvision",
+        "accelerate",
+        "datasets",
+        "matplotlib.backends.backend_agg",
+        "matplotlib.figure",
+        "scmrl_plugins.cli.train",
+        "scmrl_plugins.core.training.loop",
+        "scmrl_plugins.explain.report",
+    ]
+)
 
 
 class Fork:

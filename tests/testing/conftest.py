@@ -7,6 +7,9 @@ import pytest
 SLOW = ("compiles", "saved_and_loaded", "renamed_plugin_is_explained")
 """Checks that take long; of the built-in components only ``lif`` goes through them in quick runs."""
 
+QUICK_DATA_SET = "av-folder"
+"""The data set that quick runs check. Miniatures of others take long to write; tests of theirs read them."""
+
 EXACT = (
     "building_touches_no_file",
     "configuration_round_trip",
@@ -30,6 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         name = item.name.removeprefix("test_a_built_in_conforms[").removesuffix("]")
         if name.endswith(SLOW) and not name.startswith("neuron-lif-"):
+            item.add_marker(pytest.mark.slow)
+        if name.startswith("dataset-") and not name.startswith(f"dataset-{QUICK_DATA_SET}-"):
             item.add_marker(pytest.mark.slow)
         if item.name.startswith("test_a_built_in_conforms[") and not name.endswith(EXACT):
             item.add_marker(pytest.mark.numerical)

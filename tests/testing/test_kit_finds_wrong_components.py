@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -65,8 +66,19 @@ def test_what_is_allowed_is_no_failure(kind: str, cls: type, monkeypatch: pytest
     assert failures(run(subject_of(kind, cls), monkeypatch)) == {}
 
 
+def quick_first() -> list[Any]:
+    """The wrong components; those whose checks have failed a component before are for slow runs."""
+    seen: set[str] = set()
+    marked = []
+    for wrong in WRONG:
+        marks = [pytest.mark.slow] if wrong.says.keys() <= seen else []
+        seen |= wrong.says.keys()
+        marked.append(pytest.param(wrong, id=wrong.cls.__name__, marks=marks))
+    return marked
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.cls.__name__)
+@pytest.mark.parametrize("wrong", quick_first())
 def test_a_wrong_component_fails_for_what_is_wrong(wrong: Wrong, monkeypatch: pytest.MonkeyPatch) -> None:
     found = failures(run(subject_of(wrong.kind, wrong.cls), monkeypatch, frozenset(wrong.says)))
     assert not wrong.says.keys() - found.keys(), "a check lets it pass"

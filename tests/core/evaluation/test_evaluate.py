@@ -12,7 +12,6 @@ import torch
 from blob_data import SIZES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 from torch import Tensor, nn
 
 from scmrl_plugins.core.data.loading import evaluation_loader
@@ -79,6 +78,8 @@ def evaluate_logits(logits: Tensor, labels: Tensor, size: int = 5, **options: An
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 33), st.integers(0, 10_000))
 def test_figures_agree_with_scikit_learn(n: int, seed: int) -> None:
+    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score  # seconds, so not above
+
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(n, 4, generator=generator)
     labels = torch.randint(0, 4, (n,), generator=generator)
