@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +15,15 @@ from scmrl_plugins.registry import Entry, UserError, catalogue
 
 if TYPE_CHECKING:
     from scmrl_plugins.core.config.sections import ExperimentConfig
+    from scmrl_plugins.core.data.prepare import Estimate, Prepared
     from scmrl_plugins.core.interfaces import Dataset
 
+CLIPS = "av-folder"
+"""The data set whose reader describes the clips of a folder."""
+MANY = 500
+"""Samples from which on the time and space that they take are estimated."""
 LISTED = 200
-"""Maximum number of unusable files in the table; --json lists all."""
+"""Maximum number of unusable files in a table; --json lists all."""
 
 workers = click.option(
     "--workers",
@@ -28,7 +36,7 @@ workers = click.option(
 
 @click.group("data")
 def command() -> None:
-    """List, check, prepare and plot data sets; free the cache."""
+    """List, check, prepare and plot data sets; list clips; free the cache."""
 
 
 @command.command("list")
@@ -88,21 +96,62 @@ def _in_short(description: dict[str, Any]) -> str:
 @command.command("prepare")
 @options.dataset
 @workers
+@click.option("--estimate", "only_estimate", is_flag=True, help="Print the time and space it takes, and stop.")
+@click.option(
+    "--left-out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="CSV file for the unusable files and the reasons.",
+)
 @options.json
 @options.plugin
-def prepare(workers: int | None, as_json: bool, **chosen: Any) -> None:
+def prepare(workers: int | None, only_estimate: bool, left_out: Path | None, as_json: bool, **chosen: Any) -> None:
     """Compute and store the features of data set NAME.
 
     Training does this automatically. Stored features are kept: after an interruption, the same command resumes.
-    An unusable file stops the command; with --set data.on_bad=skip, it is left out.
+    An unusable file stops the command; with --set data.on_bad=skip, it is left out. Time and space are estimated
+    from a few samples beforehand.
     """
     from scmrl_plugins.core.data import prepare
-    from scmrl_plugins.core.system.memory import format_bytes
+    from scmrl_plugins.core.system import files
     from scmrl_plugins.core.system.progress import Progress
 
     dataset, config = _build(chosen)
+    rows = dataset.splits()
+    workers = config.train.workers if workers is None else workers
+    needed = prepare.estimate(dataset, config, rows, workers, least=0 if only_estimate else MANY)
+    if only_estimate:
+        _report_estimate(needed, as_json)
+        return
+    if needed:
+        needed.refuse_too_large()
+        click.echo(str(needed), err=True)
     with Progress() as progress:
-        prepared = prepare.prepare(dataset, config, progress=progress, workers=workers)
+        prepared = prepare.prepare(dataset, config, progress=progress, workers=workers, rows=rows)
+    if left_out:
+        files.write_text(left_out, _csv(("path", "reason"), prepared.bad))
+    _report_prepared(prepared, config.dataset.name, as_json)
+
+
+def _report_estimate(needed: Estimate | None, as_json: bool) -> None:
+    if as_json:
+        fields: dict[str, Any] = {"samples": None, "seconds": None, "bytes": None, "free": None, "folder": None}
+        if needed:
+            fields = {
+                "samples": needed.samples,
+                "seconds": needed.seconds,
+                "bytes": needed.size,
+                "free": needed.free,
+                "folder": str(needed.folder),
+            }
+        output.document(fields)
+    else:
+        click.echo(str(needed) if needed else "the number of samples of a stream is not known")
+
+
+def _report_prepared(prepared: Prepared, name: str, as_json: bool) -> None:
+    from scmrl_plugins.core.system.memory import format_bytes
+
     if as_json:
         output.document(
             {
@@ -133,15 +182,60 @@ def prepare(workers: int | None, as_json: bool, **chosen: Any) -> None:
         for split, counts in prepared.counts.items()
     ]
     output.table(
-        f"Features of {config.dataset.name}",
+        f"Features of {name}",
         rows,
         ("split", "samples", "stored before", "computed now", "skipped", "size"),
     )
     for folder in dict.fromkeys(counts.folder for counts in prepared.counts.values()):
         click.echo(f"stored in {folder}")
     if prepared.bad:
-        name = config.dataset.name
-        click.echo(f"{len(prepared.bad)} bad files were left out; scmrl data check {name} lists the reasons")
+        output.table(f"{len(prepared.bad)} bad files were left out", prepared.bad[:LISTED], ("path", "reason"))
+    if len(prepared.bad) > LISTED:
+        click.echo(f"and {len(prepared.bad) - LISTED} more: --left-out FILE or --json lists all")
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()
+
+
+@command.command("import-video")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "table",
+    metavar="TABLE",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Table to write: .csv or .parquet.",
+)
+@click.option(
+    "--workers", type=click.IntRange(0, 256), metavar="N", default=0, help="Number of decoding processes."
+)
+@options.json
+@options.plugin
+def import_video(folder: Path, table: Path, workers: int, as_json: bool) -> None:
+    """Write a table of the video clips in DIR, for av-folder (dataset.manifest) or hub (dataset.path).
+
+    A row names a clip, the folder that it is in (label), that folder's split if there is one, duration, rates,
+    size, and what is wrong with it (fault). Every clip is decoded.
+    """
+    from scmrl_plugins.core.data import clips
+    from scmrl_plugins.core.system.progress import Progress
+
+    with Progress() as progress:
+        imported = clips.import_video(catalogue().get("dataset", CLIPS), folder, table, progress, workers)
+    if as_json:
+        faulty = [{"path": path, "reason": reason} for path, reason in imported.faulty]
+        output.document({"n": len(imported.rows), "table": str(table), "bad": faulty})
+        return
+    if imported.faulty:
+        output.table(f"{len(imported.faulty)} clips have faults", imported.faulty[:LISTED], ("path", "fault"))
+    click.echo(f"{len(imported.rows):,} clips: {table}")
+    if imported.unlabelled:
+        click.echo(f"{imported.unlabelled:,} are in no class's folder: fill the column label")
 
 
 @command.command("cache")

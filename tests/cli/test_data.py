@@ -167,7 +167,7 @@ def test_prepare_stores_and_says_what_was_there_before(root: Path, cache: Path) 
     assert first["splits"]["train"]["folder"] in shown
 
 
-def test_prepare_goes_by_the_policy(root: Path) -> None:
+def test_prepare_goes_by_the_policy(root: Path, tmp_path: Path) -> None:
     bad = files(root, ".wav")[0]
     bad.write_bytes(b"")
     assert_refused(folder("prepare", root), str(bad), "is empty", "data.on_bad=skip")
@@ -176,7 +176,24 @@ def test_prepare_goes_by_the_policy(root: Path) -> None:
     assert reported["bad"] == [{"path": str(bad), "reason": "is empty (0 bytes); copy it again or leave it out"}]
     assert sum(row["skipped"] for row in reported["splits"].values()) == 1
     assert sum(row["samples"] for row in reported["splits"].values()) == 17
-    assert "1 bad files were left out" in folder("prepare", root, "--set", "data.on_bad=skip").out
+    table = tmp_path / "left" / "out.csv"
+    shown = folder("prepare", root, "--set", "data.on_bad=skip", "--left-out", table).out
+    assert "1 bad files were left out" in shown
+    assert table.read_text(encoding="utf-8").splitlines() == [
+        "path,reason",
+        f"{bad},is empty (0 bytes); copy it again or leave it out",
+    ]
+
+
+def test_an_estimate_stores_nothing(root: Path, cache: Path) -> None:
+    needed = json.loads(folder("prepare", root, "--estimate", "--json").out)
+    assert (needed["samples"], needed["free"] > needed["bytes"] > 0, needed["seconds"] > 0) == (18, True, True)
+    assert folder("prepare", root, "--estimate").out.startswith("18 samples to compute: about ")
+    assert not list(cache.rglob("*.arrow"))
+    prepared = json.loads(folder("prepare", root, "--json").out)
+    stored = sum(split["bytes"] for split in prepared["splits"].values())
+    assert needed["bytes"] / 2 < stored < needed["bytes"] * 2
+    assert json.loads(folder("prepare", root, "--estimate", "--json").out)["samples"] == 0
 
 
 @pytest.mark.slow

@@ -1,23 +1,32 @@
-"""The splits of a data set with their features stored, computed where they are missing."""
+"""The splits of a data set with their features stored, computed where they are missing; what that will take."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.data.store import FeatureStore, TableStore
 from scmrl_plugins.core.data.stream import StreamStore
-from scmrl_plugins.core.data.transform import FileNotes, bad_files
+from scmrl_plugins.core.data.transform import FileNotes, bad_files, transform_rows
 from scmrl_plugins.core.interfaces import SPLITS, BadFileError, Dataset
 from scmrl_plugins.core.system import collector
+from scmrl_plugins.core.system.memory import format_bytes
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.registry import UserError
+
+PROBES = 9
+"""Samples that are computed for an estimate, the first of which is not timed: it loads libraries."""
 
 
 @dataclass
@@ -128,3 +137,79 @@ def feature_store(dataset: Dataset, config: ExperimentConfig, split: str, rows: 
     if table is None or not len(table):
         raise UserError(f"data set {config.dataset.name!r} has no {split} samples")
     return TableStore(dataset, config, split, table)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Samples that are not stored yet, seconds and bytes that they will take, and bytes that are free."""
+
+    samples: int
+    seconds: float
+    size: int
+    free: int
+    folder: Path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.samples:,} samples to compute: about {duration(self.seconds)} and {format_bytes(self.size)}; "
+            f"{format_bytes(self.free)} are free in {self.folder}"
+        )
+
+    def refuse_too_large(self) -> None:
+        """``UserError`` if the features need more space than there is."""
+        if self.size > self.free:
+            raise UserError(
+                f"{self.folder}: the features need about {format_bytes(self.size)}, and {format_bytes(self.free)} "
+                f"are free; free space or name another folder in SCMRL_CACHE"
+            )
+
+
+def estimate(
+    dataset: Dataset, config: ExperimentConfig, rows: Mapping[str, Any], workers: int, least: int = 0
+) -> Estimate | None:
+    """The time and space of the samples that are not stored; ``None`` for a stream, and for less than ``least``.
+
+    ``PROBES`` of them are computed by one process; ``workers`` processes share the work, as far as there are
+    processors.
+    """
+    missing: dict[str, int] = {}
+    folder = Path()
+    for name in SPLITS:
+        store = feature_store(dataset, config, name, rows)
+        status = store.status()
+        if status.total is None:
+            return None
+        missing[name], folder = status.total - status.stored, store.folder
+    samples = sum(missing.values())
+    if samples < least:
+        return None
+    seconds, sizes = (
+        _measured(dataset, rows[max(missing, key=lambda name: missing[name])]) if samples else ([], [])
+    )
+    shared = max(1, min(workers, os.cpu_count() or 1))
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    return Estimate(
+        samples,
+        samples * float(np.mean(seconds or [0.0])) / shared,
+        round(samples * float(np.mean(sizes or [0]))),
+        shutil.disk_usage(existing).free,
+        folder,
+    )
+
+
+def _measured(dataset: Dataset, table: Any) -> tuple[list[float], list[int]]:
+    """Seconds and bytes of a few rows, evenly spread over a table; of bad rows only the seconds."""
+    seconds, sizes = [], []
+    for index in np.linspace(0, len(table) - 1, min(PROBES, len(table))).round().astype(int).tolist():
+        start = time.perf_counter()
+        result = transform_rows(dataset, table[index : index + 1])
+        seconds.append(time.perf_counter() - start)
+        sizes.append(sum(array.nbytes for arrays in result.arrays for array in arrays.values()))
+    return seconds[1:] or seconds, sizes
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min`` or ``3.2 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

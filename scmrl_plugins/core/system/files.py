@@ -131,7 +131,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _saved(path: Path) -> Iterator[None]:
+def saved(path: Path) -> Iterator[None]:
     """``UserError`` if a file cannot be written, for example on a full disk."""
     try:
         yield
@@ -147,7 +147,7 @@ def append_line(path: Path, line: str) -> None:
     A process that is killed meanwhile leaves an incomplete line. ``read_lines`` ignores it, and the next call
     removes it, so that its line is not glued to it.
     """
-    with _saved(path), path.open("a+b") as file:
+    with saved(path), path.open("a+b") as file:
         if size := file.seek(0, os.SEEK_END):
             file.seek(size - 1)
             if file.read(1) != b"\n":
@@ -230,7 +230,7 @@ def read_lines(path: Path, largest: int = 2**28) -> list[str]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    with _saved(path), replacing(path) as temporary:
+    with saved(path), replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

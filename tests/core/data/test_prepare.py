@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from blob_data import SIZES, Blobs, spoil
 
 from scmrl_plugins.core.data.loading import training_loader
-from scmrl_plugins.core.data.prepare import load_splits, prepare
+from scmrl_plugins.core.data.prepare import Estimate, estimate, load_splits, prepare
 from scmrl_plugins.core.data.store import FeatureStore
 from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.core.model.assembly import Assembly
@@ -115,3 +116,33 @@ def test_rows_keep_their_order_shapes_and_types(small: Small, monkeypatch: pytes
         assert sample["visual"].dtype == np.uint8
         assert sample["visual"].shape == (2, 3 + place, 4)
         assert sample["label"] == place % 3
+
+
+# Estimates --------------------------------------------------------------------------------------------
+
+
+def test_an_estimate_counts_what_is_missing(small: Small) -> None:
+    parts = small()
+    rows = parts.dataset.splits()
+    needed = estimate(parts.dataset, parts.config, rows, workers=0)
+    assert needed is not None
+    assert needed.samples == sum(SIZES.values())
+    assert needed.seconds > 0
+    arrays = parts.dataset.transform(rows["train"][:1])
+    assert needed.size == needed.samples * sum(np.asarray(column[0]).nbytes for column in arrays.values())
+    assert needed.free > 0
+    assert estimate(parts.dataset, parts.config, rows, workers=0, least=needed.samples + 1) is None
+    prepare(parts.dataset, parts.config)
+    left = estimate(parts.dataset, parts.config, rows, workers=0)
+    assert left is not None
+    assert (left.samples, left.seconds, left.size) == (0, 0.0, 0)
+
+
+def test_features_that_need_more_space_than_there_is() -> None:
+    with pytest.raises(
+        UserError, match=r"the features need about 2\.0 GiB, and 1\.0 GiB are free; .* SCMRL_CACHE"
+    ):
+        Estimate(10, 1.0, 2**31, 2**30, Path("features")).refuse_too_large()
+    assert str(Estimate(7442, 200.0, 2**30, 2**33, Path("here"))) == (
+        "7,442 samples to compute: about 3 min and 1.0 GiB; 8.0 GiB are free in here"
+    )

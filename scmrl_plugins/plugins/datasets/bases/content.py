@@ -23,6 +23,8 @@ STILL = 2.0
 """Grey levels by which the blocks of a still picture differ at most, which compression may change a little."""
 BLACK = 12.0
 """Grey level of the brightest block of a black frame at most."""
+DARK = 0.3
+"""Share of black frames, at least two, from which on a video is warned of; many fade in from black."""
 APART, SHARE = 0.3, 0.1
 """Seconds, and share of the longer one, by which sound and picture of a clip may differ in length."""
 
@@ -71,7 +73,7 @@ def _video(
     found = video.frames(source, name, indices, means, config.video_stream, span[0])
     frames = np.stack([found[index] for index in sorted(found)])
     black = int((frames.max(axis=(1, 2)) <= BLACK).sum())
-    if black:
+    if black >= max(2, DARK * len(frames)):
         notes.append(f"{black} of {len(frames)} frames are black, evenly spread from the first to the last")
     if len(known) > 1 and black < len(frames) and np.ptp(frames, axis=0).max() <= STILL:
         notes.append(f"a still picture: its {len(known):,} frames are alike")
