@@ -35,7 +35,13 @@ def forward(files: list[Path]) -> float:
     return float(loss.detach())
 
 
-@pytest.mark.parametrize("path", CONFIGURATIONS, ids=name)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=name(path), marks=[pytest.mark.slow] if path.parent.name == "published" else [])
+        for path in CONFIGURATIONS
+    ],
+)
 def test_builds_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCMRL_COMPILE", "never")  # for one step of a large model the compiler takes a minute
     assert torch.isfinite(torch.tensor(forward([path])))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_runs import TINY, fork_scmrl
+from cli_runs import TINY, invoke
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +19,12 @@ def surroundings(small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="session")
 def trained(small_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that ``scmrl train`` left."""
+    """A run that ``scmrl train`` left; in this process, as quick tests start no others."""
     run = tmp_path_factory.mktemp("trained") / "run"
-    done = fork_scmrl("train", *TINY, "--device", "cpu", "-o", run, cwd=run.parent, SCMRL_CACHE=str(small_cache))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCMRL_CACHE", str(small_cache))
+        patch.chdir(run.parent)
+        done = invoke("train", *TINY, "--device", "cpu", "-o", run)
     assert done.code == 0, done.err
     (run.parent / "stdout").write_text(done.out)
     return run

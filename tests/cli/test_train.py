@@ -68,6 +68,7 @@ def test_training_prints_the_result_and_the_path_and_that_nothing_crosses(traine
     assert lines[-1] == f"run: {trained}"
 
 
+@pytest.mark.slow
 def test_eval_agrees_exactly_with_the_result_of_the_training(trained: Path, small_cache: Path) -> None:
     options = ("--device", "cpu", "--contribution", "--json")
     done = fork_scmrl("eval", trained, *options, SCMRL_CACHE=str(small_cache))

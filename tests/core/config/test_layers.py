@@ -212,7 +212,13 @@ SETTLED = {
 COMPONENT_NAMES = [(kind, name) for kind in KINDS for name in catalogue().names(kind)]
 
 
-@pytest.mark.parametrize(("kind", "name"), COMPONENT_NAMES)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        pytest.param(kind, name, marks=[pytest.mark.slow] if name.endswith("Node") and name != "PLIFNode" else [])
+        for kind, name in COMPONENT_NAMES
+    ],
+)
 def test_a_resolved_configuration_survives_toml(kind: str, name: str, tmp_path: Path) -> None:
     told = SETTLED.get(name, {}) if kind == "dataset" else {}
     section: Any = [{"name": name}] if kind == "loss" else {"name": name, **told}

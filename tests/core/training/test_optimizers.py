@@ -18,6 +18,7 @@ from scmrl_plugins.registry import UserError
 NAMES = [*recipe.timm_optim.list_optimizers(), "lookahead_adamw", "lookahead_adan"]
 NEEDS_MORE = ("adahessian", "kron")
 """Second-order gradients, and state that is not made of tensors."""
+QUICK = ("adamw", "sgd", "adan", "lamb", "lookahead_adamw", "kron")
 
 
 def network() -> nn.Module:
@@ -40,7 +41,9 @@ def work(module: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> N
 
 
 @pytest.mark.filterwarnings("ignore:It is highly recommended to have 'opt_einsum'")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in NAMES]
+)
 def test_a_resumed_training_is_the_same_or_refused(tmp_path: Path, name: str) -> None:
     undisturbed, resumed = network(), network()
     if name.startswith((*NEEDS_MORE, "bnb", "fused")) and not torch.cuda.is_available():

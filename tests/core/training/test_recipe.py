@@ -101,6 +101,7 @@ def test_rates_are_scaled_by_part_whatever_the_schedule(small: Small, tmp_path: 
     assert seen == sum(parameter.requires_grad for parameter in parts.model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["epoch", "step"])
 def test_the_rate_warms_up_and_follows_a_cosine(small: Small, tmp_path: Path, schedule: str) -> None:
     sets = ["train.epochs=4", "train.warmup_epochs=1", "train.batch_size=8", "train.accumulate=2"]

@@ -309,6 +309,7 @@ def test_planted_files_are_found_and_left_out(root: Path, cache: Path) -> None:
     assert 50 - left == len(used)
 
 
+@pytest.mark.slow
 def test_the_command_line(root: Path, cache: Path, tmp_path: Path) -> None:
     used, beside = plant(root)
     run = tmp_path / "run"
