@@ -57,11 +57,14 @@ def train(wanted: dict[str, Any]) -> int:
             if not known and trainer.processes.main:
                 create_run(path, parts)
             trainer.processes.barrier()
+            if "further" in wanted:  # they train in the same group of processes
+                trainer.accelerator.end_training = lambda: None
             trainer.fit(Run(path))
-        for name, sets in wanted.get("further", {}).items():
-            further = {key: wanted[key] for key in ("options",) if key in wanted}
-            if code := train({**further, "run": path.parent / name, "sets": sets}):
-                return code
+        further = dict(wanted.get("further", {}))
+        if further:
+            name = next(iter(further))
+            following = {**wanted, "run": path.parent / name, "sets": further.pop(name), "further": further}
+            return train(following)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr, flush=True)
         return 2

@@ -77,17 +77,30 @@ class Method(Row):
     """One ``[[method]]``: a network, by the sections of its configuration.
 
     ``pretrained`` names the methods whose networks initialise the encoder and backbone of a modality, with the
-    same fold and seed, and the same task unless written ``TASK/METHOD``. ``control`` names the method that is
-    trained alike but in which each direction gets its own modality, ``fusion.partner = "own"``.
+    same fold and seed, and the same task unless written ``TASK/METHOD``. ``teachers`` likewise names those that
+    are its ``modulation.teachers``. ``control`` names the method that is trained alike but in which each direction
+    gets its own modality, ``fusion.partner = "own"``.
     """
 
     pretrained: dict[Modality, str] = Field(default_factory=dict)
+    teachers: dict[Modality, str] = Field(default_factory=dict)
     control: str | None = None
     sections: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def needs(self) -> Mapping[Modality, str]:
-        return self.pretrained
+        return self.pretrained or self.teachers
+
+    @property
+    def needed_as(self) -> tuple[str, str]:
+        """The section and the setting of a run that name the runs of ``needs``."""
+        return ("modulation", "teachers") if self.teachers else ("train", "pretrained")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Method:
+        if self.pretrained and self.teachers:
+            raise ValueError("pretrained and teachers are both set; leave one of them out")
+        return self
 
 
 class Baseline(Row):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scmrl_plugins.bench.accuracy.cells import Cell
-from scmrl_plugins.bench.accuracy.grid import Condition
+from scmrl_plugins.bench.accuracy.grid import Condition, Method
 from scmrl_plugins.core.data.store import digest, transform_settings
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.run import series
@@ -72,7 +72,8 @@ def identity(cell: Cell, parts: Assembly, weights: Mapping[str, str]) -> Record:
     config = series.plain(parts.config)
     config["dataset"].pop("root", None)
     if cell.needs:
-        config["train"]["pretrained"] = dict(cell.needs)
+        section, key = cell.row.needed_as if isinstance(cell.row, Method) else ("train", "pretrained")
+        config[section][key] = dict(cell.needs)
     entry = catalogue().get("dataset", parts.config.dataset.name)
     features = digest(entry.plugin.version, transform_settings(parts.dataset, parts.config))
     needs = {needed: weights.get(needed) for needed in sorted(set(cell.needs.values()))}

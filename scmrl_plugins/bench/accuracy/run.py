@@ -12,7 +12,7 @@ from scmrl_plugins.bench.accuracy import records, tested
 from scmrl_plugins.bench.accuracy.baselines.answers import answers
 from scmrl_plugins.bench.accuracy.baselines.material import Material
 from scmrl_plugins.bench.accuracy.cells import Cell, cells
-from scmrl_plugins.bench.accuracy.grid import CLEAN, Grid
+from scmrl_plugins.bench.accuracy.grid import CLEAN, Grid, Method
 from scmrl_plugins.bench.accuracy.records import Directory, Record
 from scmrl_plugins.core.data.loading import evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
@@ -133,7 +133,10 @@ class Bench:
             starts = {
                 modality: str(self._needed(other)[0].path.resolve()) for modality, other in cell.needs.items()
             }
-            config = config.model_copy(update={"train": config.train.model_copy(update={"pretrained": starts})})
+            assert isinstance(cell.row, Method)
+            section, key = cell.row.needed_as
+            named = config.section(section).model_copy(update={key: starts})
+            config = config.model_copy(update={section: named})
         training = Training(assemble(config), self.device, self.progress, with_contribution=False)
         training.prepare()
         parts = training.parts
@@ -211,7 +214,8 @@ class Bench:
 
 def _check_origins(run: Run, starts: Mapping[Modality, str]) -> None:
     """``UserError`` if the runs that a run began with have other weights now."""
-    began = files.read_json(run.path / "environment.json").get("pretrained", {})
+    environment = files.read_json(run.path / "environment.json")
+    began = {**environment.get("pretrained", {}), **environment.get("teachers", {})}
     for modality, start in starts.items():
         if began[modality]["sha256"] != file_digest(open_run(start).weights_file):
             raise UserError(f"{run.path}: began with other weights than {start} has; remove it to train it again")

@@ -33,11 +33,13 @@ def answers(
 ) -> Evaluation:
     """A network evaluated under a condition, where something is disturbed and there are ``tokens`` from those.
 
-    ``loader`` is an ``evaluation_loader``.
+    ``loader`` is an ``evaluation_loader``. What each modality says alone is measured where nothing is disturbed.
     """
     model, loss = parts.model, parts.loss.to(device)
-    if tokens is None or condition.settings() == CLEAN.settings():
-        return evaluate(model, loss, loader, device, disturbance=condition, seed=seed, progress=progress)
+    clean = condition.settings() == CLEAN.settings()
+    if tokens is None or clean:
+        options: Any = {"disturbance": condition, "seed": seed, "progress": progress, "blanked": clean}
+        return evaluate(model, loss, loader, device, **options)
     split = loader.dataset.split
     disturbed = evaluation_loader(split, parts.config, data=DisturbedData(split, condition, seed))
     head: Any = FromTokens(model)

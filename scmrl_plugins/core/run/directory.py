@@ -166,12 +166,13 @@ def create_run(path: str | Path, parts: assembly.Assembly) -> Run:
     """Create a run directory with configuration, environment and initial weights, pretrained ones included.
 
     Raises ``UserError`` if the path already exists and is not empty, or cannot be written, which leaves nothing
-    behind, and like ``load_pretrained``.
+    behind, like ``load_pretrained``, and for a teacher that is missing.
     """
     run = Run(check_free(path))
     path, origins = run.path, load_pretrained(parts)
     existed = path.exists()
-    described = environment.describe(parts.config) | ({"pretrained": origins} if origins else {})
+    described = environment.describe(parts.config)
+    described |= {key: runs for key, runs in (("pretrained", origins), ("teachers", _teachers(parts))) if runs}
     try:
         files.write_json(path / "environment.json", described)
         (path / "checkpoints").mkdir()
@@ -220,6 +221,18 @@ def load_pretrained(parts: assembly.Assembly) -> dict[str, dict[str, Any]]:
         digest = pretrained.file_digest(run.weights_file)
         origins[modality] = {"run": str(run.path.resolve()), "sha256": digest, "parts": copied}
     return origins
+
+
+def _teachers(parts: assembly.Assembly) -> dict[str, dict[str, Any]]:
+    """The runs of the modulation's teachers by modality, and their digests; ``UserError`` if one is missing."""
+    runs = parts.modulation.teachers if parts.modulation is not None else {}
+    return {
+        modality: {
+            "run": str(Path(path).resolve()),
+            "sha256": pretrained.file_digest(open_trained(path).weights_file),
+        }
+        for modality, path in runs.items()
+    }
 
 
 def next_directory(root: Path, stem: str) -> Path:

@@ -98,11 +98,11 @@ class ModulatedStep(Step):
             for kept in found.values():
                 self._average(kept, reached)
         scaler = self.accelerator.scaler
-        scale = scaler.get_scale() if scaler is not None else 1.0  # a power of two, so that this rounds nothing
+        scale = scaler.get_scale() if scaler is not None else 1.0  # a power of two: nothing is rounded
         gradients: dict[str, Gradients] = {
             loss: {
                 part: {
-                    name: kept[p] / scale if p in kept else torch.zeros_like(p)
+                    name: _times(kept[p], 1 / scale) if p in kept else torch.zeros_like(p)
                     for name, p in named.items()
                     if p in reached
                 }
@@ -114,7 +114,7 @@ class ModulatedStep(Step):
         for part, named in self.parts.items():
             for name, parameter in named.items():
                 gradient = combined[part].get(name)
-                parameter.grad = None if gradient is None else gradient * scale
+                parameter.grad = None if gradient is None else _times(gradient, scale)
 
     def _reached(self, parameters: Iterable[nn.Parameter]) -> set[nn.Parameter]:
         """The parameters that have a gradient in this process or in another."""
@@ -296,6 +296,11 @@ class Pass:
 
     def _gathered(self, output: ModelOutput) -> ModelOutput:
         return self._step.processes.gather_output(output, self._n)
+
+
+def _times(x: Tensor, factor: float) -> Tensor:
+    """factor x, without a copy for a factor of 1."""
+    return x if factor == 1 else factor * x
 
 
 def _full(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from scmrl_plugins.core.interfaces import MODALITIES, Fused, ModelOutput
 from scmrl_plugins.testing.checks import check, require, require_gradient
 from scmrl_plugins.testing.subject import BATCH, CLASSES, TOKENS, Draw, Subject
-from scmrl_plugins.testing.values import convert
+from scmrl_plugins.testing.values import SEED, convert
 
 
 def inputs(draw: Draw) -> tuple[Any, ...]:
@@ -74,3 +74,20 @@ def check_streams_get_gradients(subject: Subject) -> None:
     subject.build()(fused).logits.square().sum().backward()
     require_gradient("audio", fused.audio)
     require_gradient("visual", fused.visual)
+
+
+@check("readout")
+def check_split(subject: Subject) -> None:
+    """``split`` gives logits ``[B, K]`` of each modality that depend on its own feature only, or nothing."""
+    component = subject.build().eval()
+    generator = torch.Generator().manual_seed(SEED)
+    features = {name: torch.randn(BATCH, subject.model.embed_dims, generator=generator) for name in MODALITIES}
+    found = component.split(features)
+    require(not found or set(found) == set(MODALITIES), f"the split has logits of {sorted(found)}")
+    for name, logits in found.items():
+        fits = tuple(logits.shape) == (BATCH, len(CLASSES))
+        require(fits, f"the split of {name} is {list(logits.shape)}, expected {[BATCH, len(CLASSES)]}")
+        others = {other: x if other == name else -x for other, x in features.items()}
+        # To the bit: the same weights on the same feature.
+        same = torch.equal(component.split(others)[name], logits)
+        require(same, f"the split of {name} depends on the other modality")

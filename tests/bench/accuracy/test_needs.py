@@ -67,6 +67,26 @@ def test_what_a_cell_needs_is_made_first(trained: Path) -> None:
     assert made["same/audio-fold1-3"]["conditions"]["clean"]["contribution"] == {}
 
 
+def test_a_method_has_others_of_the_grid_for_teachers(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "out", tmp_path / "out")
+    taught = """[[method]]
+name = "taught"
+tasks = ["same"]
+teachers = { audio = "same/audio", visual = "same/visual" }
+fusion.name = "late"
+modulation.name = "g2d"
+
+[[condition]]"""
+    found = bench(tmp_path, TASKS.replace("[[condition]]", taught, 1))
+    found.make_all(["same/taught-fold1-3"])
+    made = {cell.name: record for cell, record in found.made()}
+    record = made["same/taught-fold1-3"]
+    assert set(record["made_with"]["needs"]) == {"same/audio-fold1-3", "same/visual-fold1-3"}
+    assert {"audio_alone", "visual_alone"} <= record["conditions"]["clean"]["metrics"].keys()
+    environment = json.loads((tmp_path / "out/runs/same/taught-fold1-3/environment.json").read_text())
+    assert environment["teachers"]["audio"]["sha256"] == made["same/audio-fold1-3"]["weights"]
+
+
 def test_a_product_is_made_of_the_networks_calibrated_predictions(trained: Path) -> None:
     """By sample, under every condition, as the files of predictions have them."""
     directory = bench(trained).directory

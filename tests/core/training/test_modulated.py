@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from modulation_cases import acting
+from modulation_cases import acting, gradients, rig
 from safetensors.torch import load_file
 from torch import Tensor
 from trainings import CPU, fit, quiet, trainer
@@ -20,7 +21,7 @@ from scmrl_plugins.core.run.directory import create_run, open_run
 from scmrl_plugins.core.training import plan
 from scmrl_plugins.core.training.loop import Training
 from scmrl_plugins.core.training.modulated import ModulatedStep
-from scmrl_plugins.core.training.step import Step, StepResult
+from scmrl_plugins.core.training.step import Plain, Step, StepResult
 from scmrl_plugins.registry import UserError
 
 Small = Callable[..., Assembly]
@@ -45,15 +46,48 @@ def test_none_is_the_step_without_a_modulation(small: Small) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sets", [[], ["train.accumulate=2", "train.clip_grad=0.1"], ["data.mixup=0.4"]])
-def test_a_factor_of_one_changes_nothing_to_the_bit(small: Small, tmp_path: Path, sets: list[str]) -> None:
-    """A modulation that multiplies by 1: the step with a modulation is the one without, but for what it adds."""
-    sets = ["train.epochs=1", *sets]
-    idle = {"name": "ogm-ge", "alpha": 0.0, "noise": False}
-    plain = trained(small(sets=sets, fusion=LATE), tmp_path / "plain")
-    assert same(plain, trained(small(sets=sets, fusion=LATE, modulation=idle), tmp_path / "idle"))
-    strong = {"name": "ogm-ge", "alpha": 5.0, "noise": False, "end": 1.0}
-    assert not same(plain, trained(small(sets=sets, fusion=LATE, modulation=strong), tmp_path / "strong"))
+def test_a_factor_of_one_changes_nothing_to_the_bit(small: Small, tmp_path: Path) -> None:
+    """The step with a modulation is the one without, but for what the modulation does."""
+    for name, sets in (("clipped", ["train.accumulate=2", "train.clip_grad=0.1"]), ("mixed", ["data.mixup=0.4"])):
+        sets = ["train.epochs=1", "train.batch_size=20", *sets]
+        plain, idle, strong = (
+            trained(small(sets=sets, fusion=LATE, modulation=section), tmp_path / f"{name}-{index}")
+            for index, section in enumerate(
+                (
+                    {"name": "none"},
+                    {"name": "ogm-ge", "alpha": 0.0, "noise": False},
+                    {"name": "ogm-ge", "alpha": 5.0, "noise": False},
+                )
+            )
+        )
+        assert same(plain, idle)
+        assert not same(plain, strong)
+
+
+class Scaled(Plain):
+    """What accelerate does in half precision: the loss is scaled, and so are the gradients."""
+
+    scaler: Any = SimpleNamespace(get_scale=lambda: 8.0)
+
+    def backward(self, loss: Tensor, **options: Any) -> None:
+        (8 * loss).backward(**options)
+
+
+def test_a_modulation_sees_gradients_that_are_not_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = rig("mmpareto")
+    plain = gradients(made, [0, 1])
+    seen: list[Any] = []
+    combine = made.modulation.combine
+    monkeypatch.setattr(made.modulation, "combine", lambda *given: seen.append(given[0]) or combine(*given))
+    gradients(made, [0, 1])
+    made.step.accelerator = Scaled()
+    made.optimizer.step_was_skipped = False  # type: ignore[attr-defined]
+    scaled = gradients(made, [0, 1])
+    for loss, parts in seen[0].items():
+        for part, named in parts.items():
+            for name, g in named.items():
+                assert torch.equal(g, seen[1][loss][part][name])
+    assert all(torch.equal(8 * g, scaled[name]) for name, g in plain.items())
 
 
 def test_a_run_of_before_is_resumed_without_a_modulation(small: Small, tmp_path: Path) -> None:
@@ -109,22 +143,21 @@ def test_a_run_that_is_killed_resumes_to_the_bit(small: Small, tmp_path: Path, n
     parts = small(**options)
     whole = create_run(tmp_path / "whole", parts)
     fit(whole, parts)
-    for stop in (2, 4):  # in the first epoch, and in the second one
-        run = create_run(tmp_path / str(stop), small(**options))
-        taken = 0
+    run = create_run(tmp_path / "killed", small(**options))
+    taken = 0
 
-        def killed(_training: Any, step: Callable[[], StepResult], _batches: Any, stop: int = stop) -> Any:
-            nonlocal taken
-            taken += 1
-            if taken > stop:
-                raise StoppedError
-            return step()
+    def killed(_training: Any, step: Callable[[], StepResult], _batches: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken > 4:  # in the second epoch
+            raise StoppedError
+        return step()
 
-        with pytest.raises(StoppedError):
-            fit(run, run.assemble(), killed)
-        fit(run)
-        (*_, last), (*_, expected) = run.checkpoints(), whole.checkpoints()
-        assert same(load_file(last), load_file(expected))
+    with pytest.raises(StoppedError):
+        fit(run, run.assemble(), killed)
+    fit(run)
+    (*_, last), (*_, expected) = run.checkpoints(), whole.checkpoints()
+    assert same(load_file(last), load_file(expected))
 
 
 @pytest.mark.slow

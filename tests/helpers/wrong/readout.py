@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scmrl_plugins.core.interfaces import ComponentConfig, Context, Fused, ModelOutput
@@ -137,6 +138,18 @@ class NeedsResiduals(Readout):
         output = super().forward(fused)
         output.logits = output.logits + 0 * fused.residuals["audio"].mean()
         return output
+
+
+@fails(split="the split of audio depends on the other modality")
+class SplitOfBoth(Readout):
+    def split(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {name: self.head(features["audio"] + features["visual"]) for name in features}
+
+
+@fails(split="the split of audio is [4, 1], expected [4, 3]")
+class SplitIntoOneClass(Readout):
+    def split(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {name: self.head(x)[:, :1] for name, x in features.items()}
 
 
 class WithFurtherHeads(Readout):
