@@ -115,6 +115,12 @@ class TrainConfig(ComponentConfig):
         description="for a loss or gradient that is not finite: stop, skip the step, or roll back to the last "
         "checkpoint and continue after the step",
     )
+    on_dead: Literal["warn", "stop"] = Field(
+        "warn",
+        description="for a neuron layer that is dead (fires below 0.1 %) or saturated (above 95 %) on the split "
+        "that is evaluated after an epoch: a line with what usually helps, or stop",
+        json_schema_extra={"before": "warn"},
+    )
     checkpoint_minutes: float = Field(10.0, gt=0, description="minutes between checkpoints within an epoch")
     checkpoint_steps: int | None = Field(None, ge=1, description="steps between checkpoints within an epoch")
     sync_batch_norm: bool = Field(

@@ -28,6 +28,7 @@ from scmrl_plugins.core.system.interrupts import Interrupted, Interrupts
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training import lines, plan, trackers
 from scmrl_plugins.core.training.batches import Steps
+from scmrl_plugins.core.training.health import Health
 from scmrl_plugins.core.training.learner import Learner
 from scmrl_plugins.core.training.not_finite import NotFinite
 from scmrl_plugins.core.training.recipe import Schedule
@@ -46,9 +47,8 @@ class Training:
 
     ``honest`` protocol: the best epoch by the validation split, the test split read once, at the end.
     ``published``: training also on the validation samples, the best epoch by the test split itself, as in the
-    papers; that accuracy is optimistic, and every report of it says so. ``with_contribution``: whether the test
-    also measures the cross-modal contribution. Raises ``UserError`` for an optimizer, precision or tracker that
-    does not work here.
+    papers; that accuracy is optimistic, as reports say. ``with_contribution``: whether the test also measures the
+    cross-modal contribution. Raises ``UserError`` for an optimizer, precision or tracker that does not work here.
     """
 
     data: Prepared
@@ -115,6 +115,8 @@ class Training:
         if self.recipe.cache_tokens:
             self.steps.tokens = TokenCache(self.parts, self.device, self.progress)
         trackers.start(self.accelerator, self.recipe.trackers, run, self.steps.done(self.state))
+        chooser = self.data.splits[self.chooser]
+        self.health = Health(self.recipe.on_dead, chooser, self.accelerator, self.progress)
         if self.processes.main:
             run.write_skipped(self.data.bad)
             if self.data.settings:
@@ -169,6 +171,7 @@ class Training:
             f"epoch {epoch}/{self.recipe.epochs}  loss {figures['train_loss']:.3f}  "
             f"accuracy {figures['train_accuracy']:.2%}  {self.chooser} {accuracy:.2%}"
         )
+        self.health.check(epoch, self.steps.done(state), self.learner.evaluated, result)
         if self.processes.any(self.interrupts.requested):
             raise Interrupted
 
@@ -183,8 +186,7 @@ class Training:
         for batches in remaining:
             result = self._step(batches)
             state.step += 1
-            mean = lines.means(state.sums)
-            self.progress.advance(loss=mean["loss"], accuracy=mean["accuracy"])
+            self.progress.advance(1, **lines.means(state.sums))
             if not result.not_finite and state.step % self.recipe.log_steps == 0:
                 now = time.monotonic()
                 self._log(lines.step_line(state, self.learner.lr, result, now - logged))

@@ -7,15 +7,19 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, TensorBoardTracker, get_available_trackers
 
+from scmrl_plugins.core.measure.recording import Recording
 from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
 
 LOCAL = "tensorboard"
 """The tracker that only writes files into the run directory, which already has the configuration."""
+_NEURONS, _SIDE = 64, 128
+"""Neurons of a raster, and pixels of a picture's side."""
 
 
 def check(names: Sequence[str]) -> None:
@@ -62,6 +66,34 @@ def start(accelerator: Accelerator, names: Sequence[str], run: Run, step: int) -
 def scalars(figures: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a line of metrics; nested ones are named ``part/name``."""
     return {key: value for key, value in _flat(figures).items() if isinstance(value, int | float)}
+
+
+def shows_images(accelerator: Accelerator) -> bool:
+    """Whether there is a tracker that shows images."""
+    return any(tracker.name == LOCAL for tracker in accelerator.trackers)
+
+
+def images(accelerator: Accelerator, recording: Recording, step: int) -> None:
+    """The spikes of every layer as a raster, neurons by time steps, and its attention, queries by keys.
+
+    For the first sample of a batch; attention as the mean over time steps and heads, scaled to 1.
+    """
+    shown: dict[str, np.ndarray] = {}
+    for name, spikes in recording.spikes.items():
+        fired = spikes[:, 0].flatten(1).abs().float().cpu().numpy().T[:_NEURONS]
+        shown[f"raster/{name}"] = _image(fired)
+    for name, weights in recording.attention.items():
+        shown[f"attention/{name}"] = _image(weights[:, 0].float().abs().mean((0, 1)).cpu().numpy())
+    for tracker in accelerator.trackers:
+        if isinstance(tracker, TensorBoardTracker):
+            tracker.log_images(shown, step=step, dataformats="NHWC")
+
+
+def _image(values: np.ndarray) -> np.ndarray:
+    """A matrix as a grey picture ``[1, H, W, 1]`` of at least about a hundred pixels a side, white at 0."""
+    scaled = 1 - values / max(float(values.max()), 1e-12)
+    factors = [max(1, _SIDE // size) for size in scaled.shape]
+    return np.kron(scaled, np.ones(factors))[None, :, :, None].astype(np.float32)
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

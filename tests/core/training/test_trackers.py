@@ -51,6 +51,13 @@ def test_tensorboard_has_the_metrics_by_default(small: Small, tmp_path: Path) ->
         (s, pytest.approx(line["gradient_norm"])) for s, line in zip((2, 5), steps, strict=True)
     ]
     assert shown["test_accuracy"] == [(6, pytest.approx(lines[-1]["accuracy"]))]
+    layer = "backbones.audio.patches.stages.0.neuron"
+    rates = [line["firing_rates"][layer] for line in epochs]
+    assert [value for _, value in shown[f"firing_rates/{layer}"]] == pytest.approx(rates)
+    images = EventAccumulator(str(run.path / "tensorboard"))
+    images.Reload()
+    assert {f"raster/{layer}", "attention/fusion.audio_from_visual.spatial"} <= set(images.Tags()["images"])
+    assert [event.step for event in images.Images(f"raster/{layer}")] == [3, 6]
 
 
 @pytest.mark.slow
