@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from scmrl_plugins.cli.common import completion, options, output
+from scmrl_plugins.cli.common import completion, options, output, snr
 
 if TYPE_CHECKING:
     import torch
@@ -86,6 +86,7 @@ def _settings(amounts: dict[str, float | None], dropped: tuple[str, ...]) -> dic
     "--split", type=click.Choice(["train", "validation", "test"]), default="test", help="Split to evaluate on."
 )
 @corruptions
+@snr.options
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Random seed of noise and occlusion.")
 @options.predictions
 @click.option("--contribution", is_flag=True, help="Measure what crosses between the modalities in the fusion.")
@@ -103,25 +104,27 @@ def command(
     optimize: bool,
     device: str,
     as_json: bool,
-    **amounts: float | None,
+    **further: Any,
 ) -> None:
     """Evaluate a trained run, optionally with corrupted inputs.
 
-    Inputs can be corrupted by noise, by occlusion, or by dropping a modality. The interval of the accuracy is
-    clustered by the data set's first group column, if it has one, such as the speaker.
+    Inputs can be corrupted by noise, by occlusion, or by dropping a modality; --snr gives the accuracy as a curve.
+    The interval of the accuracy is clustered by the data set's first group column, if it has one, such as the
+    speaker.
     """
     from scmrl_plugins.core.data.loading import evaluation_loader
     from scmrl_plugins.core.data.prepare import prepare
     from scmrl_plugins.core.evaluation.disturbance import Disturbance
-    from scmrl_plugins.core.evaluation.evaluate import first_inputs
+    from scmrl_plugins.core.evaluation.evaluate import evaluate, first_inputs
     from scmrl_plugins.core.evaluation.predictions import write_predictions
     from scmrl_plugins.core.measure.recording import optimize_measured
     from scmrl_plugins.core.system import devices
     from scmrl_plugins.core.system.progress import Progress
 
+    curves = snr.wanted(run, further, alone=bool(predictions or contribution))
+    disturbance = Disturbance.model_validate(_settings(further, drop))
     target = devices.resolve(device)
     parts = _opened(run, split)
-    disturbance = Disturbance.model_validate(_settings(amounts, drop))
     with Progress() as progress:
         data = prepare(parts.dataset, parts.config, [split], progress=progress)
     loader = evaluation_loader(data.splits[split], parts.config)
@@ -129,6 +132,12 @@ def command(
     corrupted: dict[str, Any] = {"disturbance": disturbance, "seed": seed}
     optimized = optimize_measured(model, first_inputs(loader, target, **corrupted)) if optimize else None
     result = _evaluated(model, loss, loader, target, contribution, corrupted)
+    if curves:
+        noisy = curves.measure(
+            result, lambda given: evaluate(model, loss, loader, target, disturbance=given, seed=seed)
+        )
+        curves.show(run, split, result, noisy, as_json)
+        return
     if predictions:
         described = {"run": run, "split": split, "seed": seed, "condition": disturbance.settings()}
         write_predictions(predictions, result.predictions, described)

@@ -1,43 +1,97 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import click
 
 from scmrl_plugins.cli.common import completion, options
+from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry.errors import printable
+
+_FILE = click.Path(path_type=Path)
 
 
 @click.command("explain")
-@click.argument("run", metavar="RUN", shell_complete=completion.runs)
+@click.argument("runs", metavar="RUN [RUN]...", nargs=-1, required=True, shell_complete=completion.runs)
+@click.option("--audio", type=_FILE, metavar="FILE", help="Explain this audio file instead of the test split.")
+@click.option("--visual", type=_FILE, metavar="FILE", help="Explain this image or video file.")
+@click.option("--video", type=_FILE, metavar="FILE", help="Explain this video file with sound: both of them.")
+@click.option(
+    "--convert", is_flag=True, help="Resample the audio and resize the image to match the training data."
+)
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    show_default="RUN/report.html",
+    show_default="RUN/report.html, RUN/sample.html for a sample, comparison.html for several runs",
     help="HTML file to write.",
 )
 @options.device
 @options.plugin
-def command(run: str, output: Path | None, device: str) -> None:
+def command(
+    runs: tuple[str, ...],
+    audio: Path | None,
+    visual: Path | None,
+    video: Path | None,
+    convert: bool,
+    output: Path | None,
+    device: str,
+) -> None:
     """Show what a trained network does and why, in one HTML page.
 
     Results, which modality they come from, firing rates, spikes, attention, robustness and energy, measured on
-    samples of the test split. Takes 20 seconds at most and prints the path of the page.
+    samples of the test split; of several runs a comparison with paired differences; or the same for one sample,
+    given as files. Takes 20 seconds at most and prints the path of the page.
     """
-    started = time.monotonic()
+    from scmrl_plugins.explain.clock import Clock
+
+    clock = Clock()
     # Compilation takes longer than it saves here.
     os.environ.setdefault("SCMRL_COMPILE", "never")
     from scmrl_plugins.core.run.directory import open_run
     from scmrl_plugins.core.system import devices
     from scmrl_plugins.core.system.progress import Progress
-    from scmrl_plugins.explain import report
-    from scmrl_plugins.explain.measured import Clock
+    from scmrl_plugins.explain import compare, report
 
-    clock = Clock(report.LIMIT - 2, started)  # less what starting Python took
+    if video is not None:
+        if audio is not None or visual is not None:
+            raise UserError("--video gives both sound and picture: leave out --audio and --visual, or --video")
+        audio = visual = video
+    sample = audio is not None or visual is not None
+    if sample and len(runs) > 1:
+        raise UserError("a sample is explained for one run: name one RUN")
+    if convert and not sample:
+        raise UserError("--convert is for a sample: give --audio, --visual or --video too")
+    opened = [open_run(run) for run in runs]
     target = devices.resolve(device)
     with Progress() as progress:
-        path = report.explain(open_run(run), target, clock, progress, output)
+        if sample:
+            path = _sample(runs[0], audio, visual, convert, output, device)
+        elif len(runs) > 1:
+            path = compare.explain(opened, target, clock, output or Path("comparison.html"), progress)
+        else:
+            path = report.explain(opened[0], target, clock, progress, output)
     click.echo(str(path))
+
+
+def _sample(
+    name: str, audio: Path | None, visual: Path | None, convert: bool, output: Path | None, device: str
+) -> Path:
+    """The page of a sample; notes on what was repaired in its files go to standard error."""
+    from scmrl_plugins.core.data.transform import collect_repairs
+    from scmrl_plugins.core.evaluation.predict import file_inputs
+    from scmrl_plugins.core.run.directory import open_run
+    from scmrl_plugins.core.system import devices
+    from scmrl_plugins.explain import sample
+
+    run, target = open_run(name), devices.resolve(device)
+    parts = run.assemble()
+    parts.model.to(target)
+    with collect_repairs() as repairs:
+        inputs = file_inputs(parts, audio, visual, target, convert=convert)
+    for repair in repairs:
+        click.echo(f"note: {printable(str(repair))}", err=True)
+    names = dict.fromkeys(path.name for path in (audio, visual) if path is not None)
+    return sample.explain(run, parts, inputs, " and ".join(names), output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +18,8 @@ from scmrl_plugins.core.measure.saliency import grad_cam
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.system import seeds
 
-LAYERS, NEURONS = 6, 48
-"""Layers whose spikes are drawn, and neurons of each."""
+LAYERS, NEURONS, TRACES = 6, 48, 3
+"""Layers whose spikes are drawn, and neurons of each; neurons whose membranes are drawn."""
 
 
 @dataclass
@@ -35,9 +35,11 @@ class Example:
     by_step: np.ndarray | None = None
     """Probabilities after each time step, ``[T, K]``."""
     spikes: dict[str, np.ndarray] = field(default_factory=dict)
-    """By layer ``[T, neurons]``: some layers, and the most active neurons of each."""
+    """By layer ``[T, neurons]``: some layers, and neurons from the most to the least active of each."""
     membranes: dict[str, np.ndarray] = field(default_factory=dict)
-    """Likewise, of the same neurons."""
+    """By layer ``[T, neurons]``: the neurons whose potential varies most."""
+    fired: dict[str, np.ndarray] = field(default_factory=dict)
+    """The spikes of these neurons."""
     attention: dict[str, np.ndarray] = field(default_factory=dict)
     """By modality ``[N]``: what the layers with attention over its tokens weigh them with, scaled to 1."""
     over_time: dict[str, np.ndarray] = field(default_factory=dict)
@@ -67,7 +69,7 @@ def examine(model: AudioVisualModel, inputs: Mapping[str, Tensor], label: int | 
     )
     given: dict[str, Any] = {modality: inputs.get(modality) for modality in MODALITIES}
     recording = record(model, **given)
-    example.spikes, example.membranes = _most_active(recording.spikes, recording.membranes)
+    _add_neurons(example, recording.spikes, recording.membranes)
     _add_attention(example, model, recording.attention, inputs)
     with seeds.generators_kept(device):
         torch.manual_seed(0)
@@ -76,23 +78,19 @@ def examine(model: AudioVisualModel, inputs: Mapping[str, Tensor], label: int | 
     return example
 
 
-def _most_active(
-    spikes: Mapping[str, Tensor], membranes: Mapping[str, Tensor]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The spikes ``[T, neurons]`` of layers spread over the network, and the membranes of the same neurons."""
+def _add_neurons(example: Example, spikes: Mapping[str, Tensor], membranes: Mapping[str, Tensor]) -> None:
+    """Spikes of neurons from the most to the least active, and membranes of those that vary most."""
     names = list(spikes)
-    picked = [
-        names[(2 * i + 1) * len(names) // (2 * min(LAYERS, len(names)))] for i in range(min(LAYERS, len(names)))
-    ]
-    found: dict[str, np.ndarray] = {}
-    traces: dict[str, np.ndarray] = {}
-    for name in picked:
-        flat = spikes[name][:, 0].flatten(1).float()
-        order = flat.abs().sum(0).argsort(descending=True, stable=True)[:NEURONS]
-        found[name] = flat[:, order].cpu().numpy()
+    count = min(LAYERS, len(names))
+    for name in (names[(2 * index + 1) * len(names) // (2 * count)] for index in range(count)):
+        fired = spikes[name][:, 0].flatten(1).float()
+        ranked = fired.abs().sum(0).argsort(descending=True, stable=True)
+        example.spikes[name] = fired[:, ranked[:: -(-len(ranked) // NEURONS)]].cpu().numpy()
         if name in membranes:
-            traces[name] = membranes[name][:, 0].flatten(1)[:, order].float().cpu().numpy()
-    return found, traces
+            potential = membranes[name][:, 0].flatten(1).float()
+            varying = potential.var(0, unbiased=False).argsort(descending=True, stable=True)[:TRACES]
+            example.membranes[name] = potential[:, varying].cpu().numpy()
+            example.fired[name] = fired[:, varying].cpu().numpy()
 
 
 def _add_attention(
@@ -182,8 +180,3 @@ def grid(tokens: np.ndarray) -> np.ndarray | None:
     """A map over N tokens as a square ``[side, side]``; none where N is no square."""
     side = math.isqrt(len(tokens))
     return tokens.reshape(side, side) if side * side == len(tokens) else None
-
-
-def layers_of(examples: list[Example]) -> Iterator[str]:
-    """The layers whose spikes are drawn."""
-    yield from examples[0].spikes if examples else ()

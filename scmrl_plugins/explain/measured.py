@@ -25,6 +25,7 @@ from scmrl_plugins.core.measure.energy import Energy
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.system import seeds
 from scmrl_plugins.core.system.progress import Progress
+from scmrl_plugins.explain.clock import Clock
 from scmrl_plugins.explain.inside import Example, examine, representations
 from scmrl_plugins.registry import UserError
 
@@ -37,18 +38,6 @@ DECIBELS, SHARES = (-10.0, 0.0, 10.0, 20.0), (0.25, 0.5)
 EXAMPLES = 3
 _CELLS = 2**26
 """Numbers of all inputs that are kept in memory."""
-
-
-class Clock:
-    """The time that is left of ``seconds`` since it ``started``, now by default, in the time of ``monotonic``."""
-
-    def __init__(self, seconds: float, started: float | None = None) -> None:
-        self.end = (time.monotonic() if started is None else started) + seconds
-
-    @property
-    def left(self) -> float:
-        """Seconds."""
-        return self.end - time.monotonic()
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,10 @@ from scmrl_plugins.registry import UserError
 if TYPE_CHECKING:
     import torch
 
-    from scmrl_plugins.explain.measured import Clock
+    from scmrl_plugins.explain.clock import Clock
 
-LIMIT = 20.0
-"""Seconds that a report may take."""
 _DRAWING = 6.0
-"""Of these, what drawing takes."""
+"""Seconds that drawing takes."""
 
 
 def write(run: Run) -> None:
@@ -47,12 +45,12 @@ def explain(
 
     known = facts(run)
     progress = progress or Progress.silent()
-    clock.end -= _DRAWING
+    clock.seconds -= _DRAWING
     try:
         known.measured = measure(run.assemble(), device, clock, progress)
     except UserError as error:
         known.unmeasured = unavailable(error)
-    clock.end += _DRAWING
+    clock.seconds += _DRAWING
     return _write(known, output, progress, clock)
 
 

@@ -137,6 +137,22 @@ def test_predict_agrees_with_eval_on_every_test_sample(trained: Path, tmp_path: 
 
 
 @pytest.mark.slow
+def test_accuracy_against_noise_as_table_json_and_plot(trained: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "snr.png"
+    wanted = ("eval", trained, "--device", "cpu", "--snr", "0:20:20", "--modality", "audio", "--plot", plot)
+    found = json.loads(invoke(*wanted, "--json").out)
+    assert [point["snr"] for point in found["curves"]["audio"]] == [0, 20]
+    assert found["plot"] == str(plot)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    single = json.loads(invoke("eval", trained, "--device", "cpu", "--audio-snr", "0", "--json").out)
+    first = found["curves"]["audio"][0]
+    assert (first["accuracy"], first["interval"]) == (single["accuracy"], single["interval"])
+    assert "20 dB" in invoke(*wanted).out
+    assert_refused(invoke(*wanted[:6], "--audio-snr", "3"), "--audio-snr", "--snr")
+    assert_refused(invoke("eval", trained, "--modality", "audio"), "--snr")
+
+
+@pytest.mark.slow
 def test_a_run_is_explained(copy: Path) -> None:
     """What the training's report leaves out is measured on the test split."""
     assert "Measured by scmrl explain" in (copy / "report.html").read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scmrl_plugins.core.interfaces import MODALITIES
 from scmrl_plugins.core.model.assembly import Assembly
@@ -22,7 +23,18 @@ def predict(
     Raises ``UserError`` for a missing modality, an unreadable file, or a file that does not match the training
     data (with ``convert`` it is resampled or resized).
     """
+    inputs = file_inputs(parts, audio, visual, device, convert=convert)
     model = parts.model.to(device).eval()
+    probabilities = model(**inputs).logits[0].softmax(0).tolist()
+    ranked = sorted(zip(model.classes, probabilities, strict=True), key=lambda pair: -pair[1])
+    return [{"label": label, "probability": probability} for label, probability in ranked]
+
+
+def file_inputs(
+    parts: Assembly, audio: Path | None, visual: Path | None, device: torch.device, *, convert: bool = False
+) -> dict[str, Tensor]:
+    """The model's inputs from a user's files, ``[1, ...]`` for each modality in use; raises like ``predict``."""
+    model = parts.model
     given = {"audio": audio, "visual": visual}
     for name in model.modalities:
         if given[name] is None:
@@ -33,7 +45,4 @@ def predict(
     features = parts.dataset.transform({name: [value] for name, value in row.items()})
     stored = {name: np.asarray(column[0]) for name, column in features.items()}
     sample = parts.dataset.inputs(stored, False)
-    inputs = {name: torch.from_numpy(sample[name])[None].to(device) for name in model.modalities}
-    probabilities = model(**inputs).logits[0].softmax(0).tolist()
-    ranked = sorted(zip(model.classes, probabilities, strict=True), key=lambda pair: -pair[1])
-    return [{"label": label, "probability": probability} for label, probability in ranked]
+    return {name: torch.from_numpy(sample[name])[None].to(device) for name in model.modalities}

@@ -26,6 +26,10 @@ class Point:
     accuracy: float
     interval: tuple[float, float] | None = None
 
+    def __str__(self) -> str:
+        limits = f" ({self.interval[0]:.2%} to {self.interval[1]:.2%})" if self.interval else ""
+        return f"{self.accuracy:.2%}{limits}"
+
     def as_dict(self, name: str) -> dict[str, Any]:
         """For JSON, the amount under ``name``."""
         interval = list(self.interval) if self.interval else None

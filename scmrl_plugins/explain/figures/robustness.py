@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
-from scmrl_plugins.core.evaluation.robustness import Point
 from scmrl_plugins.explain.drawing import BOTH, COLOURS, INK, MUTED, Drawing, Table, margin, panel, percent
 from scmrl_plugins.explain.facts import Facts
 from scmrl_plugins.explain.figures.declare import figure
@@ -82,20 +81,3 @@ def loss(facts: Facts) -> Iterator[Drawing]:
         "Replaced by the silence or black of the data set. Dotted: chance.",
         Table(["modality", "accuracy"], rows),
     )
-
-
-def plot(curves: Mapping[str, Sequence[Point]], clean: float, title: str) -> Drawing:
-    """Accuracy against signal-to-noise ratio, a line for each modality, with intervals."""
-    with panel(5.4, 3.6) as drawn:
-        axes = drawn.axes()
-        for name, points in curves.items():
-            x, y = [point.amount for point in points], [point.accuracy for point in points]
-            axes.plot(x, y, marker="o", color=COLOURS[name], label=f"noise on {name}")
-            if all(point.interval for point in points):
-                low, high = zip(*(point.interval or (0.0, 0.0) for point in points), strict=True)
-                axes.fill_between(x, low, high, color=COLOURS[name], alpha=0.18, lw=0)
-        axes.axhline(clean, color=MUTED, lw=1, label="no noise")
-        axes.set(ylim=(0, 1.03), xlabel="signal-to-noise ratio, dB", ylabel="accuracy", title=title)
-        percent(axes.yaxis)
-        axes.legend()
-    return Drawing(drawn.svg, title)

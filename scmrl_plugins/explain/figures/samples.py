@@ -15,8 +15,6 @@ from scmrl_plugins.explain.figures.layers import short
 from scmrl_plugins.explain.inside import Example, grid
 from scmrl_plugins.explain.shorten import shortened
 
-TRACES = 3
-"""Neurons of a layer whose membranes are drawn."""
 PIXELS = 160
 """The largest side of a drawn input."""
 
@@ -61,7 +59,7 @@ def look(example: Example, classes: Sequence[str]) -> Drawing:
                 tokens = {"attention": example.attention, "Grad-CAM": example.cams}.get(column, {}).get(modality)
                 if tokens is not None:
                     peaks += _overlay(axes, tokens, sound, f"{column} of {modality}")
-                if row is grids[0]:
+                if modality == modalities[0]:
                     axes.set_title(column, fontsize=9)
             row[0].set_ylabel(modality)
     return Drawing(
@@ -181,8 +179,8 @@ def raster(example: Example, classes: Sequence[str]) -> Drawing:
         drawn.svg,
         f"Spike raster. {titled(example, classes)}. Share of steps with a spike: "
         + ", ".join(f"{short(row[0])} {row[1]}" for row in rows),
-        "The most active neurons of layers spread over the network.",
-        Table(["layer", "of these spikes", "neurons drawn"], rows),
+        "Neurons from the most to the least active, of layers spread over the network.",
+        Table(["layer", "steps with a spike", "neurons drawn"], rows),
         title=f"Spikes: {titled(example, classes)}",
     )
 
@@ -196,14 +194,14 @@ def membranes(facts: Facts) -> Iterator[Drawing]:
 
 
 def traces(example: Example, classes: Sequence[str]) -> Drawing:
-    """A panel for each layer: the potential of its most active neurons, dots where they fire."""
+    """A panel for each layer: the potential of the neurons that vary most, dots where they fire."""
     found = dict(list(example.membranes.items())[:4])
     steps = np.arange(1, len(next(iter(found.values()))) + 1)
     with panel(WIDTH, 0.95 * len(found) + 0.7, top=0.3, between=0.55) as drawn:
         grids = drawn.axes(len(found), 1, squeeze=False, sharex=True)[:, 0]
         for axes, (name, potentials) in zip(grids, found.items(), strict=True):
-            fired = example.spikes[name]
-            for index in range(min(TRACES, potentials.shape[1])):
+            fired = example.fired[name]
+            for index in range(potentials.shape[1]):
                 colour = SERIES[index]
                 axes.plot(steps, potentials[:, index], color=colour, lw=1.3)
                 hits = fired[:, index] != 0
