@@ -108,46 +108,49 @@ def command(
 ) -> None:
     """Evaluate a trained run, optionally with corrupted inputs.
 
-    Inputs can be corrupted by noise, by occlusion, or by dropping a modality; --snr gives the accuracy as a curve.
-    The interval of the accuracy is clustered by the data set's first group column, if it has one, such as the
-    speaker.
+    Inputs can be corrupted by noise, by occlusion, or by dropping a modality; --snr gives a curve. The interval of
+    the accuracy is clustered by the data set's first group column, if it has one, such as the speaker.
     """
-    from scmrl_plugins.core.data.loading import evaluation_loader
-    from scmrl_plugins.core.data.prepare import prepare
     from scmrl_plugins.core.evaluation.disturbance import Disturbance
     from scmrl_plugins.core.evaluation.evaluate import evaluate, first_inputs
     from scmrl_plugins.core.evaluation.predictions import write_predictions
     from scmrl_plugins.core.measure.recording import optimize_measured
     from scmrl_plugins.core.system import devices
-    from scmrl_plugins.core.system.progress import Progress
 
     curves = snr.wanted(run, further, alone=bool(predictions or contribution))
     disturbance = Disturbance.model_validate(_settings(further, drop))
     target = devices.resolve(device)
     parts = _opened(run, split)
-    with Progress() as progress:
-        data = prepare(parts.dataset, parts.config, [split], progress=progress)
-    loader = evaluation_loader(data.splits[split], parts.config)
+    loader, skipped = _loaded(parts, split)
     model, loss = parts.model.to(target), parts.loss.to(target)
     corrupted: dict[str, Any] = {"disturbance": disturbance, "seed": seed}
     optimized = optimize_measured(model, first_inputs(loader, target, **corrupted)) if optimize else None
     result = _evaluated(model, loss, loader, target, contribution, corrupted)
     if curves:
-        noisy = curves.measure(
-            result, lambda given: evaluate(model, loss, loader, target, disturbance=given, seed=seed)
-        )
-        curves.show(run, split, result, noisy, as_json)
+        curves.measure(result, lambda given: evaluate(model, loss, loader, target, disturbance=given, seed=seed))
+        curves.show(run, split, result, as_json)
         return
     if predictions:
         described = {"run": run, "split": split, "seed": seed, "condition": disturbance.settings()}
         write_predictions(predictions, result.predictions, described)
     if as_json:
         folding = {"optimized": asdict(optimized)} if optimized else {}
-        output.document({"split": split, "skipped": len(data.bad), **result.as_dict(), **folding})
+        output.document({"split": split, "skipped": skipped, **result.as_dict(), **folding})
         return
-    _print(", ".join(filter(None, [f"{run}: {split} split", str(disturbance)])), result, len(data.bad), model)
+    _print(", ".join(filter(None, [f"{run}: {split} split", str(disturbance)])), result, skipped, model)
     if optimized:
         click.echo(str(optimized))
+
+
+def _loaded(parts: Assembly, split: str) -> tuple[Loader, int]:
+    """The samples of a split, computed if they are not stored, and how many bad files were left out."""
+    from scmrl_plugins.core.data.loading import evaluation_loader
+    from scmrl_plugins.core.data.prepare import prepare
+    from scmrl_plugins.core.system.progress import Progress
+
+    with Progress() as progress:
+        data = prepare(parts.dataset, parts.config, [split], progress=progress)
+    return evaluation_loader(data.splits[split], parts.config), len(data.bad)
 
 
 def _opened(run: str, split: str) -> Assembly:

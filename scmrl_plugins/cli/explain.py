@@ -60,10 +60,8 @@ def command(
             raise UserError("--video gives both sound and picture: leave out --audio and --visual, or --video")
         audio = visual = video
     sample = audio is not None or visual is not None
-    if sample and len(runs) > 1:
-        raise UserError("a sample is explained for one run: name one RUN")
-    if convert and not sample:
-        raise UserError("--convert is for a sample: give --audio, --visual or --video too")
+    if (sample and len(runs) > 1) or (convert and not sample):
+        raise UserError("a sample is explained for one RUN, given by --audio, --visual or --video, with --convert")
     opened = [open_run(run) for run in runs]
     target = devices.resolve(device)
     with Progress() as progress:

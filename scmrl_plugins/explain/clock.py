@@ -7,12 +7,15 @@ import time
 LIMIT = 20.0
 """Seconds that a report may take, with the start of Python."""
 
+_WAITING = 3.0
+"""Seconds in which the processor may wait for files."""
+
 
 class Clock:
     """What is ``left`` of some seconds.
 
-    Where other programs keep the processors busy, time counts no more than twice that of the processor: a page
-    that is late is better than an empty one.
+    Where other programs keep the processors busy, the time of the processor counts: a page that is late is better
+    than an empty one.
     """
 
     def __init__(self, seconds: float = LIMIT - 2) -> None:
@@ -22,5 +25,5 @@ class Clock:
     @property
     def left(self) -> float:
         """Seconds."""
-        spent = min(time.monotonic() - self._wall, 2 + 2 * (time.process_time() - self._processor))
+        spent = min(time.monotonic() - self._wall, _WAITING + time.process_time() - self._processor)
         return self.seconds - spent

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH = 4.4
+WIDTH = 4.0
 """Inches of a drawing, which is a column of the page or the screen of a phone."""
 ROWS = 400
 """Rows of a table that a page shows."""
+CELL = 120
+"""Characters of a cell."""
 
 # Colours that stand for the theme's while matplotlib draws.
 INK, MUTED, GRID = "#010203", "#040506", "#070809"
@@ -40,7 +42,7 @@ _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 9,
-    "axes.titlesize": 10,
+    "axes.titlesize": 9,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -76,7 +78,7 @@ class Table:
 
     def __post_init__(self) -> None:
         self.omitted = max(0, len(self.rows) - ROWS)
-        self.rows = [[shortened(cell) for cell in row] for row in self.rows[:ROWS]]
+        self.rows = [[shortened(cell, CELL) for cell in row] for row in self.rows[:ROWS]]
 
 
 @dataclass

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from scmrl_plugins.explain.clock import Clock
 
-_DRAWING = 6.0
+_DRAWING = 5.0
 """Seconds that drawing takes."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,15 +50,16 @@ def options(function: F) -> F:
     return function
 
 
-@dataclass(frozen=True)
+@dataclass
 class Curves:
-    """The ratios, in dB, the modalities with noise, and the file of the plot."""
+    """The ratios, in dB, the modalities with noise, the file of the plot, and what was measured, by modality."""
 
     ratios: list[float]
     modalities: tuple[str, ...]
     plot: Path
+    found: dict[str, list[Point]] = field(default_factory=dict)
 
-    def measure(self, clean: Evaluation, evaluated: Callable[[Disturbance], Evaluation]) -> dict[str, list[Point]]:
+    def measure(self, clean: Evaluation, evaluated: Callable[[Disturbance], Evaluation]) -> None:
         """The accuracy at each ratio, on top of the corruptions of ``clean``; with progress on standard error."""
         from scmrl_plugins.core.evaluation.robustness import snr_curve
         from scmrl_plugins.core.system.progress import Progress
@@ -72,13 +73,13 @@ class Curves:
                 return result
 
             base = clean.disturbance
-            return {name: snr_curve(advancing, name, self.ratios, base) for name in self.modalities}
+            self.found = {name: snr_curve(advancing, name, self.ratios, base) for name in self.modalities}
 
-    def show(self, run: str, split: str, clean: Evaluation, found: dict[str, list[Point]], as_json: bool) -> None:
+    def show(self, run: str, split: str, clean: Evaluation, as_json: bool) -> None:
         """Print the curves as a table, or as JSON, and write the plot."""
         from scmrl_plugins.explain.plots import snr_plot
 
-        accuracy, interval = float(clean.metrics["accuracy"]), clean.interval
+        found, accuracy, interval = self.found, float(clean.metrics["accuracy"]), clean.interval
         snr_plot(self.plot, found, accuracy, f"{Path(run).resolve().name}: {split} split, {clean.n} samples")
         if as_json:
             curves = {name: [point.as_dict("snr") for point in points] for name, points in found.items()}

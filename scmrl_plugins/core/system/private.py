@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils import _python_dispatch
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 if TYPE_CHECKING:
@@ -144,6 +144,14 @@ def step_without_compiler(optimizer: torch.optim.Optimizer) -> None:
     if type(optimizer).__module__.startswith("torch.optim."):
         step = torch.no_grad()(inspect.unwrap(type(optimizer).step))
         vars(optimizer)["step"] = functools.partial(step, optimizer)
+
+
+class TorchDispatchMode(_python_dispatch.TorchDispatchMode):
+    """torch's, without importing the compiler, which takes two seconds, only for a mode to be left out of it."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
 
 __all__ = [

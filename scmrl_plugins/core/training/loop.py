@@ -115,8 +115,7 @@ class Training:
         if self.recipe.cache_tokens:
             self.steps.tokens = TokenCache(self.parts, self.device, self.progress)
         trackers.start(self.accelerator, self.recipe.trackers, run, self.steps.done(self.state))
-        chooser = self.data.splits[self.chooser]
-        self.health = Health(self.recipe.on_dead, chooser, self.accelerator, self.progress)
+        self.health = Health(self.recipe.on_dead, self.data.splits[self.chooser], self.accelerator, self.progress)
         if self.processes.main:
             run.write_skipped(self.data.bad)
             if self.data.settings:
