@@ -18,6 +18,7 @@ from scmrl_plugins.core.data.prepare import Prepared, prepare
 from scmrl_plugins.core.evaluation.contribution import contribution
 from scmrl_plugins.core.evaluation.evaluate import Evaluation, evaluate
 from scmrl_plugins.core.evaluation.metrics import scalars
+from scmrl_plugins.core.measure.health import Health
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.parallel.processes import Processes, accelerator
 from scmrl_plugins.core.run import weights
@@ -28,7 +29,6 @@ from scmrl_plugins.core.system.interrupts import Interrupted, Interrupts
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training import lines, plan, trackers
 from scmrl_plugins.core.training.batches import Steps
-from scmrl_plugins.core.training.health import Health
 from scmrl_plugins.core.training.learner import Learner
 from scmrl_plugins.core.training.not_finite import NotFinite
 from scmrl_plugins.core.training.recipe import Schedule
@@ -114,8 +114,8 @@ class Training:
         self.state = self.saving.resume(self.progress, self.recipe.epochs)
         if self.recipe.cache_tokens:
             self.steps.tokens = TokenCache(self.parts, self.device, self.progress)
-        trackers.start(self.accelerator, self.recipe.trackers, run, self.steps.done(self.state))
-        self.health = Health(self.recipe.on_dead, self.data.splits[self.chooser], self.accelerator, self.progress)
+        show = trackers.start(self.accelerator, self.recipe.trackers, run, self.steps.done(self.state))
+        self.health = Health(self.recipe.on_dead, self.data.splits[self.chooser], show, self.progress)
         if self.processes.main:
             run.write_skipped(self.data.bad)
             if self.data.settings:
@@ -170,7 +170,7 @@ class Training:
             f"epoch {epoch}/{self.recipe.epochs}  loss {figures['train_loss']:.3f}  "
             f"accuracy {figures['train_accuracy']:.2%}  {self.chooser} {accuracy:.2%}"
         )
-        self.health.check(epoch, self.steps.done(state), self.learner.evaluated, result)
+        self.health.check(epoch, self.steps.done(state), self.learner.evaluated, result.firing_rates)
         if self.processes.any(self.interrupts.requested):
             raise Interrupted
 

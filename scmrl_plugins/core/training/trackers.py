@@ -11,6 +11,7 @@ import numpy as np
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, TensorBoardTracker, get_available_trackers
 
+from scmrl_plugins.core.measure.health import Show
 from scmrl_plugins.core.measure.recording import Recording
 from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.registry import UserError
@@ -34,15 +35,15 @@ def check(names: Sequence[str]) -> None:
             raise UserError(f"train.trackers: {name!r} is not installed: pip install {name}, or remove it")
 
 
-def start(accelerator: Accelerator, names: Sequence[str], run: Run, step: int) -> None:
+def start(accelerator: Accelerator, names: Sequence[str], run: Run, step: int) -> Show | None:
     """Send the metrics of ``accelerator.log`` to these trackers; a resumed run continues after ``step``.
 
-    TensorBoard's files are in ``RUN/tensorboard``. Other trackers also get the configuration, and are set up by
-    their environment variables.
+    Returns what shows the recording of a sample, where a tracker shows images. TensorBoard's files are in
+    ``RUN/tensorboard``. Other trackers also get the configuration, and are set up by their environment variables.
     """
     accelerator.trackers = []
     if not accelerator.is_main_process:
-        return
+        return None
     arguments: dict[str, dict[str, Any]] = {LOCAL: {"purge_step": step + 1}}
     for name in names:
         with warnings.catch_warnings():
@@ -61,6 +62,7 @@ def start(accelerator: Accelerator, names: Sequence[str], run: Run, step: int) -
                     f"train.trackers: {name!r} does not start ({reason}); fix this or remove it"
                 ) from error
         accelerator.trackers.append(tracker)
+    return _images(accelerator)
 
 
 def scalars(figures: Mapping[str, Any]) -> dict[str, float]:
@@ -68,25 +70,24 @@ def scalars(figures: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in _flat(figures).items() if isinstance(value, int | float)}
 
 
-def shows_images(accelerator: Accelerator) -> bool:
-    """Whether there is a tracker that shows images."""
-    return any(tracker.name == LOCAL for tracker in accelerator.trackers)
+def _images(accelerator: Accelerator) -> Show | None:
+    """What shows a recording in TensorBoard, if that is a tracker.
 
-
-def images(accelerator: Accelerator, recording: Recording, step: int) -> None:
-    """The spikes of every layer as a raster, neurons by time steps, and its attention, queries by keys.
-
-    For the first sample of a batch; attention as the mean over time steps and heads, scaled to 1.
+    The spikes of every layer as a raster, neurons by time steps, and its attention, queries by keys, as the mean
+    over time steps and heads; of the first sample of the batch, white at 0.
     """
-    shown: dict[str, np.ndarray] = {}
-    for name, spikes in recording.spikes.items():
-        fired = spikes[:, 0].flatten(1).abs().float().cpu().numpy().T[:_NEURONS]
-        shown[f"raster/{name}"] = _image(fired)
-    for name, weights in recording.attention.items():
-        shown[f"attention/{name}"] = _image(weights[:, 0].float().abs().mean((0, 1)).cpu().numpy())
-    for tracker in accelerator.trackers:
-        if isinstance(tracker, TensorBoardTracker):
-            tracker.log_images(shown, step=step, dataformats="NHWC")
+    boards = [tracker for tracker in accelerator.trackers if isinstance(tracker, TensorBoardTracker)]
+
+    def show(recording: Recording, step: int) -> None:
+        shown: dict[str, np.ndarray] = {}
+        for name, spikes in recording.spikes.items():
+            shown[f"raster/{name}"] = _image(spikes[:, 0].flatten(1).abs().float().cpu().numpy().T[:_NEURONS])
+        for name, weights in recording.attention.items():
+            shown[f"attention/{name}"] = _image(weights[:, 0].float().abs().mean((0, 1)).cpu().numpy())
+        for board in boards:
+            board.log_images(shown, step=step, dataformats="NHWC")
+
+    return show if boards else None
 
 
 def _image(values: np.ndarray) -> np.ndarray:

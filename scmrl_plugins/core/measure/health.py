@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from scmrl_plugins.core.data.split import FeatureSplit
-from scmrl_plugins.core.evaluation.evaluate import Evaluation
 from scmrl_plugins.core.measure.firing import DEAD, SATURATED, unhealthy
-from scmrl_plugins.core.measure.recording import record
+from scmrl_plugins.core.measure.recording import Recording, record
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.system.progress import Progress
-from scmrl_plugins.core.training import trackers
 from scmrl_plugins.registry import UserError
 
 LIMITS = {"dead": f"fire below {DEAD:.1%}", "saturated": f"fire above {SATURATED:.0%}"}
 
 
+Show = Callable[[Recording, int], None]
+"""Shows the spikes and the attention of a sample after a training step."""
+
+
 class Health:
     """Says after each epoch which layers have become dead or saturated, or stops, as ``train.on_dead`` wants.
 
-    TensorBoard also gets the spikes and the attention of the first sample of ``split``.
+    ``show``, where there is something that shows it, gets the recording of the first sample of ``split``.
     """
 
-    def __init__(self, on_dead: str, split: FeatureSplit, accelerator: Accelerator, progress: Progress) -> None:
-        self.on_dead, self.split = on_dead, split
-        self.accelerator, self.progress = accelerator, progress
+    def __init__(self, on_dead: str, split: FeatureSplit, show: Show | None, progress: Progress) -> None:
+        self.on_dead, self.split, self.show, self.progress = on_dead, split, show, progress
         self.known: dict[str, str] = {}
         """The state of each layer that is dead or saturated."""
 
-    def check(self, epoch: int, step: int, model: AudioVisualModel, result: Evaluation) -> None:
-        """After an epoch that was evaluated with this result; ``UserError`` to stop."""
-        if trackers.shows_images(self.accelerator):
-            trackers.images(self.accelerator, self._record(model), step)
+    def check(self, epoch: int, step: int, model: AudioVisualModel, firing_rates: Mapping[str, float]) -> None:
+        """After an epoch, from the firing rates on the split that was evaluated; ``UserError`` to stop."""
+        if self.show:
+            self.show(self._record(model), step)
         neuron: Any = model.neuron_type
-        found = {one.layer: one for one in unhealthy(result.firing_rates, neuron.tags)}
+        found = {one.layer: one for one in unhealthy(firing_rates, neuron.tags)}
         before, self.known = self.known, {name: one.state for name, one in found.items()}
         fresh = [one for name, one in found.items() if before.get(name) != one.state]
         lines = [
@@ -48,7 +48,7 @@ class Health:
         for line in lines:
             self.progress.line(f"warning: {line}")
 
-    def _record(self, model: AudioVisualModel) -> Any:
+    def _record(self, model: AudioVisualModel) -> Recording:
         sample, device = self.split[0], next(model.parameters()).device
         inputs = {name: torch.as_tensor(sample[name])[None].to(device) for name in model.modalities}
         return record(model, **inputs)

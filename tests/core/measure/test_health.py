@@ -12,30 +12,27 @@ import pytest
 import torch
 from rich.console import Console
 
-from scmrl_plugins.core.evaluation.evaluate import Evaluation
 from scmrl_plugins.core.measure.firing import unhealthy
+from scmrl_plugins.core.measure.health import Health
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.run.directory import create_run
 from scmrl_plugins.core.system.progress import Progress
-from scmrl_plugins.core.training.health import Health
 from scmrl_plugins.core.training.loop import Training
 from scmrl_plugins.registry import UserError
 
 Small = Callable[..., Assembly]
 MODEL: Any = SimpleNamespace(neuron_type=SimpleNamespace(tags=frozenset()))
-ACCELERATOR: Any = SimpleNamespace(trackers=[])
 
 
 def checked(health: Health, *epochs: dict[str, float]) -> None:
     for number, rates in enumerate(epochs, 1):
-        nothing: Any = None
-        health.check(number, number, MODEL, Evaluation(nothing, {}, rates))
+        health.check(number, number, MODEL, rates)
 
 
 def watching(on_dead: str) -> tuple[Health, io.StringIO]:
     shown = io.StringIO()
     split: Any = []
-    return Health(on_dead, split, ACCELERATOR, Progress(Console(file=shown, width=1000))), shown
+    return Health(on_dead, split, None, Progress(Console(file=shown, width=1000))), shown
 
 
 def test_a_layer_is_named_once_with_a_remedy() -> None:
