@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import Field
 
-from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.core.interfaces import BadFileError, ModelConfig
 from scmrl_plugins.plugins.datasets.bases.clips import ClipsConfig, ListedClips, list_file
 from scmrl_plugins.plugins.datasets.files.clips import Clip
 from scmrl_plugins.plugins.datasets.files.tables import Row, read_list
+from scmrl_plugins.plugins.datasets.files.window import Window
 from scmrl_plugins.plugins.datasets.miniatures.ave import write_ave
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
@@ -63,7 +64,8 @@ class AVE(ListedClips):
 
     ``AVE/<id>.mp4``, ``Annotations.txt`` with ``Category&VideoID&Quality&StartTime&EndTime`` a row, and
     ``trainSet.txt``, ``valSet.txt`` and ``testSet.txt`` with the same columns (3,339, 402 and 402 rows). A clip
-    has the class of its row; the complete clip is used, though the event may last for a part of it. As published,
+    has the class of its row; the complete clip is used, though the event may last for a part of it, which is used
+    with ``dataset.clip = {start = "start", seconds = "seconds"}``. As published,
     46 rows repeat a clip, mostly with another class, and 18 clips for training are also in the test or validation
     split. By default each clip is in one split, once.
     """
@@ -74,6 +76,15 @@ class AVE(ListedClips):
         root: str | None = Field(None, description="folder with Annotations.txt, trainSet.txt, ... and AVE/")
 
     classes = CLASSES
+    windows_in_table = True
+
+    def __init__(self, config: Any, model: ModelConfig) -> None:
+        super().__init__(config, model)
+        columns = {*config.clip.columns} if config.clip else set()
+        if other := sorted(columns - {"start", "seconds"}):
+            raise UserError(
+                f"dataset.clip: {other[0]!r} is no column of AVE; its events have 'start' and 'seconds'"
+            )
 
     @staticmethod
     def fixture(folder: Path) -> Mapping[str, Any]:
@@ -125,7 +136,15 @@ class AVE(ListedClips):
             reason = f"the event of {video} lasts from {start} to {end} s of {LENGTH}; correct or remove the row"
             raise row.bad("EndTime", reason)
         source = f"{row.table.name}, {row.position}"
-        return Clip(video, _INDEX[category.lower()], split, video, source)
+        return Clip(video, _INDEX[category.lower()], split, video, source, self._window(start, end))
+
+    def _window(self, start: int, end: int) -> Window | None:
+        """The part of a clip in which its event lasts, where ``dataset.clip`` says so."""
+        clip = self.config.clip
+        if not clip or not clip.columns:
+            return None
+        first = float(start if isinstance(clip.start, str) else clip.start)
+        return Window(first, float(end) - first if isinstance(clip.seconds, str) else clip.seconds)
 
 
 def _rows(path: Path, bad: list[BadFileError]) -> list[Row]:

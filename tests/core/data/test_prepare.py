@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -146,3 +148,31 @@ def test_features_that_need_more_space_than_there_is() -> None:
     assert str(Estimate(7442, 200.0, 2**30, 2**33, Path("here"))) == (
         "7,442 samples to compute: about 3 min and 1.0 GiB; 8.0 GiB are free in here"
     )
+
+
+# Memory -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_data_set(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FeatureStore, "part_rows", 8)
+    monkeypatch.setattr(
+        Blobs,
+        "transform",
+        lambda self, rows: {
+            name: [np.ones((1, 64, 64), np.float32) for _ in rows["id"]] for name in rows if name in self.channels
+        },
+    )
+    peaks = {}
+    for count in (32, 256):
+        monkeypatch.setitem(SIZES, "train", count)
+        parts = small(sets=[f"dataset.seed={count}"])
+        rows = parts.dataset.splits()
+        gc.collect()
+        tracemalloc.start()
+        try:
+            assert len(prepare(parts.dataset, parts.config, rows=rows).splits["train"]) == count
+            peaks[count] = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peaks[256] < 1.05 * peaks[32] + 2**17  # the record of each part is kept; 256 samples are 8 MiB

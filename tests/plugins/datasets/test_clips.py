@@ -213,6 +213,19 @@ def test_ave_as_published_keeps_what_its_lists_repeat(copied: Callable[[str], Pa
     assert published.bad_files() == []
 
 
+def test_the_part_of_a_clip_in_which_the_event_lasts(copied: Callable[[str], Path]) -> None:
+    root = copied("ave")
+    for path in root.glob("*.txt"):
+        path.write_text(path.read_text().replace("-a_00000000&good&0&10", "-a_00000000&good&3&7"))
+    clip = {"start": "start", "seconds": "seconds"}
+    rows = built("ave", root, clip=clip).splits()["train"]
+    paths = {name: cell["path"] for name, cell in zip(rows["id"], rows["visual"], strict=True)}
+    assert paths["-a_00000000"].endswith("-a_00000000.mp4#t=3.0,7.0")
+    assert not any("#t=" in cell["path"] for cell in built("ave", root).splits()["train"]["visual"])
+    with pytest.raises(UserError, match="'begin' is no column of AVE"):
+        built("ave", root, clip={"start": "begin"})
+
+
 @pytest.mark.parametrize("heading", [True, False])
 def test_annotations_with_and_without_a_heading(copied: Callable[[str], Path], heading: bool) -> None:
     root = copied("ave")

@@ -10,6 +10,7 @@ from pathlib import Path
 from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.plugins.datasets.files.folders import SOUNDS, VIDEOS, files_below
 from scmrl_plugins.plugins.datasets.files.samples import Sample
+from scmrl_plugins.plugins.datasets.files.window import Window
 
 SPLITS = ("test", "validation", "train")
 """Where a video in several splits is kept: in the first of these that has it."""
@@ -18,13 +19,17 @@ _CUT = re.compile(r"(.{11})_(\d+)(?:_(\d+))?")
 
 @dataclass(frozen=True)
 class Clip:
-    """A row of a list: the clip's name, the index of its class, its split, the video it is cut from, its line."""
+    """A row of a list: the clip's name, the index of its class, its split, the video it is cut from, its line.
+
+    ``window``: the part of the clip that is used; none: all of it.
+    """
 
     name: str
     label: int
     split: str
     video: str
     source: str
+    window: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def with_files(
                 number += 1
                 name = f"{clip.name}:{number}"
             used.add((clip.split, name))
-            sample = Sample(files.audio, files.visual, clip.label, name, (clip.video,))
+            sample = Sample(files.audio, files.visual, clip.label, name, (clip.video,), clip.window)
             splits[clip.split].append(sample)
         else:
             reason = f"no such file, which {clip.source} lists; download it, or leave it out"
