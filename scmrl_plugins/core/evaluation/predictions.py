@@ -68,15 +68,12 @@ def read_predictions(path: Path) -> tuple[Predictions, dict[str, Any]]:
         targets = torch.tensor([number[name] for name in table["target"].to_pylist()], dtype=torch.long)
         columns = [torch.tensor(table[f"{_CLASS}{name}"].to_numpy()) for name in classes]
         ids, logits = table["id"].to_pylist(), torch.stack(columns, 1)
+        names = [name for name in table.column_names if name.startswith(_GROUP)]
+        groups = {name.removeprefix(_GROUP): table[name].to_pylist() for name in names}
     except damaged as error:
         reason = shortened(str(error), 300)
         raise UserError(
             f"{path}: cannot be read as predictions ({reason}); write them with scmrl eval RUN --predictions FILE"
         ) from None
-    groups = {
-        name.removeprefix(_GROUP): table[name].to_pylist()
-        for name in table.column_names
-        if name.startswith(_GROUP)
-    }
     losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     return Predictions(targets, logits, losses, classes, ids, groups), description

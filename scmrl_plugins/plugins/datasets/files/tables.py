@@ -204,8 +204,8 @@ def _parquet(path: Path, columns: Columns, bad: list[BadFileError]) -> Iterator[
         with parquet.ParquetFile(path) as file:
             header = file.schema_arrow.names
             columns.check(path, "its schema", header)
-            table = file.read([name for name in columns.all if name in header])
+            rows = file.read([name for name in columns.all if name in header]).to_pylist()
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise UserError(f"{path}: cannot be read as Parquet ({error}); write it again") from error
-    for number, cells in enumerate(table.to_pylist(), 1):
+    for number, cells in enumerate(rows, 1):
         yield Row(path, f"row {number}", cells)

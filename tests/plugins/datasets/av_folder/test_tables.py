@@ -197,3 +197,16 @@ def test_parquet_of_other_columns_and_types(pairs: Path) -> None:
     write_parquet(path, [{**row, "audio": {"bytes": b"RIFF"}} for row in rows])
     with pytest.raises(UserError, match=r"row 1, column 'audio': .* is dict; write text"):
         folder(manifest=str(path))
+
+
+def test_parquet_with_text_that_is_not_utf8(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    texts = pyarrow.Array.from_buffers(
+        pyarrow.string(), 1, [None, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"a\xb1")]
+    )
+    path = tmp_path / "t.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"audio": texts, "visual": texts, "label": texts}), path)
+    with pytest.raises(UserError, match=r"t.parquet: cannot be read as Parquet .*utf-8.*; write"):
+        folder(manifest=str(path))
