@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from scmrl_plugins.core.config import examples
 from scmrl_plugins.core.config.completion import completed, is_complete
 from scmrl_plugins.core.config.merging import Layer, merge
-from scmrl_plugins.core.config.messages import explain
+from scmrl_plugins.core.config.messages import explain, where_set
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.system.files import check_texts, read_text
 from scmrl_plugins.registry import UserError, catalogue
@@ -131,12 +131,24 @@ def parse_set(text: str) -> Layer:
 
 def validate(data: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> ExperimentConfig:
     """Check the sections; options of components are checked when the model is assembled."""
+    if key := next(_not_utf8(data), ""):
+        where = where_set(key, sources or {})
+        raise UserError(f"{key}: a name that is not UTF-8; rename the file or folder, or link to it{where}")
     try:
         config = ExperimentConfig.model_validate(data)
     except ValidationError as error:
         raise explain(error, ExperimentConfig, "", dict(sources or {})) from None
     config._sources.update(sources or {})
     return config
+
+
+def _not_utf8(value: Any, prefix: str = "") -> Iterator[str]:
+    """The keys of texts that no file can hold, such as names of files in another encoding."""
+    for key, inner in _items(value):
+        if isinstance(inner, str) and any("\ud800" <= letter <= "\udfff" for letter in inner):
+            yield f"{prefix}{key}"
+        else:
+            yield from _not_utf8(inner, f"{prefix}{key}.")
 
 
 def to_toml(config: ExperimentConfig) -> str:
@@ -174,12 +186,15 @@ def _set_none(data: dict[str, Any], key: str) -> bool:
 
 
 def _none_keys(value: Any, prefix: str = "") -> Iterator[str]:
-    sections = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
-    for key, inner in sections:
+    for key, inner in _items(value):
         if inner is None and isinstance(value, dict):
             yield f"{prefix}{key}"
         else:
             yield from _none_keys(inner, f"{prefix}{key}.")
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    return enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
 
 
 def _without_none(value: Any) -> Any:

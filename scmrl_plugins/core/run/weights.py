@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import Field, FiniteFloat, TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ PACKED = "scmrl"
 """The only metadata key; its value is JSON. With several keys, safetensors would not fix their order."""
 
 
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
 class DamagedFileError(UserError):
     """A file whose content has changed since it was written."""
 
@@ -32,10 +36,10 @@ class TrainingState:
     epoch so far on the selecting split.
     """
 
-    epoch: int = 0
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    best_epoch: int = 0
+    epoch: Count = 0
+    step: Count = 0
+    sums: dict[str, FiniteFloat] = field(default_factory=dict)
+    best_epoch: Count = 0
     best_accuracy: float = -1.0
     best_loss: float = float("inf")
 
@@ -105,12 +109,13 @@ def load_training(
     _fill(path, module, weights)
     try:
         moments.unpack(optimizer, packed)
-    except (LookupError, TypeError, ValueError) as error:
+        if scaler and scaling:
+            TypeAdapter(dict[str, FiniteFloat]).validate_python(scaling)
+            scaler.load_state_dict(scaling)
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{path}: the optimiser state does not match ({error!r}): was train.optimizer changed?"
         ) from None
-    if scaler and scaling:
-        scaler.load_state_dict(scaling)
     return state
 
 

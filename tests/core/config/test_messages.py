@@ -70,3 +70,10 @@ def test_a_long_number_in_a_file_is_named(tmp_path: Path) -> None:
     file = write(tmp_path / "mine.toml", f"[train]\nepochs = {'9' * 5000}\n")
     with pytest.raises(UserError, match=r"mine\.toml: not valid TOML: a number has more than 4,300 digits"):
         layers.compose([file])
+
+
+def test_a_name_that_is_not_utf8_is_refused_as_no_file_could_hold_it() -> None:
+    with pytest.raises(UserError, match=r"^dataset.root: a name that is not UTF-8; rename .* \(in the options\)$"):
+        layers.compose(options={"dataset": {"name": "av-folder", "root": "caf\udce9"}})
+    with pytest.raises(UserError, match=r"^dataset.classes.1: a name that is not UTF-8"):
+        layers.compose(options={"dataset": {"name": "av-folder", "classes": ["a", "caf\udce9"]}})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -208,3 +210,58 @@ def test_the_old_checkpoint_stays_when_writing_fails(tmp_path: Path, monkeypatch
         weights.save_weights(path, network(1))
     assert path.read_bytes() == before
     assert leftovers(tmp_path) == ["m.safetensors"]
+
+
+FORGED: list[dict[str, Any]] = [
+    {"0.step": "three"},
+    {"0.step": 10**400},
+    {"0.step": -1.0},
+    {"0.step": torch.tensor(-1.0)},
+    {"0.step": torch.tensor(float("nan"))},
+    {"0.step": torch.ones(4, 3, 1)},
+    {"0.exp_avg": 3},
+    {"0.exp_avg": torch.zeros(2)},
+    {"0.exp_avg": torch.zeros(1)},
+    {"0.exp_avg": torch.zeros(4, 3, 1, dtype=torch.int64)},
+    {"0.new": torch.zeros(10**6)},
+    {"0.new": [1]},
+    {"99.step": torch.tensor(1.0)},
+    {"-1.step": torch.tensor(1.0)},
+    {"groups.0.lr": 1e9},
+    {"groups.0.params": 3},
+    {"groups.0.eps": "x"},
+    {"groups.0.eps": True},
+    {"groups.9.eps": 1e-8},
+]
+
+
+@pytest.mark.parametrize("forged", FORGED, ids=str)
+def test_a_forged_state_with_an_intact_digest_is_one_line(tmp_path: Path, forged: dict[str, Any]) -> None:
+    """Also where an optimizer would fail with it only in its next step, or use it without a word."""
+    path, (module, optimizer) = tmp_path / "e.safetensors", trained()
+    weights.save_training(path, module, optimizer, TrainingState(1))
+    tensors, metadata = weights._read(path)
+    values = json.loads(metadata["optimizer"])
+    for name, value in forged.items():
+        tensors.pop(f"optimizer.{name}", None)
+        if isinstance(value, torch.Tensor):
+            tensors[f"optimizer.{name}"] = value
+        else:
+            values[name] = value
+    weights._write(path, tensors, {**metadata, "optimizer": json.dumps(values)})
+    with pytest.raises(UserError, match=r"e.safetensors: (not a checkpoint|the optimiser state does not match)"):
+        weights.load_training(path, *trained())
+
+
+@pytest.mark.parametrize(
+    "state",
+    [{"epoch": -1}, {"epoch": 10**400}, {"step": 1.5}, {"sums": {"loss": "x"}}, {"sums": {"loss": float("nan")}}],
+    ids=lambda state: str(state)[:20],
+)
+def test_a_forged_position_is_one_line(tmp_path: Path, state: dict[str, Any]) -> None:
+    path, (module, optimizer) = tmp_path / "e.safetensors", trained()
+    weights.save_training(path, module, optimizer, TrainingState(1))
+    tensors, metadata = weights._read(path)
+    weights._write(path, tensors, {**metadata, "state": json.dumps({**json.loads(metadata["state"]), **state})})
+    with pytest.raises(UserError, match=r"e.safetensors: not a checkpoint of a training run"):
+        weights.load_training(path, *trained())
