@@ -40,6 +40,7 @@ def write_predictions(path: Path, predictions: Predictions, description: Mapping
     }
     metadata = files.to_json({**description, "classes": classes}).encode()
     table = pyarrow.table(columns).replace_schema_metadata({_METADATA: metadata})
+    files.check_name(path)
     try:
         with files.replacing(path) as temporary:
             pyarrow.parquet.write_table(table, temporary)
@@ -58,6 +59,7 @@ def read_predictions(path: Path) -> tuple[Predictions, dict[str, Any]]:
 
     # RecursionError is a RuntimeError.
     damaged = (OSError, pyarrow.ArrowException, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
+    files.check_name(path)
     files.check_regular(path)
     try:
         table = pyarrow.parquet.read_table(path)

@@ -154,6 +154,7 @@ def _has_position(line: Mapping[str, Any]) -> bool:
 def check_free(path: str | Path) -> Path:
     """The path, if a run can be created there. Raises ``UserError`` if it already exists and is not empty."""
     path = Path(path)
+    files.check_name(path)
     if path.is_symlink() and not path.exists():
         target = path.readlink()
         raise UserError(f"{path}: a link to {target}, which does not exist; choose another directory with -o")
@@ -192,6 +193,7 @@ def create_run(path: str | Path, parts: assembly.Assembly) -> Run:
 def open_run(path: str | Path) -> Run:
     """Open an existing run. Raises ``UserError`` if there is none."""
     run = Run(Path(path))
+    files.check_name(run.path)
     if not run.config_file.is_file():
         raise UserError(f"{path}: no run there (no config.toml); train one with scmrl train -o {path}")
     return run

@@ -115,7 +115,7 @@ def _check(name: str, value: Any, parameter: Tensor, expected: Set[str]) -> None
         raise ValueError(f"{name} is {kind}, not {' or '.join(sorted(expected))}")
     if isinstance(value, Tensor) and value.numel() > max(1, parameter.numel()):
         raise ValueError(f"{name} has more values than its parameter")
-    counted = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    counted: Any = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
     if "step" in name and _counts(counted) and not 0 <= counted < 2**63:
         raise ValueError(f"{name} is no count of steps")
 

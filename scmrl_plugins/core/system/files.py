@@ -158,6 +158,14 @@ def append_line(path: Path, line: str) -> None:
         os.fsync(file.fileno())
 
 
+def check_name(path: Path) -> None:
+    """``UserError`` for a name that is not UTF-8, which libraries do not open and no file can hold."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path}: a name that is not UTF-8; rename it, or choose another") from None
+
+
 def check_regular(path: Path) -> None:
     """``UserError`` for what is there but is no file with an end, such as a pipe or a device."""
     if path.exists() and not path.is_file():

@@ -191,3 +191,9 @@ def test_a_run_that_is_moved_while_it_trains_is_not_made_anew(small: Small, tmp_
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
     assert random.getstate() == before[2]
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    for use in (check_free, open_run):
+        with pytest.raises(UserError, match=r"a name that is not UTF-8; rename it, or choose another$"):
+            use(tmp_path / "run\udce9")
