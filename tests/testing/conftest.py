@@ -27,6 +27,9 @@ EXACT = (
 COMPILED_NODES = ("LIFNode", "PLIFNode")
 """BrainCog's nodes run through one adapter: two of them, without and with a parameter, show that it compiles."""
 
+COMPILED_AS = {"fusion-cmrl_live": "fusion-cmrl"}
+"""``cmrl_live`` is ``cmrl`` with other settings: the same code compiles."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     repeated = []
@@ -39,6 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.name.startswith("test_a_built_in_conforms[") and not name.endswith(EXACT):
             item.add_marker(pytest.mark.numerical)
         if name.endswith("Node-compiles") and name.split("-")[1] not in COMPILED_NODES:
+            repeated.append(item)
+        if name.endswith("-compiles") and name.removesuffix("-compiles") in COMPILED_AS:
             repeated.append(item)
     for item in repeated:
         items.remove(item)

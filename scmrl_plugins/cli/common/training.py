@@ -24,13 +24,9 @@ def fit(
     Without a ``run``, one is created at ``path`` once the data and the recipe have proved usable. ``predictions``:
     the file to write those of the test split to. Of several processes, the main one creates the run and prints.
     """
-    from scmrl_plugins.core.evaluation.contribution import warning
-    from scmrl_plugins.core.evaluation.predictions import write_predictions
-    from scmrl_plugins.core.measure.firing import dead_layers
     from scmrl_plugins.core.measure.operations import constant_logits
     from scmrl_plugins.core.run.directory import create_run, load_pretrained, open_run
     from scmrl_plugins.core.system.progress import Progress
-    from scmrl_plugins.explain import report
 
     if run is None:
         load_pretrained(parts)  # now, so that weights that do not fit are refused before the data is prepared
@@ -49,6 +45,11 @@ def fit(
         result = training.fit(run)
     if not main:
         return run
+    from scmrl_plugins.core.evaluation.contribution import warning
+    from scmrl_plugins.core.evaluation.predictions import write_predictions
+    from scmrl_plugins.core.measure.firing import dead_layers
+    from scmrl_plugins.explain import report  # only now, so that training starts earlier
+
     report.write(run)
     if predictions:
         write_predictions(predictions, result.predictions, {"run": str(path), "split": "test", "condition": {}})
