@@ -9,6 +9,7 @@ from typing import Any
 from scmrl_plugins.bench.accuracy import plot, tables
 from scmrl_plugins.bench.accuracy.summary import CONTROL
 from scmrl_plugins.core.config.sections import PROTOCOLS
+from scmrl_plugins.core.evaluation.alone import METHODS
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.run import environment
 from scmrl_plugins.core.system import files
@@ -52,6 +53,9 @@ def markdown(summary: Mapping[str, Any], command: str) -> str:
                 *crossing,
                 "",
             ]
+        if single := tables.alone(task):
+            methods = "; ".join(f"{name}, {meaning}" for name, meaning in METHODS.items())
+            lines += [f"Accuracy in % of what each modality says alone ({methods}):", "", *single, ""]
         if task["cluster"]:
             lines += [f"Accuracy of the worst {task['cluster']}, %:", "", *tables.worst(task), ""]
         lines += ["Macro F1, %:", "", *tables.metric(task, "macro_f1"), ""]

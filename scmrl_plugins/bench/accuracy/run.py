@@ -176,6 +176,8 @@ class Bench:
             self.progress.stage(f"{cell.name}, {condition.name}", len(loader))
             result = tested.answers(parts, loader, condition, seed, self.device, self.progress, tokens)
             found = tested.figures(result.predictions, self.grid.section.cluster)
+            if result.alone_method:
+                found["alone_method"] = result.alone_method
             if keys[condition.name]["contribution"]:
                 found["contribution"] = contribution(
                     model, split, self.device, disturbance=condition, seed=seed, progress=self.progress

@@ -89,6 +89,7 @@ def _method(records: Sequence[Record], pools: Mapping[str, Pool]) -> dict[str, A
             conditions[name] = {
                 "metrics": {key: over_seeds([one["metrics"][key] for one in tested]) for key in shared},
                 "accuracy": mean(pool),
+                "alone_method": tested[0].get("alone_method", ""),
                 "worst": worst(pool),
                 "contribution": _contribution(tested),
                 "versus": {},

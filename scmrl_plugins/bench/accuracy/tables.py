@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from scmrl_plugins.core.evaluation.metrics import METRICS
+from scmrl_plugins.core.interfaces import MODALITIES
 
 Task = Mapping[str, Any]
 
@@ -18,9 +19,10 @@ def meaning(task: Task) -> str:
 
 
 def named(task: Task, kind: str, *of: str) -> list[str]:
-    """The table of a kind: ``accuracy``, ``worst``, ``costs``, ``contribution``, ``versus METHOD`` or a metric."""
+    """The table of a kind, such as ``accuracy``, ``worst`` or ``versus METHOD``, or of a metric."""
     table: dict[str, Callable[..., list[str]]] = {
         "accuracy": accuracy,
+        "alone": alone,
         "worst": worst,
         "costs": costs,
         "contribution": contribution,
@@ -43,6 +45,18 @@ def metric(task: Task, name: str) -> list[str]:
         return "" if value is None else f"{100 * value:.1f}" if percent else f"{value:.3f}"
 
     return _by_condition(task, cell)
+
+
+def alone(task: Task) -> list[str]:
+    """The accuracy in % of what each modality says alone, by method and condition; empty if none was measured."""
+    lines = []
+    for name, method in task["methods"].items():
+        for condition in task["conditions"]:
+            tested = method["conditions"].get(condition, {})
+            if found := tested.get("alone_method"):
+                values = [f"{100 * tested['metrics'][f'{one}_alone']['mean']:.1f}" for one in MODALITIES]
+                lines.append(f"| {name} | {condition} | {' | '.join(values)} | {found} |")
+    return ["| method | condition | audio | visual | by |", "|---|---|---:|---:|---|", *lines] if lines else []
 
 
 def worst(task: Task) -> list[str]:

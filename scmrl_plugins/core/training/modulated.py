@@ -28,7 +28,7 @@ from scmrl_plugins.core.model.modes import evaluating, spared_statistics
 from scmrl_plugins.core.run.teachers import load_teachers
 from scmrl_plugins.core.system import seeds
 from scmrl_plugins.core.training.step import Step, StepResult, Targets
-from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry import UserError, catalogue
 
 OTHER: Mapping[Modality, Modality] = {"audio": "visual", "visual": "audio"}
 
@@ -69,8 +69,7 @@ class ModulatedStep(Step):
     def _learn(self, batch: Batch, n: int, share: float | None, draw: Sequence[int], result: StepResult) -> float:
         inputs, targets = self._inputs(batch, n, draw)
         passed = Pass(self, inputs, targets, n)
-        returned = self.modulation(passed)
-        losses = {"loss": returned} if isinstance(returned, Tensor) else dict(returned)
+        losses = self._losses(passed)
         self._count(result, passed.output, targets, passed.terms)
         if not math.isfinite(value := sum(loss.item() for loss in losses.values())):
             return value
@@ -81,6 +80,17 @@ class ModulatedStep(Step):
             if len(losses) > 1:
                 self._keep(name)
         return value
+
+    def _losses(self, passed: Pass) -> dict[str, Tensor]:
+        """What the modulation returns for a batch, by name; ``UserError`` for what is no scalar."""
+        returned: Any = self.modulation(passed)
+        losses = dict(returned) if isinstance(returned, Mapping) and returned else {"loss": returned}
+        for loss in losses.values():
+            if not isinstance(loss, Tensor) or loss.dim():
+                found = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+                entry = catalogue().get("modulation", self.model.config.modulation.name)
+                raise UserError(f"{entry} returned {found} as a loss, expected a scalar; {entry.plugin.remedy}")
+        return losses
 
     def _keep(self, name: str) -> None:
         """Add the gradients of a backward pass to those of the loss of that name."""
@@ -113,7 +123,7 @@ class ModulatedStep(Step):
         combined = self.modulation.combine(gradients, self.moment)
         for part, named in self.parts.items():
             for name, parameter in named.items():
-                gradient = combined[part].get(name)
+                gradient = combined.get(part, {}).get(name)
                 parameter.grad = None if gradient is None else _times(gradient, scale)
 
     def _reached(self, parameters: Iterable[nn.Parameter]) -> set[nn.Parameter]:

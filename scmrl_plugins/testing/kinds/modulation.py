@@ -104,8 +104,8 @@ def check_takes_training_steps(subject: Subject) -> None:
             before = {name: p.clone() for name, p in rig.model.named_parameters()}
             rig.observe()
             results = [rig.train(number, batches) for number, batches in ((0, 1), (1, 2))]
-        except UserError:
-            require(fusion != "late", "refuses the fusion 'late'")
+        except UserError as error:
+            require(fusion != "late", f"refuses the fusion 'late': {error}")
             continue
         if subject.cls.acts:
             for result in results:

@@ -55,6 +55,7 @@ CORRECT = {
 }
 
 CROSSING = {"rate": 0.2, "dead": False, "partner_share": 0.5, "shuffled": -30.0, "mean": -20.0, "zero": -25.0}
+METRICS_ALONE = {"audio_alone": 0.25, "visual_alone": 0.5}
 SILENT = {"rate": 0.0, "dead": True, "partner_share": None, "shuffled": 0.0, "mean": 0.0, "zero": 0.0}
 
 
@@ -64,6 +65,10 @@ def record(cell: Cell, correct: list[int]) -> Record:
     tested = {"n": 20, "metrics": {"accuracy": accuracy, "macro_f1": accuracy / 2}, "groups": {"speaker": groups}}
     if cell.row.name == "cmrl":
         tested["contribution"] = {"audio_from_visual": CROSSING, "visual_from_audio": SILENT}
+        tested |= {
+            "alone_method": "blank",
+            "metrics": {**METRICS_ALONE, "accuracy": accuracy, "macro_f1": accuracy / 2},
+        }
     network: dict[str, Any] = {
         "protocol": "honest",
         "costs": {
@@ -192,6 +197,7 @@ def test_a_document_may_ask_for_a_part_of_a_table(summary: dict[str, Any]) -> No
         "| cmrl | deaf | audio from visual | 20.0 | 0.50 | -30.0 | -20.0 | -25.0 |",
         "| cmrl | deaf | visual from audio | 0.0, dead in 2 of 2 |  | +0.0 | +0.0 | +0.0 |",
     ]
+    assert tables.named(task, "alone")[2:] == ["| cmrl | deaf | 25.0 | 50.0 | blank |"]
     with pytest.raises(KeyError):
         tables.chosen(summary["tasks"]["same"], ["cmlr"], [])
     with pytest.raises(KeyError):

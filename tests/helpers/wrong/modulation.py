@@ -41,6 +41,12 @@ class LossOfNothing(Modulation):
         return batch.objective() * math.nan
 
 
+@fails(others=True, takes_training_steps="returned [6] as a loss, expected a scalar")
+class LossOfEachSample(Modulation):
+    def forward(self, batch: TrainingPass) -> Tensor:
+        return batch.of_target(batch.output.logits.log_softmax(1))
+
+
 @fails(takes_training_steps="with fusion 'late', neither backbone learns")
 class ForgetsTheBackbones(Modulation):
     def combine(self, gradients: Mapping[str, Gradients], step: TrainingStep) -> Gradients:
