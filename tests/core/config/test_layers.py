@@ -34,6 +34,7 @@ def test_with_nothing_given_the_defaults_and_the_data_sets_sizes() -> None:
         "readout": "add",
         "loss": [],
         "dataset": "av-digits",
+        "modulation": "none",
     }
     defaults = catalogue().get("dataset", "av-digits").load().defaults
     assert config.model.image_size == defaults["model"]["image_size"]

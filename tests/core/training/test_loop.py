@@ -65,6 +65,7 @@ def test_a_run_learns_and_leaves_what_it_promises(small: Small, tmp_path: Path) 
             "validation_loss",
             "validation_accuracy",
             "validation_macro_f1",
+            "firing_rates",
             "seconds",
         }
         assert line["terms"].keys() == {"ce", "sao"}
