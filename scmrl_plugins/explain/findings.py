@@ -103,7 +103,7 @@ def _layers(facts: Facts) -> Iterator[Finding]:
     found = unhealthy(rates, facts.tags)
     for state, text in (("dead", "hardly ever fire"), ("saturated", "nearly always fire")):
         if layers := [one for one in found if one.state == state]:
-            names = ", ".join(one.layer for one in layers[:2]) + ", …" * (len(layers) > 2)
+            names = ", ".join(one.layer for one in layers[:2]) + " and others" * (len(layers) > 2)
             yield Finding("warn", f"{len(layers)} of {len(rates)} neuron layers {text}: {names}.", "layers")
     if not found:
         yield Finding("good", f"All {len(rates)} neuron layers fire at usable rates.", "layers")

@@ -85,7 +85,8 @@ def _add_neurons(example: Example, spikes: Mapping[str, Tensor], membranes: Mapp
     for name in (names[(2 * index + 1) * len(names) // (2 * count)] for index in range(count)):
         fired = spikes[name][:, 0].flatten(1).float()
         ranked = fired.abs().sum(0).argsort(descending=True, stable=True)
-        example.spikes[name] = fired[:, ranked[:: -(-len(ranked) // NEURONS)]].cpu().numpy()
+        active = ranked[: max(int(fired.any(0).sum()), min(NEURONS, len(ranked)))]
+        example.spikes[name] = fired[:, active[:: -(-len(active) // NEURONS)]].cpu().numpy()
         if name in membranes:
             potential = membranes[name][:, 0].flatten(1).float()
             varying = potential.var(0, unbiased=False).argsort(descending=True, stable=True)[:TRACES]

@@ -12,9 +12,9 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from metric_lines import lines
 
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.run.directory import Run, create_run
@@ -27,41 +27,6 @@ from scmrl_plugins.registry import UserError
 Small = Callable[..., Assembly]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "<script>document.title='hacked'</script>\"><img src=x onerror=alert(1)>{{ 7 * 7 }}"
-
-
-def lines(epochs: int, classes: list[str], layers: int) -> list[dict[str, Any]]:
-    """Lines of metrics as a training writes them."""
-    rates = {f"backbones.audio.blocks.{index}.neuron": 0.15 if index else 0.0 for index in range(layers)}
-    found: list[dict[str, Any]] = []
-    for epoch in range(1, epochs + 1):
-        figures = {"accuracy": epoch / epochs, "loss": 1 / epoch, "macro_f1": epoch / epochs}
-        found.append({"epoch": epoch, "lr": 0.01, "terms": {"ce": 1.0, "sao": 0.5}, "firing_rates": rates})
-        found[-1] |= {
-            f"{split}_{name}": value for split in ("train", "validation") for name, value in figures.items()
-        }
-    counts = np.random.default_rng(0).poisson(0.3, (len(classes), len(classes))) + 5 * np.eye(
-        len(classes), dtype=int
-    )
-    found.append(
-        {
-            "split": "test",
-            "protocol": "honest",
-            "best_epoch": epochs,
-            "skipped": 0,
-            "n": int(counts.sum()),
-            "accuracy": 0.5,
-            "loss": 1.0,
-            "macro_f1": 0.5,
-            "per_class": dict.fromkeys(classes, 0.5),
-            "per_group": {"speaker": {name: {"n": 3, "accuracy": 0.5} for name in classes}},
-            "interval": [0.4, 0.6],
-            "interval_method": "clustered by speaker: 30, design effect 1.0",
-            "confusion": counts.tolist(),
-            "firing_rates": rates,
-            "constant_layers": [],
-        }
-    )
-    return found
 
 
 @pytest.fixture

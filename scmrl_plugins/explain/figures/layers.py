@@ -34,7 +34,7 @@ def rates(facts: Facts) -> Iterator[Drawing]:
         for index, name in enumerate(found):
             if few and name in problems:
                 axes.text(found[name] + 0.005, index, problems[name].state, va="center", fontsize=7)
-        axes.invert_yaxis()
+        axes.set_ylim(len(found) - 0.4, -0.6)
         if few:
             axes.set_yticks(range(len(found)), [short(name) for name in found], fontsize=7)
         else:
@@ -97,7 +97,7 @@ def over_training(facts: Facts) -> Iterator[Drawing]:
         drawn.svg,
         f"Firing rates of {len(names)} layers over {len(lines)} epochs, from 0 to {top:.1%}; {len(dead)} times a "
         f"layer was dead or saturated after an epoch",
-        f"The darkest cell is {top:.1%}. Crosses: dead or saturated.",
+        f"The strongest colour is {top:.1%}. Crosses: dead or saturated.",
         Table(["layer", f"epoch {epochs[0]}", "lowest", "highest", f"epoch {epochs[-1]}"], rows),
     )
 

@@ -145,10 +145,12 @@ def crossing(facts: Facts) -> Iterator[Drawing]:
         for row, ((label, shown), colour) in enumerate(zip(values.items(), (SERIES[2], SERIES[3]), strict=True)):
             places = [index + 0.36 * row - 0.18 for index in range(len(names))]
             axes.barh(places, shown, height=0.34, color=colour, label=label)
+            for place, value in zip(places, shown, strict=True):
+                axes.text(value, place, f" {value:.3g}", va="center", fontsize=7)
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
-        axes.set(xlim=(0, max(0.05, *(value for shown in values.values() for value in shown)) * 1.08))
+        axes.set(xlim=(0, max(0.05, *(value for shown in values.values() for value in shown)) * 1.15))
         axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     rows = [list(row) for row in contribution.rows(directions)]
     said = "; ".join(

@@ -88,7 +88,7 @@ def confusion(facts: Facts) -> Iterator[Drawing]:
         drawn.svg,
         f"Confusion matrix of {len(counts)} classes on the test split: {np.trace(counts):.0f} of "
         f"{counts.sum():.0f} samples on the diagonal" + (f"; most often {often}" if worst else "; no confusions"),
-        "Rows are true classes, columns predicted ones; the darker, the larger the share of the class."
+        "Rows are true classes, columns predicted ones; the stronger the colour, the larger the share."
         + ("" if few else " Classes are in the order of their numbers; the table names the confusions."),
         Table(["true", "predicted", "samples"], [[a, b, str(n)] for a, b, n in worst[:60]]) if worst else None,
         wide=wide,

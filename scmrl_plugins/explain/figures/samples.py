@@ -146,7 +146,7 @@ def attention_over_time(example: Example, classes: Sequence[str]) -> Drawing:
         drawn.svg,
         f"{titled(example, classes)}. Attention over time steps of {len(maps)} layers"
         + (f"; 0 everywhere in {', '.join(silent)}" if silent else ""),
-        "Rows attend to columns; the darkest cell of each panel is its largest weight.",
+        "Rows attend to columns; the strongest colour of each panel is its largest weight.",
         Table(["layer", *(str(step + 1) for step in range(len(rows[0]) - 1))], rows),
     )
 
@@ -179,7 +179,7 @@ def raster(example: Example, classes: Sequence[str]) -> Drawing:
         drawn.svg,
         f"Spike raster. {titled(example, classes)}. Share of steps with a spike: "
         + ", ".join(f"{short(row[0])} {row[1]}" for row in rows),
-        "Neurons from the most to the least active, of layers spread over the network.",
+        "Neurons from the most to the least active of those that fire, of layers spread over the network.",
         Table(["layer", "steps with a spike", "neurons drawn"], rows),
         title=f"Spikes: {titled(example, classes)}",
     )
