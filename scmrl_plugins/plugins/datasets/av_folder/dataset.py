@@ -190,6 +190,6 @@ def _pairs(config: AVFolder.Config, bad: list[BadFileError]) -> list[Pair]:
         config.root,
         needs="data set 'av-folder' needs your files: set dataset.root to a folder with train/CLASS/ and "
         "test/CLASS/, or dataset.manifest to a table with the columns audio, visual (or video) and label",
-        holds="with train/CLASS/ and test/CLASS/",
+        holds="with train/CLASS/ and test/CLASS/, or dataset.manifest to a table of samples",
     )
     return in_folders(root, bad)

@@ -103,7 +103,7 @@ def unreadable(path: Path) -> str | None:
     except (OSError, ValueError) as error:  # a ValueError is a name with a null byte
         reason = error.strerror if isinstance(error, OSError) else error
         return f"cannot be read ({reason}); check the path and its permissions"
-    return "is a folder, a pipe or a device, not a file; remove it"
+    return "is a folder, a pipe or a device, not a file; put a file there, or remove it"
 
 
 def _entries(folder: Path, keep: Callable[[Path], bool], bad: list[BadFileError]) -> list[Path]:

@@ -123,6 +123,12 @@ def test_a_root_that_is_none(written: Path, tmp_path: Path, missing: str) -> Non
         folder(root=str(root))
 
 
+def test_a_table_given_as_the_root_is_named_with_its_option(pairs: Path) -> None:
+    table = write_csv(pairs / "t.csv", [{"audio": "a0.wav", "visual": "a0.jpg", "label": "x"}])
+    with pytest.raises(UserError, match=r"t.csv: not a folder; .* or dataset\.manifest to a table of samples$"):
+        folder(root=str(table))
+
+
 def test_without_files_the_remedy_is_named() -> None:
     assert_refused(scmrl("build", "--dataset", "av-folder"), "dataset.root", "dataset.manifest")
 
