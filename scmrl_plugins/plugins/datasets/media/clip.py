@@ -84,17 +84,17 @@ class ClipReader:
         that cannot be decoded, and for a window that is not in it.
         """
         span = self._span(window or Window())
-        sound, times = self._sound(cells, span), self._times(cells, span)
-        name = next(iter(cells.values()))[1]
-        ends = [each for each in (sound and sound.end, times and times.end()) if each]
-        windows = self._windows(span, max(ends, default=0.0), name) if ends else [(0.0, 0.0)]
+        sound = self._sound(cells, span)
+        heard = sound.end if sound else 0.0
+        windows: list[Span] | None = None
         result = {}
-        if sound:
-            result["audio"] = np.stack([self.front_end.stored(sound.between(*each)) for each in windows])
-        if times:
-            result["visual"] = self._frames(*cells["visual"], times, windows, span[0])
+        if "visual" in cells and Path(cells["visual"][1]).suffix.lower() in VIDEOS:
+            windows, result["visual"] = self._seen(*cells["visual"], span, heard)
         elif "visual" in cells:
             result["visual"] = self.pictures.decode(*cells["visual"])[None]
+        if sound:
+            windows = windows or self._windows(span, heard, cells["audio"][1])
+            result["audio"] = np.stack([self.front_end.stored(sound.between(*each)) for each in windows])
         drawn = self.clip is not None and self.clip.start == RANDOM
         return result if drawn else {name: array[0] for name, array in result.items()}
 
@@ -115,16 +115,6 @@ class ClipReader:
         samples = self.front_end.prepared(sound.samples, sound.rate, name)
         return audio.Sound(samples, self.front_end.rate, sound.start)
 
-    def _times(self, cells: Mapping[str, tuple[bytes | Path, str]], span: Span) -> video.Times | None:
-        """When the frames are shown; none for a picture."""
-        if "visual" not in cells or Path(cells["visual"][1]).suffix.lower() not in VIDEOS:
-            return None
-        (source, name), config = cells["visual"], self.config
-        times = video.times(source, name, config.longest_video, config.video_stream, span)
-        if times.end() <= span[0]:
-            raise BadFileError(name, f"ends at {times.end():.2f} s, before {span[0]:g} s; correct the window")
-        return times
-
     def _windows(self, span: Span, end: float, name: str) -> list[Span]:
         """The windows of a clip that ends at ``end``; with a ``RepairedFileWarning`` where one is longer."""
         start, wanted = span
@@ -143,23 +133,45 @@ class ClipReader:
             warnings.warn(RepairedFileWarning(name, what), stacklevel=2)
         return windows
 
-    def _frames(
-        self, source: bytes | Path, name: str, times: video.Times, windows: list[Span], start: float
-    ) -> np.ndarray:
-        """The frames in the middles of equal parts of each window, ``[windows, frames, H, W, 3]``."""
-        known, count = times.known(), self.pictures.frames
+    def _seen(self, source: bytes | Path, name: str, span: Span, heard: float) -> tuple[list[Span], np.ndarray]:
+        """The windows of a video whose sound ends at ``heard``, and their frames, ``[windows, frames, H, W, 3]``.
+
+        Which ones these are is known before they are decoded, by the times of the packets; where these turn out to
+        be wrong, the video is decoded again.
+        """
+        number = self.config.video_stream
+
+        def each(picture: np.ndarray) -> np.ndarray:
+            return self.pictures.stored(picture, name)
+
+        expected = video.expected_times(source, name, number, span)
+        windows, indices = (
+            self._places(expected, span, heard, name) if expected.seconds else ([], np.empty(0, int))
+        )
+        keep = {*indices.ravel().tolist()}
+        times = video.times(source, name, self.config.longest_video, number, span, keep, each)
+        if times.end() <= span[0]:
+            raise BadFileError(name, f"ends at {times.end():.2f} s, before {span[0]:g} s; correct the window")
+        found = times.pictures
+        if not (expected.seconds and keep <= found.keys() and _agree(times, expected, span)):
+            windows, indices = self._places(times, span, heard, name)
+            found = video.frames(source, name, {*indices.ravel().tolist()}, each, number, span[0])
+        return windows, np.stack([np.stack([found[index] for index in row]) for row in indices.tolist()])
+
+    def _places(self, times: video.Times, span: Span, heard: float, name: str) -> tuple[list[Span], np.ndarray]:
+        """The windows, and the frames in the middles of equal parts of each, ``[windows, frames]``."""
+        windows, count = self._windows(span, max(heard, times.end()), name), self.pictures.frames
         parts = (2 * np.arange(count) + 1) / (2 * count)
         middles = np.array([first + (last - first) * parts for first, last in windows])
-        indices = np.maximum(np.searchsorted(known, middles + ROUNDING, side="right") - 1, 0)
-        found = video.frames(
-            source,
-            name,
-            {*indices.ravel().tolist()},
-            lambda picture: self.pictures.stored(picture, name),
-            self.config.video_stream,
-            start,
-        )
-        return np.stack([np.stack([found[index] for index in row]) for row in indices.tolist()])
+        return windows, np.maximum(np.searchsorted(times.known(), middles + ROUNDING, side="right") - 1, 0)
+
+
+def _agree(times: video.Times, expected: video.Times, span: Span) -> bool:
+    """Whether frames are shown when they were expected to be, and the video ends then."""
+    found = times.known()
+    listed = expected.known()[: len(found)]
+    ends = [min(each.end(), span[1]) for each in (times, expected)]
+    return len(listed) == len(found) and np.abs(listed - found).max() < ROUNDING > abs(ends[0] - ends[1])
 
 
 def is_clip(cells: Mapping[str, tuple[bytes | Path, str]]) -> bool:

@@ -29,6 +29,10 @@ TURN = 0.02
 """Sine of the largest angle, about a degree, by which a display matrix may differ from a right angle."""
 SLACK = 0.5
 """Seconds that a complete video may end before the end in its header, which is not exact."""
+DISORDER = 0.5
+"""Seconds by which the time stamp of a frame may be before that of the previous one, as in some mpg files."""
+BEHIND = 2.0
+"""Seconds that a frame may be decoded before it is shown."""
 LARGEST = 1 << 26
 """Most pixels of a plausible frame, twice those of 8K; a header with more is damaged."""
 
@@ -70,6 +74,8 @@ class Times:
     """The start of the file: that of its earliest stream."""
     decoding: list[float] = field(default_factory=list)
     """Of each packet: when it is decoded, where the file tells that."""
+    pictures: dict[int, np.ndarray] = field(default_factory=dict)
+    """Frames that were kept, by their index."""
 
     def known(self) -> np.ndarray:
         """Seconds from the start of the file at which each frame is shown, ``[n]``, not decreasing.
@@ -81,7 +87,10 @@ class Times:
         total = len(self.seconds)
         times = np.array([np.nan if time is None else time for time in self.seconds])
         decoding = np.sort(self.decoding) if self.decoding else np.arange(total) / 25.0 + self.origin
-        if np.isnan(times).any() or (np.diff(times) < 0).any() or (total > 1 and times[0] == times[-1]):
+        possible = (np.diff(times) > -DISORDER).all() and (total == 1 or times[0] < times[-1])
+        if possible and not np.isnan(times).any():
+            times = np.sort(times)
+        else:
             times = decoding if len(decoding) == total else np.linspace(decoding[0], decoding[-1], total)
         return times - self.origin
 
@@ -92,16 +101,44 @@ class Times:
         return float(times[-1] + (self.last or gap))
 
 
+def expected_times(
+    source: bytes | Path, name: str | Path, number: int | None = None, span: tuple[float, float] = (0.0, math.inf)
+) -> Times:
+    """What ``times`` will find, from the packets alone: nothing is decoded or checked, and more may be listed."""
+    found = Times()
+    shown: list[tuple[int, int]] = []
+    with _whole(source, name) as stream, opened_container(stream) as container:
+        video = _video(container, name, number)
+        found.origin = start_of(container)
+        go_near(container, video, span[0])
+        for packet in container.demux(video):
+            if not packet.size or packet.is_discard:
+                continue
+            if packet.dts is not None:
+                found.decoding.append(float(packet.dts * packet.time_base))
+            if packet.pts is not None and container.format.name != "avi":
+                shown.append((packet.pts, packet.duration or 0))
+            if found.decoding and found.decoding[-1] - found.origin > span[1] + BEHIND:
+                break
+        base = float(video.time_base)
+    found.seconds = [time * base for time, _ in sorted(shown)] or [None for _ in found.decoding]
+    found.last = max(shown, default=(0, 0))[1] * base
+    return found
+
+
 def times(
     source: bytes | Path,
     name: str | Path,
     longest: float = LONGEST,
     number: int | None = None,
     span: tuple[float, float] = (0.0, math.inf),
+    keep: Collection[int] = (),
+    each: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> Times:
     """When the frames of a video are shown: those within ``span``, in seconds from the file's start, and others.
 
-    Every one of them is decoded and checked. Raises as ``decode``.
+    Every one of them is decoded and checked; what ``each`` makes of those with the indices ``keep`` is kept.
+    Raises as ``decode``.
     """
     found = Times()
     with (
@@ -112,6 +149,8 @@ def times(
             time = frame.time or 0.0
             found.seconds.append(None if lasting is None else frame.time)
             found.last = lasting or 0.0
+            if (index := len(found.seconds) - 1) in keep:
+                found.pictures[index] = each(_upright(frame, name))
             start = max(found.seconds[0] or 0.0, found.origin + span[0])
             if time - start > longest or len(found.seconds) > MOST:
                 raise BadFileError(
@@ -186,6 +225,20 @@ def _upright(frame: Any, name: str | Path) -> np.ndarray:
     return np.ascontiguousarray(picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
+def _video(container: Any, name: str | Path, number: int | None) -> Any:
+    """A stream of video in a container."""
+    from av.stream import Disposition
+
+    # The cover of a song is a stream, too.
+    videos = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
+    if not videos:
+        raise BadFileError(name, "the file holds no video, though it may hold sound; copy it again")
+    video = chosen(videos, number, name, "video")
+    if video.codec_context is None:
+        raise BadFileError(name, "the video is of an unknown codec; convert it or copy it again")
+    return video
+
+
 def _frames(
     stream: BinaryIO, name: str | Path, number: int | None, start: float, found: Times
 ) -> Generator[tuple[av.VideoFrame, float | None], None, None]:
@@ -196,16 +249,9 @@ def _frames(
     ``found``.
     """
     import av
-    from av.stream import Disposition
 
     with opened_container(stream) as container:
-        # The cover of a song is a stream, too.
-        videos = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
-        if not videos:
-            raise BadFileError(name, "the file holds no video, though it may hold sound; copy it again")
-        video = chosen(videos, number, name, "video")
-        if video.codec_context is None:
-            raise BadFileError(name, "the video is of an unknown codec; convert it or copy it again")
+        video = _video(container, name, number)
         # Several threads decode a damaged video differently each time.
         video.codec_context.thread_count = 1
         video.codec_context.options = {"max_pixels": str(LARGEST)}
@@ -221,12 +267,13 @@ def _frames(
             if packet.stream is video:
                 if packet.size and packet.dts is not None and not packet.is_discard:
                     found.decoding.append(float(packet.dts * packet.time_base))
-                if packet.pts is not None and container.format.name != "avi":
+                if packet.pts is not None:
                     durations[packet.pts] = float((packet.duration or 0) * packet.time_base)
                 for frame in packet.decode():
                     if frame.is_corrupt:
                         raise BadFileError(name, f"the video is damaged near {end:.2f} s; copy it again")
-                    yield frame, durations.pop(frame.pts, None)
+                    timed = frame.pts is not None and container.format.name != "avi"
+                    yield frame, durations.pop(frame.pts, 0.0) if timed else None
         promised = (container.duration or 0) / av.time_base
         last = float(1 / video.average_rate) if video.average_rate else 0.0
         early = container.format.name == "flv" and (not promised or end + last < promised)

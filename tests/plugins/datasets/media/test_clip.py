@@ -117,6 +117,38 @@ def test_a_window_is_the_same_however_it_is_given(plain: bytes) -> None:
     assert np.array_equal(numbers["visual"], middle["visual"])
 
 
+@pytest.mark.parametrize("options", [{}, {"format": "avi", "codecs": ("mpeg4", "libmp3lame"), "b_frames": 2}])
+def test_frames_are_decoded_once_unless_packets_tell_other_times(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = clip(2.2, **options)
+    expected, decode, again = stored(data)[1], video.frames, []
+
+    def frames(*arguments: Any) -> dict[int, np.ndarray]:
+        again.append(1)
+        return decode(*arguments)
+
+    monkeypatch.setattr(video, "frames", frames)
+    assert same(stored(data)[1], expected)
+    assert not again
+    for wrong in (video.Times(), video.Times([0.0, 9.0], 1.0), video.Times([0.0, 1.0, 1.5], 0.5)):
+        monkeypatch.setattr(video, "expected_times", lambda *_, wrong=wrong: wrong)
+        assert same(stored(data)[1], expected)
+    assert len(again) == 3
+
+
+def test_times_that_are_missing_or_impossible() -> None:
+    times = video.Times([0.0, 0.08, 0.04, 0.12], 0.04, 0.0)
+    assert times.known().tolist() == [0.0, 0.04, 0.08, 0.12]
+    assert times.end() == pytest.approx(0.16)
+    decoding = [1.0, 1.3, 1.1]
+    assert video.Times([1.1, None, 1.0], 0.0, 1.0, decoding).known() == pytest.approx([0, 0.1, 0.3])
+    assert video.Times([9.0, 1.0, 2.0], 0.0, 1.0, decoding).known() == pytest.approx([0, 0.1, 0.3])
+    assert video.Times([None] * 4, 0.0, 1.0, decoding).known() == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert video.Times([None, None]).known() == pytest.approx([0, 0.04])
+    assert video.Times([None]).known().tolist() == [0]
+
+
 def test_random_windows_are_drawn_in_training_and_the_middle_one_is_evaluated(plain: bytes) -> None:
     dataset, arrays = stored(plain, clip={"start": "random", "seconds": 2.0, "windows": 5})
     _, middle = stored(plain, clip={"start": "middle", "seconds": 2.0})
