@@ -37,7 +37,6 @@ class ListedClips(FileRecordings):
 
     Config: ClassVar[type[ClipsConfig]] = ClipsConfig
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"data": {"on_bad": "skip"}}
-    group_columns = ("video",)
     unlisted: ClassVar[str | None] = "is in no list; add it to one, or remove it"
     """What is wrong with a clip that no list names; none where the folder may be part of a larger data set."""
 

@@ -103,7 +103,8 @@ def with_files(
 ) -> dict[str, list[Sample]]:
     """The samples of each split that has rows, in the order of the list, with the video as their group.
 
-    A clip without a file, such as a video that is no longer on YouTube, is bad: one beside the other clips.
+    It is no group column of the data sets: nearly every video has one clip, whose accuracy says nothing. A clip
+    without a file, such as a video that is no longer on YouTube, is bad: one beside the other clips.
     """
     splits: dict[str, list[Sample]] = {}
     used: set[tuple[str, str]] = set()
