@@ -111,6 +111,8 @@ def _layers(facts: Facts) -> Iterator[Finding]:
 
 def _data(facts: Facts) -> Iterator[Finding]:
     test = facts.test
+    if facts.unmeasured:
+        yield Finding("warn", facts.unmeasured, "left-out")
     if test["protocol"] == "published":
         yield Finding("warn", "The epoch was chosen on the test split itself, so the accuracy is optimistic.")
     if skipped := test.get("skipped", 0):

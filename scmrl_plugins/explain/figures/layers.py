@@ -52,12 +52,14 @@ def rates(facts: Facts) -> Iterator[Drawing]:
         for name, rate in found.items()
     ]
     rows.sort(key=lambda row: not row[2])
+    remedies = dict.fromkeys(f"{one.state}: {one.remedy}" for one in problems.values())
+    helps = f"What usually helps: {'; '.join(remedies)}." if remedies else ""
     said = "; ".join(str(one) for one in list(problems.values())[:3]) or "none is dead or saturated"
     yield Drawing(
         drawn.svg,
         f"Firing rates of {len(found)} neuron layers, from {min(found.values()):.2%} to {max(found.values()):.2%}"
         f": {said}",
-        f"Dead: below {DEAD:.1%}. Saturated: above {SATURATED:.0%}. The table says what usually helps.",
+        f"Dead: below {DEAD:.1%}. Saturated: above {SATURATED:.0%}. {helps}",
         Table(["layer", "rate", "state", "what usually helps"], rows),
     )
 

@@ -16,8 +16,8 @@ from scmrl_plugins.explain.shorten import shortened
 
 NAMED = 24
 """Classes whose names are drawn, and groups."""
-CLASSES = 1000
-"""Classes whose confusions are drawn."""
+CLASSES, COLUMNS = 1000, 6
+"""Classes whose confusions are drawn, and columns of groups."""
 
 
 @figure("results", "Metrics by epoch")
@@ -121,7 +121,7 @@ def classes(facts: Facts) -> Iterator[Drawing]:
 def groups(facts: Facts) -> Iterator[Drawing]:
     """The accuracy of every group, such as a speaker, ordered; one drawing for each column."""
     columns: Mapping[str, Any] = facts.test.get("per_group") or {}
-    for column, figures in columns.items():
+    for column, figures in list(columns.items())[:COLUMNS]:
         named = {name: float(one["accuracy"]) for name, one in figures.items()}
         counts = {name: int(one["n"]) for name, one in figures.items()}
         yield ranked(column, named, float(facts.test["accuracy"]), counts)
