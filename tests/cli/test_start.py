@@ -6,9 +6,10 @@ import json
 import resource
 import statistics
 import sys
+from pathlib import Path
 
 import pytest
-from cli_runs import invoke, run_python, run_scmrl
+from cli_runs import TINY, invoke, run_python, run_scmrl
 
 from scmrl_plugins import __version__
 from scmrl_plugins.cli import COMMANDS, main
@@ -74,6 +75,28 @@ def test_a_model_is_built_without_what_data_training_and_reports_need() -> None:
     # Nor does training import those for models, plots and data.
     assert "accelerate" in trains.split()
     assert {"datasets", "matplotlib", "pandas", "sklearn", "timm", "torchvision"} & set(trains.split()) == set()
+
+
+@pytest.mark.slow
+def test_training_reaches_its_first_step_without_the_compiler_and_what_reports_need(
+    tmp_path: Path, small_cache: Path
+) -> None:
+    """torch's compiler takes two seconds to import; optimizers, accelerate and torchvision each would."""
+    program = (
+        "import sys\n"
+        "from scmrl_plugins.core.training.step import Step\n"
+        "def first(*_arguments):\n"
+        "    print(*sys.modules, file=sys.stderr)\n"
+        "    sys.exit()\n"
+        "Step.__call__ = first\n"
+        "from scmrl_plugins.cli import main\n"
+        f"main({['train', *TINY, '--device', 'cpu', '-o', 'run']})\n"
+    )
+    done = run_python("-c", program, cwd=tmp_path, SCMRL_CACHE=str(small_cache))
+    modules = set(done.err.splitlines()[-1].split())
+    assert "scmrl_plugins.core.training.loop" in modules, done.err
+    late = {"torch._dynamo", "torch.distributed.tensor", "torchvision", "timm", "matplotlib", "jinja2"}
+    assert not late & modules
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from scmrl_plugins.core.system.private import step_without_compiler
 from scmrl_plugins.registry import UserError
 
 _GROUPS = "groups"
@@ -74,18 +75,22 @@ def _kinds(optimizer: Optimizer) -> dict[str, set[str]]:
 
     Empty for an optimizer that cannot be tried, such as one that wraps another.
     """
-    others = {name: value for name, value in vars(optimizer).items() if name not in ("state", "param_groups")}
+    # A step of the instance is bound to the original.
+    rest = ("state", "param_groups", "step")
+    others = {name: value for name, value in vars(optimizer).items() if name not in rest}
     if any(isinstance(value, Optimizer) for value in others.values()):
         return {}
     kinds: dict[str, set[str]] = {}
     with torch.random.fork_rng(devices=[]), contextlib.suppress(Exception):
         tried, small = copy.copy(optimizer), [_small(group) for group in optimizer.param_groups]
         vars(tried).update(copy.deepcopy(others), state=collections.defaultdict(dict), param_groups=small)
+        vars(tried).pop("step", None)
+        step_without_compiler(tried)
         for step in range(_TRIED):
             torch.default_generator.manual_seed(step)
             for parameter in (parameter for group in small for parameter in group["params"]):
                 parameter.grad = torch.randn(parameter.shape)
-            type(tried).step(tried)  # not that of the instance, which may be the original's
+            tried.step()
             for parameter, values in tried.state.items():
                 for key, value in values.items():
                     kinds.setdefault(key, set()).add(_kind(value, parameter))
