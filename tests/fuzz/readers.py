@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def readers(folder: Path, names: Sequence[str] | None = None) -> dict[str, Kind]
         "sound": sound,
         "picture": picture,
         "video": video,
+        "clip": clip,
         "hub table": hub_table,
         "table": table,
         "hdf5": hdf5,
@@ -95,6 +97,29 @@ def video(folder: Path) -> Kind:
         made[ending] = buffer.getvalue()
     dataset = _dataset(frames=4)
     return Kind(made, lambda path: _transform(dataset, "visual", path))
+
+
+def clip(folder: Path) -> Kind:
+    sys.path.append(str(Path(__file__).parents[1] / "helpers"))
+    import clips
+
+    made = {}
+    for ending, codecs in (
+        (".mp4", ("mpeg4", "aac")),
+        (".mkv", ("mpeg4", "libopus")),
+        (".avi", ("mpeg4", "libmp3lame")),
+        (".mpg", ("mpeg1video", "mp2")),
+    ):
+        format = {".mkv": "matroska", ".mpg": "mpeg"}.get(ending, ending[1:])
+        made[ending] = clips.clip(0.5, format=format, codecs=codecs, times=clips.even(seconds=1), sound=(0, 1))
+    dataset = _dataset(align="step", clip={"start": "random", "seconds": 0.5})
+
+    def read(path: Path) -> None:
+        cell = {"bytes": None, "path": str(path)}
+        for [array] in dataset.transform({"audio": [cell], "visual": [cell]}).values():
+            assert np.isfinite(array).all()
+
+    return Kind(made, read)
 
 
 ROWS = [{"audio": f"{n}.wav", "visual": f"{n}.png", "label": CLASSES[n % 2], "id": f"n{n}"} for n in range(12)]
