@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -36,12 +37,18 @@ def optimizer(module: nn.Module, config: ExperimentConfig) -> torch.optim.Optimi
         timm_optim.create_optimizer_v2, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay
     )
     setting = f"train.optimizer = {recipe.optimizer!r}"
-    try:
-        made = create(_scaled_groups(module, config) if recipe.lr_scale else module)
-        step_without_compiler(made)
-    except (ValueError, AssertionError, ImportError) as error:
-        raise UserError(f"{setting}: timm cannot create it: {error}") from None
-    if reason := _unfit(functools.partial(create, lr=1e-3), next(module.parameters()).device):
+    known = timm_optim.list_optimizers()
+    if recipe.optimizer.lower().rpartition("_")[2] not in known:
+        raise UserError(f"{setting}: timm has none of that name{near(recipe.optimizer, known)}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # timm's, of a package that would make one of them faster
+        try:
+            made = create(_scaled_groups(module, config) if recipe.lr_scale else module)
+            step_without_compiler(made)
+        except (ValueError, AssertionError, ImportError) as error:
+            raise UserError(f"{setting}: timm cannot create it: {error}") from None
+        reason = _unfit(functools.partial(create, lr=1e-3), next(module.parameters()).device)
+    if reason:
         raise UserError(f"{setting} cannot be used: {reason}; choose another, such as 'adamw'")
     return made
 

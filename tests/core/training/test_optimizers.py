@@ -90,3 +90,8 @@ def test_an_optimizer_that_forgets_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(recipe.timm_optim, "create_optimizer_v2", create)
     with pytest.raises(UserError, match="'sgd' cannot be used: it has state that is lost when"):
         made(network(), "sgd")
+
+
+def test_a_mistyped_name_is_one_line_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"^train.optimizer = 'adamww': .*\(did you mean 'adamw'\?\)$"):
+        made(network(), "adamww")
