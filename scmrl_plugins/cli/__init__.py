@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from scmrl_plugins import __version__
-from scmrl_plugins.cli.common.errors import explain, fail
+from scmrl_plugins.cli.common import errors
+from scmrl_plugins.cli.common.errors import fail
 from scmrl_plugins.core.system.allocator import keep_large_blocks
 from scmrl_plugins.core.system.compiler import writable_cache
 from scmrl_plugins.core.system.interrupts import Interrupted
@@ -91,7 +92,7 @@ class CommandGroup(click.Group):
             sys.stdout = None  # the reader is gone; flushing would raise again
             sys.exit(1)
         except (Exception, SystemExit) as error:
-            message = explain(error, next((word for word in kwargs["obj"] if word in COMMANDS), ""))
+            message = errors.explain(error, next((word for word in kwargs["obj"] if word in COMMANDS), ""))
             if message is None:
                 raise
             fail(message, 2)
