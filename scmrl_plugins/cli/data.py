@@ -36,7 +36,7 @@ workers = click.option(
 
 @click.group("data")
 def command() -> None:
-    """List, check, prepare and plot data sets; list clips; free the cache."""
+    """List, check, prepare and plot data sets; free the cache."""
 
 
 @command.command("list")
@@ -217,7 +217,9 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 @options.json
 @options.plugin
 def import_video(folder: Path, table: Path, workers: int, as_json: bool) -> None:
-    """Write a table of the video clips in DIR, for av-folder (dataset.manifest) or hub (dataset.path).
+    """Write a table of the video clips in DIR.
+
+    It is a manifest for av-folder (dataset.manifest) or hub (dataset.path).
 
     A row names a clip, the folder that it is in (label), that folder's split if there is one, duration, rates,
     size, and what is wrong with it (fault). Every clip is decoded.

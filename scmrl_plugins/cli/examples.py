@@ -9,7 +9,7 @@ from scmrl_plugins.cli.common import options, output
 @click.argument("name", required=False, metavar="[NAME]")
 @options.json
 def command(name: str | None, as_json: bool) -> None:
-    """List the configurations and grids that are installed, or print the one called NAME.
+    """List installed configurations and grids, or print one.
 
     Use one by its name: `scmrl train -c scmrl:small_cpu -c scmrl:fusion/late`. Your own file can extend it:
     `extends = ["scmrl:small_cpu"]`. Grids are for `scmrl bench accuracy`, sweeps for `scmrl sweep`.

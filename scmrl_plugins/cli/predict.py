@@ -35,7 +35,7 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Classify an audio file, an image or video, a pair of both, or a video with its sound.
+    """Classify a sound, a picture, both, or a video with its sound.
 
     Prints the labels that the model of RUN predicts, with their probabilities.
     """
