@@ -128,6 +128,7 @@ def test_every_command_works_beside_them(folder: Path, all_bad: Path, tmp_path: 
     scmrl("demo", "-o", "new", code=2)  # as does the second run
     scmrl("bench", "accuracy", "none.toml", "-o", run, code=2)
     scmrl("sweep", "none.toml", "-o", run, code=2)
+    assert "scmrl:small_cpu" in scmrl("examples")
     assert "av-digits" in scmrl("data", "list")
     assert shown == set(COMMANDS)
 

@@ -83,9 +83,7 @@ def test_a_folder_that_is_no_split_is_bad(root: Path) -> None:
     put(root / "tests" / "bell", "a")
     (root / ".git").mkdir()
     assert reasons(folder(root=str(root))) == {
-        str(
-            root / "tests"
-        ): "'tests' is not a split (did you mean 'test' or 'testing'?); rename it or move it away"
+        str(root / "tests"): "'tests' is not a split (did you mean 'test'?); rename it or move it away"
     }
 
 

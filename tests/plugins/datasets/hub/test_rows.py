@@ -48,7 +48,7 @@ def test_splits_by_their_usual_and_by_other_names(tmp_path: Path, streaming: boo
     assert found["validation"][0] == "dev/0"
     with pytest.raises(UserError, match=r"no split test; there are training, dev, eval: set dataset\.test_split"):
         build(path, **settings).splits()
-    with pytest.raises(UserError, match=r"no split 'evl' \(did you mean 'eval' or 'dev'\?\)"):
+    with pytest.raises(UserError, match=r"no split 'evl' \(did you mean 'eval'\?\)"):
         build(path, test_split="evl", **settings).splits()
     with pytest.raises(UserError, match=r"set dataset\.subset to one of them"):
         build(path, subset="smal", classes=CLASSES).splits()
