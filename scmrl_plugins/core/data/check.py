@@ -148,17 +148,19 @@ def _read(dataset: Dataset, rows: Rows) -> _Batch:
 
 def _inspect(dataset: Dataset, row: dict[str, Any], batch: _Batch) -> None:
     """What looks wrong with the files of a good row, and how long they last."""
-    cell: Any = next((row[name] for name in reversed(MODALITIES) if isinstance(row.get(name), dict)), {})
-    path = cell.get("path") or str(row["id"])
+    paths = {
+        name: cell["path"] for name in MODALITIES if isinstance(cell := row.get(name), dict) and cell.get("path")
+    }
     try:
         contents = dataset.inspect(row)
     except BadFileError as error:
         batch.warnings.append((error.path, error.reason))
         return
     if contents:
-        batch.warnings += [(path, note) for note in contents.notes]
+        batch.warnings += [(paths.get("visual") or str(row["id"]), note) for note in contents.notes]
         if contents.seconds:
-            batch.lengths.append((path, max(contents.seconds.values())))
+            longest = max(contents.seconds, key=contents.seconds.__getitem__)
+            batch.lengths.append((paths.get(longest) or str(row["id"]), contents.seconds[longest]))
 
 
 def _by_modality(row: dict[str, Any]) -> Iterator[dict[str, list[Any]]]:

@@ -65,7 +65,7 @@ def look(example: Example, classes: Sequence[str]) -> Drawing:
     return Drawing(
         drawn.svg,
         f"{titled(example, classes)}. " + ("; ".join(peaks) or "No map"),
-        "The larger the weight of a place, the more orange it is.",
+        "The more orange, the larger the weight.",
         title=f"Where it looks: {titled(example, classes)}",
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, ModelConfig
+from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, Contents, Modality, ModelConfig
 from scmrl_plugins.plugins.datasets.bases.recordings import Recordings, RecordingsConfig
 from scmrl_plugins.plugins.datasets.hub import rows
 from scmrl_plugins.plugins.datasets.hub.cells import file_of
@@ -92,15 +92,21 @@ class Hub(Recordings):
         for row, problem in zip(rows["id"], rows["problem"], strict=True):
             if problem:
                 raise BadFileError(row, problem)
-        columns, base = self.config.columns, self._source.base
         cells: dict[str, list[Any]] = {
-            name: [
-                None if cell is None else file_of(cell, row, columns[name] or name, base)
-                for cell, row in zip(rows[name], rows["id"], strict=True)
-            ]
+            name: [self._file(cell, row, name) for cell, row in zip(rows[name], rows["id"], strict=True)]
             for name in MODALITIES
         }
         return super().transform({**rows, **cells})
+
+    def inspect(self, row: Mapping[str, Any]) -> Contents:
+        """As ``Recordings`` does; raises as ``transform``."""
+        return super().inspect({name: self._file(row[name], str(row["id"]), name) for name in MODALITIES})
+
+    def _file(self, cell: Any, row: str, modality: Modality) -> dict[str, Any] | None:
+        """The file that a cell holds or names; none for an empty one."""
+        if cell is None:
+            return None
+        return file_of(cell, row, self.config.columns[modality] or modality, self._source.base)
 
 
 def _source(config: HubConfig) -> Source:

@@ -143,6 +143,8 @@ def test_sounds_as_arrays_of_samples(tmp_path: Path, streaming: bool) -> None:
     expected = dataset.transform(file)["audio"][0]
     for row in (rows[0], rows[2]):
         np.testing.assert_array_equal(dataset.transform(row)["audio"][0], expected)
+        contents = dataset.inspect({key: value for key, (value,) in row.items()})
+        assert contents.seconds == {"audio": len(samples) / rate}
     with pytest.raises(UserError, match=r"test/1/gone\.wav: the sound file holds no samples"):
         dataset.transform(rows[1])
 
