@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from scmrl_plugins.registry.catalogue import Broken, Catalogue, Plugin
 from scmrl_plugins.registry.errors import describe
 from scmrl_plugins.registry.hookspecs import GROUP
-from scmrl_plugins.registry.kinds import TABLE
 from scmrl_plugins.registry.staging import PluginError, stage
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def discover(points: Iterable[EntryPoint] | None = None) -> Catalogue:
     result = Catalogue()
     taken: dict[str, str] = {}
     seen: set[tuple[str, str, str]] = set()
-    installed = points if points is not None else _with_newer_kinds(_installed(result.broken))
+    installed = points if points is not None else _installed(result.broken)
     for plugin, point in sorted(((_describe(point), point) for point in installed), key=_order):
         if (identity := (plugin.distribution, plugin.name, point.value)) in seen:
             continue  # the same distribution seen twice on sys.path
@@ -91,19 +90,6 @@ def _installed(broken: list[Broken]) -> list[EntryPoint]:
             reason = f"entry_points.txt cannot be read ({describe(error)}); reinstall or remove the distribution"
             broken.append(Broken(name, name, reason))
     return [point for found in points.values() for point in found]
-
-
-def _with_newer_kinds(points: list[EntryPoint]) -> list[EntryPoint]:
-    """Also the built-ins of kinds that a checkout has got since it was installed, whose metadata lacks them."""
-    from importlib.metadata import EntryPoint
-
-    ours = [point for point in points if _describe(point).builtin]
-    for kind in TABLE.values():
-        if kind.before and ours and kind.plural not in {point.name for point in ours}:
-            point = EntryPoint(kind.plural, f"{ours[0].module.rpartition('.')[0]}.{kind.plural}", GROUP)
-            vars(point).update(dist=ours[0].dist)
-            points = [*points, point]
-    return points
 
 
 @functools.cache

@@ -304,14 +304,6 @@ def test_a_plugin_that_is_switched_off_is_not_even_imported(
     assert broken_of(found, "scmrl-bad") == []
 
 
-def test_a_checkout_that_was_installed_before_a_kind_has_its_built_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = [point for point in entry_points(group=GROUP) if point.name != "modulations"]
-    monkeypatch.setattr("scmrl_plugins.registry.discovery._installed", lambda _broken: before)
-    found = discover()
-    assert found.get("modulation", "none").plugin.builtin
-    assert found.broken == []
-
-
 def test_an_entry_point_without_a_distribution_is_recorded_too() -> None:
     found = discover([EntryPoint("odd", "a_module_that_is_not_there", GROUP)])
     (broken,) = found.broken
