@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from scmrl_plugins.explain.drawing import SERIES, Drawing, Table, margin, panel
-from scmrl_plugins.explain.facts import Facts
-from scmrl_plugins.explain.figures.declare import figure
+from scmrl_plugins.explain.figures.declare import measured_figure
 from scmrl_plugins.explain.figures.layers import short
+
+if TYPE_CHECKING:
+    from scmrl_plugins.explain.measured import Measured
 
 LAYERS = 20
 
 
-@figure("costs", "Operations and energy by layer", measured=True)
-def energy(facts: Facts) -> Iterator[Drawing]:
+@measured_figure("costs", "Operations and energy by layer")
+def energy(measured: Measured) -> Iterator[Drawing]:
     """Multiply-accumulates, accumulates and the estimated energy of the most expensive layers."""
-    layers = facts.measured.energy if facts.measured else {}
+    layers = measured.energy
     if not layers:
         return
     total = sum(one.joules for one in layers.values())

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from scmrl_plugins.explain.drawing import Drawing
 from scmrl_plugins.explain.facts import Facts
 
+if TYPE_CHECKING:
+    from scmrl_plugins.explain.measured import Measured
+
 Draw = Callable[[Facts], Iterator[Drawing]]
+DrawMeasured = Callable[["Measured"], Iterator[Drawing]]
 
 SECTIONS = {
     "results": "Results",
@@ -36,11 +41,25 @@ class Figured:
 FIGURES: list[Figured] = []
 
 
-def figure(section: str, title: str, *, measured: bool = False) -> Callable[[Draw], Draw]:
+def figure(section: str, title: str) -> Callable[[Draw], Draw]:
     """Declare a function ``Facts -> drawings`` as a figure of the report."""
 
     def declare(draw: Draw) -> Draw:
-        FIGURES.append(Figured(section, title, draw, measured))
+        FIGURES.append(Figured(section, title, draw, measured=False))
+        return draw
+
+    return declare
+
+
+def measured_figure(section: str, title: str) -> Callable[[DrawMeasured], DrawMeasured]:
+    """Declare a function ``Measured -> drawings`` as a figure; without measurements it is not called."""
+
+    def declare(draw: DrawMeasured) -> DrawMeasured:
+        def if_measured(facts: Facts) -> Iterator[Drawing]:
+            if facts.measured is not None:
+                yield from draw(facts.measured)
+
+        FIGURES.append(Figured(section, title, if_measured, measured=True))
         return draw
 
     return declare

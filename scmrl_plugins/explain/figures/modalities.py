@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from scmrl_plugins.core.evaluation import contribution
-from scmrl_plugins.core.evaluation.modalities import Carried
 from scmrl_plugins.explain.drawing import (
     BOTH,
     COLOURS,
@@ -20,20 +20,22 @@ from scmrl_plugins.explain.drawing import (
     whole,
 )
 from scmrl_plugins.explain.facts import Facts
-from scmrl_plugins.explain.figures.declare import figure
+from scmrl_plugins.explain.figures.declare import figure, measured_figure
 from scmrl_plugins.explain.shorten import shortened
+
+if TYPE_CHECKING:
+    from scmrl_plugins.explain.measured import Measured
 
 NAMED = 24
 """Classes whose names are drawn."""
 
 
-@figure("carries", "Each modality alone, left out, and exchanged inside the fusion", measured=True)
-def alone(facts: Facts) -> Iterator[Drawing]:
+@measured_figure("carries", "Each modality alone, left out, and exchanged inside the fusion")
+def alone(measured: Measured) -> Iterator[Drawing]:
     """Accuracy with all, with each modality alone and left out, and with the partner of another sample."""
-    measured = facts.measured
-    if measured is None or measured.carried is None:
-        return
     carried = measured.carried
+    if carried is None:
+        return
     bars = [("all modalities", carried.accuracy(*carried.modalities), BOTH)]
     for name in carried.modalities if len(carried.modalities) > 1 else ():
         bars.append((f"{name} alone", carried.accuracy(name), COLOURS[name]))
@@ -62,13 +64,12 @@ def alone(facts: Facts) -> Iterator[Drawing]:
     )
 
 
-@figure("carries", "Shapley shares of the modalities", measured=True)
-def shares(facts: Facts) -> Iterator[Drawing]:
+@measured_figure("carries", "Shapley shares of the modalities")
+def shares(measured: Measured) -> Iterator[Drawing]:
     """How the points above chance are shared out."""
-    measured = facts.measured
-    if measured is None or measured.carried is None:
-        return
     carried = measured.carried
+    if carried is None:
+        return
     found = {name: 100 * share for name, share in carried.shares.items()}
     gain = 100 * (carried.accuracy(*carried.modalities) - carried.baseline)
     with panel(height=0.3 * len(found) + 0.7, left=margin(found)) as drawn:
@@ -90,13 +91,12 @@ def shares(facts: Facts) -> Iterator[Drawing]:
     )
 
 
-@figure("carries", "Each modality by class", measured=True)
-def by_class(facts: Facts) -> Iterator[Drawing]:
+@measured_figure("carries", "Each modality by class")
+def by_class(measured: Measured) -> Iterator[Drawing]:
     """The accuracy of every class with all modalities and with each alone."""
-    measured = facts.measured
-    if measured is None or measured.carried is None or len(measured.carried.modalities) < 2:
-        return
     carried = measured.carried
+    if carried is None or len(carried.modalities) < 2:
+        return
     names = [shortened(name) for name in carried.complete.classes]
     found = {"both": carried.per_class(*carried.modalities)}
     found |= {name: carried.per_class(name) for name in carried.modalities}
@@ -166,17 +166,16 @@ def crossing(facts: Facts) -> Iterator[Drawing]:
     )
 
 
-@figure("carries", "Accuracy by time step", measured=True)
-def by_step(facts: Facts) -> Iterator[Drawing]:
+@measured_figure("carries", "Accuracy by time step")
+def by_step(measured: Measured) -> Iterator[Drawing]:
     """What is known after t of T steps."""
-    measured = facts.measured
-    if measured is None or not measured.by_step:
+    if not measured.by_step:
         return
     values, steps = measured.by_step, range(1, len(measured.by_step) + 1)
     with panel(height=2.4) as drawn:
         axes = drawn.axes()
         axes.plot(steps, values, marker="o", color=BOTH)
-        if isinstance(measured.carried, Carried):
+        if measured.carried is not None:
             axes.axhline(measured.carried.baseline, color=INK, ls=":", lw=1.2)
         axes.set(ylim=(0, 1.03), xlabel="time step", ylabel="accuracy")
         whole(axes.xaxis)

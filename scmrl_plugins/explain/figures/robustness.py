@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from scmrl_plugins.explain.drawing import BOTH, COLOURS, INK, MUTED, Drawing, Table, margin, panel, percent
-from scmrl_plugins.explain.facts import Facts
-from scmrl_plugins.explain.figures.declare import figure
+from scmrl_plugins.explain.figures.declare import measured_figure
+
+if TYPE_CHECKING:
+    from scmrl_plugins.explain.measured import Measured
 
 AMOUNTS = {"noise": "signal-to-noise ratio of {}, dB", "occlusion": "share of {} hidden"}
 
 
-@figure("robustness", "Accuracy under noise and occlusion", measured=True)
-def curves(facts: Facts) -> Iterator[Drawing]:
+@measured_figure("robustness", "Accuracy under noise and occlusion")
+def curves(measured: Measured) -> Iterator[Drawing]:
     """Accuracy by the amount of a corruption of one modality, with the best single modality beside it."""
-    measured = facts.measured
-    if measured is None or measured.carried is None:
-        return
     carried = measured.carried
+    if carried is None:
+        return
     for curve in measured.curves:
         x = [point.amount for point in curve.points]
         y = [point.accuracy for point in curve.points]
@@ -51,13 +53,12 @@ def curves(facts: Facts) -> Iterator[Drawing]:
         )
 
 
-@figure("robustness", "A modality that is missing", measured=True)
-def loss(facts: Facts) -> Iterator[Drawing]:
+@measured_figure("robustness", "A modality that is missing")
+def loss(measured: Measured) -> Iterator[Drawing]:
     """The accuracy with a modality replaced by silence or black."""
-    measured = facts.measured
-    if measured is None or measured.carried is None or len(measured.carried.modalities) < 2:
-        return
     carried = measured.carried
+    if carried is None or len(carried.modalities) < 2:
+        return
     bars = {"all": carried.accuracy(*carried.modalities)}
     bars |= {f"no {name}": carried.without(name) for name in carried.modalities}
     with panel(height=1.6, left=margin(bars)) as drawn:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scmrl_plugins.core.data.picture import colours_of
 from scmrl_plugins.explain.drawing import INK, MUTED, SERIES, WIDTH, Drawing, Table, heat, margin, panel, whole
-from scmrl_plugins.explain.facts import Facts
-from scmrl_plugins.explain.figures.declare import figure
+from scmrl_plugins.explain.figures.declare import measured_figure
 from scmrl_plugins.explain.figures.layers import short
 from scmrl_plugins.explain.inside import Example, grid
 from scmrl_plugins.explain.shorten import shortened
+
+if TYPE_CHECKING:
+    from scmrl_plugins.explain.measured import Measured
 
 PIXELS = 160
 """The largest side of a drawn input."""
@@ -32,15 +34,14 @@ def titled(example: Example, classes: Sequence[str]) -> str:
     )
 
 
-def _shown(facts: Facts) -> tuple[list[Example], Sequence[str]]:
-    measured = facts.measured
-    return (measured.examples, measured.evaluation.predictions.classes) if measured else ([], ())
+def _shown(measured: Measured) -> tuple[list[Example], Sequence[str]]:
+    return measured.examples, measured.evaluation.predictions.classes
 
 
-@figure("samples", "Where the network looks", measured=True)
-def looks(facts: Facts) -> Iterator[Drawing]:
+@measured_figure("samples", "Where the network looks")
+def looks(measured: Measured) -> Iterator[Drawing]:
     """Input, attention and Grad-CAM of each modality, for each chosen sample."""
-    examples, classes = _shown(facts)
+    examples, classes = _shown(measured)
     for example in examples:
         yield look(example, classes)
 
@@ -118,10 +119,10 @@ def _overlay(axes: Any, tokens: np.ndarray, sound: bool, what: str) -> list[str]
     return [f"{what} is largest at the {down}, {across}"]
 
 
-@figure("samples", "Attention over time steps", measured=True)
-def over_time(facts: Facts) -> Iterator[Drawing]:
+@measured_figure("samples", "Attention over time steps")
+def over_time(measured: Measured) -> Iterator[Drawing]:
     """Attention from step to step, of the layers that have it, for the first sample."""
-    examples, classes = _shown(facts)
+    examples, classes = _shown(measured)
     if examples and examples[0].over_time:
         yield attention_over_time(examples[0], classes)
 
@@ -151,10 +152,10 @@ def attention_over_time(example: Example, classes: Sequence[str]) -> Drawing:
     )
 
 
-@figure("samples", "Spikes", measured=True)
-def rasters(facts: Facts) -> Iterator[Drawing]:
+@measured_figure("samples", "Spikes")
+def rasters(measured: Measured) -> Iterator[Drawing]:
     """The spikes of some layers, for each chosen sample."""
-    examples, classes = _shown(facts)
+    examples, classes = _shown(measured)
     for example in examples[:2]:
         if example.spikes:
             yield raster(example, classes)
@@ -185,10 +186,10 @@ def raster(example: Example, classes: Sequence[str]) -> Drawing:
     )
 
 
-@figure("samples", "Membrane potentials", measured=True)
-def membranes(facts: Facts) -> Iterator[Drawing]:
+@measured_figure("samples", "Membrane potentials")
+def membranes(measured: Measured) -> Iterator[Drawing]:
     """Membrane traces of some neurons, for the first sample."""
-    examples, classes = _shown(facts)
+    examples, classes = _shown(measured)
     if examples and examples[0].membranes:
         yield traces(examples[0], classes)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scmrl_plugins.explain.drawing import SERIES, WIDTH, Drawing, Table, heat, margin, panel
-from scmrl_plugins.explain.facts import Facts
-from scmrl_plugins.explain.figures.declare import figure
+from scmrl_plugins.explain.figures.declare import measured_figure
 from scmrl_plugins.explain.shorten import shortened
+
+if TYPE_CHECKING:
+    from scmrl_plugins.explain.measured import Measured
 
 NAMED = 24
 POINTS, LEAST = 300, 12
@@ -20,18 +23,16 @@ def _source(aligned: bool) -> str:
     return "the residuals that the fusion exchanges" if aligned else "the streams after the fusion"
 
 
-def _labels(facts: Facts) -> np.ndarray:
-    assert facts.measured is not None
-    return facts.measured.evaluation.predictions.targets.numpy()
+def _labels(measured: Measured) -> np.ndarray:
+    return measured.evaluation.predictions.targets.numpy()
 
 
-@figure("space", "Similarity of audio and vision by class", measured=True)
-def similarity(facts: Facts) -> Iterator[Drawing]:
+@measured_figure("space", "Similarity of audio and vision by class")
+def similarity(measured: Measured) -> Iterator[Drawing]:
     """Cosine of the mean audio and the mean visual representation of each pair of classes."""
-    measured = facts.measured
-    if measured is None or set(measured.space) != {"audio", "visual"}:
+    if set(measured.space) != {"audio", "visual"}:
         return
-    labels, classes = _labels(facts), measured.evaluation.predictions.classes
+    labels, classes = _labels(measured), measured.evaluation.predictions.classes
     present = np.unique(labels)
     centred = {name: x - x.mean(0) for name, x in measured.space.items()}
     means = {name: np.stack([x[labels == k].mean(0) for k in present]) for name, x in centred.items()}
@@ -66,13 +67,12 @@ def similarity(facts: Facts) -> Iterator[Drawing]:
     )
 
 
-@figure("space", "Audio and vision in one plane (t-SNE)", measured=True)
-def plane(facts: Facts) -> Iterator[Drawing]:
+@measured_figure("space", "Audio and vision in one plane (t-SNE)")
+def plane(measured: Measured) -> Iterator[Drawing]:
     """t-SNE of the audio and the visual representation of every sample, coloured by class."""
-    measured = facts.measured
-    if measured is None or not measured.space or len(_labels(facts)) < LEAST:
+    if not measured.space or len(_labels(measured)) < LEAST:
         return
-    labels, classes = _labels(facts)[:POINTS], measured.evaluation.predictions.classes
+    labels, classes = _labels(measured)[:POINTS], measured.evaluation.predictions.classes
     modalities = list(measured.space)
     units = []
     for name in modalities:
