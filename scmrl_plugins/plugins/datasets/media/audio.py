@@ -18,7 +18,7 @@ import numpy as np
 
 from scmrl_plugins.core.interfaces import BadFileError, RepairedFileWarning
 from scmrl_plugins.plugins.datasets.media import cut_off
-from scmrl_plugins.plugins.datasets.media.container import chosen, go_near, opened_container, start_of
+from scmrl_plugins.plugins.datasets.media.container import chosen, complete, go_near, opened_container, start_of
 from scmrl_plugins.plugins.datasets.media.mel import blocks
 from scmrl_plugins.plugins.datasets.media.read import opened, refused
 
@@ -55,7 +55,7 @@ def decode(
     or whose channels cancel one another.
     """
     taken = _Taken(name, longest)
-    with _whole(source, name) as stream:
+    with complete(source, name, "sound file") as stream:
         for block, rate, _ in _blocks(stream, name, number):
             taken.add(block, rate)
     return taken.samples(), taken.rate
@@ -96,7 +96,10 @@ def decode_timed(
     silence. Raises as ``decode``, for time stamps that go back, and where no sound is within ``span``.
     """
     taken, first, end = _Taken(name, longest), 0, 0.0
-    with _whole(source, name) as stream, contextlib.closing(_blocks(stream, name, number, span[0])) as blocks:
+    with (
+        complete(source, name, "sound file") as stream,
+        contextlib.closing(_blocks(stream, name, number, span[0])) as blocks,
+    ):
         for block, rate, at in _placed(blocks, name):
             end = (at + len(block)) / rate
             low = max(0, math.ceil(span[0] * rate)) - at
@@ -109,15 +112,6 @@ def decode_timed(
     if end and not taken.count:
         raise BadFileError(name, f"its sound ends at {end:.2f} s, before {span[0]:g} s; correct the window")
     return Sound(taken.samples(), taken.rate, first / taken.rate)
-
-
-@contextlib.contextmanager
-def _whole(source: bytes | Path, name: str | Path) -> Iterator[BinaryIO]:
-    """A sound file that is not cut off as far as its first bytes tell; what its decoder raises is reported."""
-    with opened(source, name) as stream, refused(name, "not a sound file that can be read", "give a wav file"):
-        if lacking := cut_off.missing(stream):
-            raise BadFileError(name, f"the sound file is cut off, {lacking}; copy it again")
-        yield stream
 
 
 class _Taken:

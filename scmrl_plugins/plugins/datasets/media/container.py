@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from scmrl_plugins.core.interfaces import BadFileError
+from scmrl_plugins.plugins.datasets.media import cut_off
+from scmrl_plugins.plugins.datasets.media.read import opened, refused
 
 FORMATS = (
     *("wav", "w64", "aiff", "au", "caf", "flac", "ogg", "mp3", "aac", "ac3", "eac3", "asf"),
@@ -17,8 +19,22 @@ FORMATS = (
 another file."""
 INDEXED = ("mov", "matroska")
 """Formats with an index and exact time stamps, in which a reader can start anywhere."""
+REMEDIES = {"sound file": "give a wav file", "video": "copy it again"}
+"""What helps against a file of a kind that no decoder reads."""
 PREROLL = 5.0
 """Seconds in front of what is wanted from where on a decoder reads: lossy sound depends on what was before it."""
+
+
+@contextlib.contextmanager
+def complete(source: bytes | Path, name: str | Path, kind: str) -> Iterator[BinaryIO]:
+    """The bytes of a file of a kind, ``sound file`` or ``video``, that is not cut off as far as they tell.
+
+    Raises ``BadFileError`` for one that is, and for what a decoder raises meanwhile, as ``refused``.
+    """
+    with opened(source, name) as stream, refused(name, f"not a {kind} that can be read", REMEDIES[kind]):
+        if lacking := cut_off.missing(stream):
+            raise BadFileError(name, f"the {kind} is cut off, {lacking}; copy it again")
+        yield stream
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -13,8 +13,7 @@ import numpy as np
 
 from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.plugins.datasets.media import cut_off
-from scmrl_plugins.plugins.datasets.media.container import chosen, go_near, opened_container, start_of
-from scmrl_plugins.plugins.datasets.media.read import opened, refused
+from scmrl_plugins.plugins.datasets.media.container import chosen, complete, go_near, opened_container, start_of
 
 if TYPE_CHECKING:
     import av
@@ -107,7 +106,7 @@ def expected_times(
     """What ``times`` will find, from the packets alone: nothing is decoded or checked, and more may be listed."""
     found = Times()
     shown: list[tuple[int, int]] = []
-    with _whole(source, name) as stream, opened_container(stream) as container:
+    with complete(source, name, "video") as stream, opened_container(stream) as container:
         video = _video(container, name, number)
         found.origin = start_of(container)
         go_near(container, video, span[0])
@@ -142,7 +141,7 @@ def times(
     """
     found = Times()
     with (
-        _whole(source, name) as stream,
+        complete(source, name, "video") as stream,
         contextlib.closing(_frames(stream, name, number, span[0], found)) as read,
     ):
         for frame, lasting in read:
@@ -174,20 +173,11 @@ def frames(
 ) -> dict[int, np.ndarray]:
     """What ``each`` makes of some of the frames that ``times`` lists from the same ``start``, by their index."""
     with (
-        _whole(source, name) as stream,
+        complete(source, name, "video") as stream,
         contextlib.closing(_frames(stream, name, number, start, Times())) as read,
     ):
         numbered = zip(range(max(indices) + 1), read, strict=False)
         return {index: each(_upright(frame, name)) for index, (frame, _) in numbered if index in indices}
-
-
-@contextlib.contextmanager
-def _whole(source: bytes | Path, name: str | Path) -> Iterator[BinaryIO]:
-    """A video file that is not cut off as far as its first bytes tell; what its decoder raises is reported."""
-    with opened(source, name) as stream, refused(name, "not a video that can be read", "copy it again"):
-        if lacking := cut_off.missing(stream):
-            raise BadFileError(name, f"the video is cut off, {lacking}; copy it again")
-        yield stream
 
 
 def shown(times: Sequence[float | None], duration: float, count: int) -> list[int]:
