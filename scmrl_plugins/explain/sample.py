@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scmrl_plugins.core.evaluation.alone import without
 from scmrl_plugins.core.evaluation.modalities import shapley, subsets
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.run.directory import Run
@@ -63,15 +64,12 @@ def explain(
 @torch.no_grad()
 def _by_modality(parts: Assembly, inputs: Mapping[str, Tensor], target: int) -> dict[frozenset[str], float]:
     """The probability of a class with each set of the modalities, the others silent or black."""
-    found = {}
+    found, blank = {}, parts.dataset.blank
     for present in subsets(list(inputs)):
-        shown = {}
-        for name, x in inputs.items():
-            blank = torch.as_tensor(parts.dataset.blank[name], dtype=x.dtype, device=x.device)  # type: ignore[index]
-            shown[name] = x if name in present else blank.expand_as(x)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            found[present] = float(parts.model(**shown).logits[0].float().softmax(0)[target])
+            output = without(parts.model, inputs, blank, *(inputs.keys() - present))
+            found[present] = float(output.logits[0].float().softmax(0)[target])
     return found
 
 

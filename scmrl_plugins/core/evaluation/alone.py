@@ -16,8 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scmrl_plugins.core.interfaces import MODALITIES, Fused, Modality, ModelOutput
+from scmrl_plugins.core.interfaces import MODALITIES, OTHER, Fused, Modality, ModelOutput
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+
+Blank = Mapping[Any, Any]
+"""Silence and black by modality, ``[C, 1, 1]``, as arrays or tensors, such as ``Dataset.blank``."""
 
 METHODS: Mapping[str, str] = {
     "split": "the read-out's share of the modality",
@@ -72,19 +75,19 @@ class Split:
         self.logits = readout.split(means(own_streams(self.model, arguments[0])))
 
 
-def without(
-    model: AudioVisualModel, inputs: Mapping[str, Tensor], blank: Mapping[str, Tensor], modality: Modality
-) -> ModelOutput:
-    """The output for silence or black, ``blank[modality] [C, 1, 1]``, as the input of a modality."""
-    x = inputs[modality]
-    missing = blank[modality].to(x).expand_as(x)
-    output: ModelOutput = model(**{**inputs, modality: missing})
+def without(model: AudioVisualModel, inputs: Mapping[str, Tensor], blank: Blank, *missing: Any) -> ModelOutput:
+    """The output for silence or black, ``blank[modality] [C, 1, 1]``, as the input of each missing modality."""
+    replaced = {}
+    for name in missing:
+        x = inputs[name]
+        replaced[name] = torch.as_tensor(blank[name], dtype=x.dtype, device=x.device).expand_as(x)
+    output: ModelOutput = model(**{**inputs, **replaced})
     return output
 
 
 @torch.no_grad()
 def alone(
-    model: AudioVisualModel, inputs: Mapping[str, Tensor], blank: Mapping[str, Tensor]
+    model: AudioVisualModel, inputs: Mapping[str, Tensor], blank: Blank
 ) -> tuple[dict[Modality, Tensor], str]:
     """The logits of each modality alone, ``[B, K]``, and the method; none for a model of one modality."""
     chosen = method(model)
@@ -92,5 +95,6 @@ def alone(
         with Split(model) as split:
             model(**inputs)
         return dict(split.logits), chosen
-    others: dict[Modality, Modality] = {"audio": "visual", "visual": "audio"} if chosen else {}
-    return {name: without(model, inputs, blank, other).logits for name, other in others.items()}, chosen
+    if not chosen:
+        return {}, chosen
+    return {name: without(model, inputs, blank, OTHER[name]).logits for name in MODALITIES}, chosen

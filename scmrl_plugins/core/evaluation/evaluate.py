@@ -163,7 +163,7 @@ def _blanked(
     seed: int,
 ) -> None:
     """Add the logits of each modality with the other one missing, by batch."""
-    blank = {name: torch.from_numpy(x) for name, x in loader.dataset.split.dataset.blank.items()}
+    blank = loader.dataset.split.dataset.blank
     with seeds.generators_kept(device), trained_precision(model, device):
         for batch in loader:
             inputs = corrupted_inputs(batch, loader, device, disturbance, seed)

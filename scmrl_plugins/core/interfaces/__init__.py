@@ -33,12 +33,20 @@ from scmrl_plugins.core.interfaces.modulation import (
     TrainingPass,
     TrainingStep,
 )
-from scmrl_plugins.core.interfaces.settings import MODALITIES, SPLITS, ComponentConfig, Modality, ModelConfig
+from scmrl_plugins.core.interfaces.settings import (
+    MODALITIES,
+    OTHER,
+    SPLITS,
+    ComponentConfig,
+    Modality,
+    ModelConfig,
+)
 from scmrl_plugins.core.interfaces.values import Context, Fused, ModelOutput, NeuronFactory
 
 __all__ = [
     "MODALITIES",
     "NEEDS",
+    "OTHER",
     "SPLITS",
     "TAGS",
     "Attends",

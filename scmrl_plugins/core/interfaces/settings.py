@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Modality = Literal["audio", "visual"]
 MODALITIES: tuple[Modality, Modality] = ("audio", "visual")
+OTHER: Mapping[Modality, Modality] = {"audio": "visual", "visual": "audio"}
+"""The other modality of each."""
 SPLITS = ("train", "validation", "test")
 
 

@@ -15,6 +15,7 @@ from scmrl_plugins.core.data.loading import Batch
 from scmrl_plugins.core.evaluation import alone
 from scmrl_plugins.core.interfaces import (
     MODALITIES,
+    OTHER,
     Gradients,
     Modality,
     ModelOutput,
@@ -29,8 +30,6 @@ from scmrl_plugins.core.run.teachers import load_teachers
 from scmrl_plugins.core.system import seeds
 from scmrl_plugins.core.training.step import Step, StepResult, Targets
 from scmrl_plugins.registry import UserError, catalogue
-
-OTHER: Mapping[Modality, Modality] = {"audio": "visual", "visual": "audio"}
 
 
 class ModulatedStep(Step):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from scmrl_plugins.core.interfaces import (
     MODALITIES,
+    OTHER,
     Context,
     Gradients,
     Modality,
@@ -21,7 +22,7 @@ from scmrl_plugins.core.interfaces import (
     TrainingPass,
     TrainingStep,
 )
-from scmrl_plugins.plugins.modulations.base import OTHER, Scheduled
+from scmrl_plugins.plugins.modulations.base import Scheduled
 
 
 class AdaptiveGradients(Modulation):

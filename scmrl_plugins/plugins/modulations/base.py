@@ -10,14 +10,13 @@ from torch import Tensor
 
 from scmrl_plugins.core.interfaces import (
     MODALITIES,
+    OTHER,
     ComponentConfig,
     Gradients,
     Modality,
     TrainingPass,
     TrainingStep,
 )
-
-OTHER: Mapping[Modality, Modality] = {"audio": "visual", "visual": "audio"}
 
 Parameters = Literal["all", "convolutions"]
 

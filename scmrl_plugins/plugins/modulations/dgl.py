@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scmrl_plugins.core.interfaces import (
     MODALITIES,
+    OTHER,
     ComponentConfig,
     Context,
     Gradients,
@@ -19,7 +20,6 @@ from scmrl_plugins.core.interfaces import (
     TrainingPass,
     TrainingStep,
 )
-from scmrl_plugins.plugins.modulations.base import OTHER
 
 
 class Disentangled(Modulation):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from scmrl_plugins.core.interfaces import (
     MODALITIES,
+    OTHER,
     Context,
     Gradients,
     Modality,
@@ -19,7 +20,7 @@ from scmrl_plugins.core.interfaces import (
     TrainingPass,
     TrainingStep,
 )
-from scmrl_plugins.plugins.modulations.base import OTHER, Selective, add_scores, changed, ratios
+from scmrl_plugins.plugins.modulations.base import Selective, add_scores, changed, ratios
 
 
 class GuidedDistillation(Modulation):

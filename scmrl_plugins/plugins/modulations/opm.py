@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scmrl_plugins.core.interfaces import MODALITIES, Context, Modulation, TrainingPass
-from scmrl_plugins.plugins.modulations.base import OTHER, Scheduled
+from scmrl_plugins.core.interfaces import MODALITIES, OTHER, Context, Modulation, TrainingPass
+from scmrl_plugins.plugins.modulations.base import Scheduled
 from scmrl_plugins.registry import UserError
 
 

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scmrl_plugins.core.interfaces import MODALITIES, Context, Modality, Modulation, TrainingPass
-from scmrl_plugins.plugins.modulations.base import OTHER, Scheduled
+from scmrl_plugins.core.interfaces import MODALITIES, OTHER, Context, Modality, Modulation, TrainingPass
+from scmrl_plugins.plugins.modulations.base import Scheduled
 
 _EPS = 1e-12
 """Added to squared distances: the root of 0 has no gradient."""
