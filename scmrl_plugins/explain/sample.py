@@ -77,12 +77,12 @@ def _findings(given: Mapping[frozenset[str], float], modalities: list[str], pred
     if len(modalities) < 2:
         return []
     shares = shapley(modalities, given.__getitem__)
-    told = ", ".join(f"{name} {100 * share:+.1f}" for name, share in shares.items())
+    listed = ", ".join(f"{name} {100 * share:+.1f}" for name, share in shares.items())
     return [
         Finding(
             "note",
             f"Probability of {predicted}: {given[frozenset()]:.1%} without any input, "
-            f"{given[frozenset(modalities)]:.1%} with all; the difference in points by Shapley shares: {told}.",
+            f"{given[frozenset(modalities)]:.1%} with all; the difference in points by Shapley shares: {listed}.",
             "prediction",
         )
     ]

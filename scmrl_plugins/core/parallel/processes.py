@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 T = TypeVar("T")
+S = TypeVar("S", Sequence[Any], Tensor)
 
 _TIMEOUT = datetime.timedelta(days=7)
 """Of a collective operation: another process may compute features for hours. A dead one is noticed at once."""
@@ -43,8 +44,8 @@ class Processes:
         """How many of n samples each process takes; they differ by at most one."""
         return [n // self.count + (rank < n % self.count) for rank in range(self.count)]
 
-    def share(self, items: Sequence[T]) -> Sequence[T]:
-        """The samples of a batch that this process takes: a slice."""
+    def share(self, items: S) -> S:
+        """The samples of a batch that this process takes: a slice of a sequence or of a tensor's first axis."""
         counts = self.shares(len(items))
         start = sum(counts[: self.rank])
         return items[start : start + counts[self.rank]]

@@ -91,12 +91,14 @@ class Learner:
         if self.average:
             self.average.set(self.module["model"])
 
-    def check_single(self, place: str) -> None:
-        """``UserError`` if there is a single sample at ``place`` and the model or its loss cannot train on it.
+    def check_single(self, where: str) -> None:
+        """``UserError`` where there is a single sample, on which the model or its loss cannot train.
+
+        ``where`` says so, for the message; empty: there is none.
 
         Batch norm has no variance where a channel has one value; some losses compare samples.
         """
-        if not place:
+        if not where:
             return
         model: Any = self.module["model"]
         loss = self.module["loss"]
@@ -111,7 +113,7 @@ class Learner:
                 batch_norm = "more than 1 value per channel" in str(error)
                 reason = "batch norm needs several values per channel" if batch_norm else str(error)
         if reason:
-            raise UserError(f"{place}, which is too few to train on ({reason}): choose another batch size")
+            raise UserError(f"{where}, which is too few to train on ({reason}): choose another batch size")
 
     def set_modes(self) -> None:
         """Set the modes of an epoch."""

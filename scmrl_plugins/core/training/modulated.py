@@ -242,8 +242,8 @@ class Pass:
             with self._step.accelerator.autocast(), torch.no_grad():
                 fused = teacher.fused(teacher.tokens(teacher.encode(**self._inputs)))
                 logits = teacher.read(fused).logits
-                said = self._full({"logits": logits, **alone.means(alone.own_streams(teacher, fused))})
-            taught[name] = Teaching(said["logits"], said[name])
+                both = self._full({"logits": logits, **alone.means(alone.own_streams(teacher, fused))})
+            taught[name] = Teaching(both["logits"], both[name])
         return taught
 
     def without(self, modality: Modality) -> ModelOutput:
@@ -297,7 +297,7 @@ class Pass:
     def _factor(self, factor: Any) -> Any:
         if not isinstance(factor, Tensor) or not factor.dim():
             return factor
-        return self._step.processes.share(factor).view(1, -1, 1, 1)  # type: ignore[arg-type,attr-defined]
+        return self._step.processes.share(factor).view(1, -1, 1, 1)
 
     def _full(self, tensors: Mapping[Any, Tensor]) -> dict[Any, Tensor]:
         """The tensors of the complete batch, in full precision."""

@@ -143,23 +143,23 @@ def crossing(facts: Facts) -> Iterator[Drawing]:
     with panel(height=0.5 * len(names) + 0.9, left=margin(names), top=0.35) as drawn:
         axes = drawn.axes()
         for row, ((label, shown), colour) in enumerate(zip(values.items(), (SERIES[2], SERIES[3]), strict=True)):
-            places = [index + 0.36 * row - 0.18 for index in range(len(names))]
-            axes.barh(places, shown, height=0.34, color=colour, label=label)
-            for place, value in zip(places, shown, strict=True):
-                axes.text(value, place, f" {value:.3g}", va="center", fontsize=7)
+            positions = [index + 0.36 * row - 0.18 for index in range(len(names))]
+            axes.barh(positions, shown, height=0.34, color=colour, label=label)
+            for position, value in zip(positions, shown, strict=True):
+                axes.text(value, position, f" {value:.3g}", va="center", fontsize=7)
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         axes.set(xlim=(0, max(0.05, *(value for shown in values.values() for value in shown)) * 1.15))
         axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     rows = [list(row) for row in contribution.rows(directions)]
-    said = "; ".join(
+    described = "; ".join(
         f"{row[0]}: residual rate {row[1]}, share of the partner {row[2]}, accuracy with it shuffled {row[3]}"
         for row in rows
     )
     yield Drawing(
         drawn.svg,
-        f"Cross-modal contribution on the test split. {said}",
+        f"Cross-modal contribution on the test split. {described}",
         "Rate: elements of what a stream takes from the other that are not 0. Share: of its variance that is due "
         "to the partner. Changes of accuracy in the table are in points.",
         Table(list(contribution.HEADER), rows),
