@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 _SLACK = {b"RIFF": 8, b"RIFX": 8, b"FORM": 1}
@@ -26,7 +27,7 @@ _COUNTED = re.compile(b"stsz|trun")
 """Boxes that count samples."""
 _INDEX = 1 << 26
 """Bytes of an index that are looked at."""
-_ELEMENTS = 100_000
+_PARTS = 100_000
 """Elements of a matroska file, and boxes of an mp4 file, that are looked at."""
 _W64 = b"riff\x2e\x91\xcf\x11"
 
@@ -49,8 +50,8 @@ def missing(stream: BinaryIO) -> str | None:
             return _of_mp4(stream, size)
     finally:
         stream.seek(0)
-    lacking = _length(head) - size
-    return f"{lacking} bytes are missing" if lacking > _SLACK.get(head[:4], 0) else None
+    end = _length(head)
+    return _beyond(size, end) if end - size > _SLACK.get(head[:4], 0) else None
 
 
 def streamed(stream: BinaryIO) -> bool:
@@ -77,36 +78,17 @@ def _length(head: bytes) -> int:
 
 
 def _of_matroska(stream: BinaryIO, size: int) -> str | None:
-    """Elements follow one another to the end of the file; those of unknown length, as in a stream, hold others."""
-    at = 0
-    for _ in range(_ELEMENTS):
-        if at >= size:
-            break
-        stream.seek(at)
-        head = stream.read(12)
-        name = 9 - head[0].bit_length()
-        first = head[name] if name < len(head) else 0
-        width = 9 - first.bit_length()
-        length = int.from_bytes(head[name : name + width], "big") & ((1 << 7 * width) - 1)
-        at += name + width + (0 if length == (1 << 7 * width) - 1 else length)
-    return f"{at - size} bytes are missing" if at > size else None
+    """Elements follow one another to the end of the file."""
+    return _beyond(size, sum(length for _, length in _parts(stream, size, _element)))
 
 
 def _of_mp4(stream: BinaryIO, size: int) -> str | None:
-    """Boxes follow one another to the end of the file; one of length 0 extends to it.
+    """Boxes follow one another to the end of the file.
 
     FFmpeg keeps some 70 bytes for every sample that an index counts, whether it is there or not.
     """
     at = 0
-    for _ in range(_ELEMENTS):
-        if at >= size:
-            break
-        stream.seek(at)
-        head = stream.read(16)
-        length = int.from_bytes(head[:4], "big")
-        length = int.from_bytes(head[8:16], "big") if length == 1 else length or size - at
-        if length < 8:
-            break
+    for head, length in _parts(stream, size, _box):
         if head[4:8] in (b"moov", b"moof"):
             stream.seek(at)
             index = stream.read(min(length, _INDEX))
@@ -114,7 +96,45 @@ def _of_mp4(stream: BinaryIO, size: int) -> str | None:
             if max((int.from_bytes(each, "big") for each in counts), default=0) > size:
                 return "its index counts more samples than it has bytes"
         at += length
-    return f"{at - size} bytes are missing" if at > size else None
+    return _beyond(size, at)
+
+
+def _parts(stream: BinaryIO, size: int, length_of: Callable[[bytes, int], int]) -> Iterator[tuple[bytes, int]]:
+    """The header and the length of each part of a file, one behind the other.
+
+    ``length_of(header, rest)`` is the length of a part, header included, of the ``rest`` of the file; 0 ends them.
+    """
+    at = 0
+    for _ in range(_PARTS):
+        if at >= size:
+            return
+        stream.seek(at)
+        head = stream.read(16)
+        if not (length := length_of(head, size - at)):
+            return
+        yield head, length
+        at += length
+
+
+def _element(head: bytes, rest: int) -> int:
+    """The length of an element of matroska: of its header alone where it is unknown, as in a stream."""
+    name = 9 - head[0].bit_length()
+    first = head[name] if name < len(head) else 0
+    width = 9 - first.bit_length()
+    length = int.from_bytes(head[name : name + width], "big") & ((1 << 7 * width) - 1)
+    return name + width + (0 if length == (1 << 7 * width) - 1 else length)
+
+
+def _box(head: bytes, rest: int) -> int:
+    """The length of a box of mp4; one of length 0 extends to the end of the file."""
+    length = int.from_bytes(head[:4], "big")
+    length = int.from_bytes(head[8:16], "big") if length == 1 else length or rest
+    return length if length >= 8 else 0
+
+
+def _beyond(size: int, end: int) -> str | None:
+    """What is missing of a file of ``size`` bytes whose parts end at ``end``."""
+    return f"{end - size} bytes are missing" if end > size else None
 
 
 def _of_ogg(stream: BinaryIO, size: int) -> str | None:
