@@ -72,8 +72,7 @@ class TrainingData(torch.utils.data.Dataset):
             before = torch.default_generator.get_state()
             sample = split.sample(index, training=True)
             if self.config.noise or self.config.modality_dropout:
-                blank = split.dataset.blank
-                sample = corrupt_training_sample(sample, self.config, blank, torch.default_generator)
+                sample = corrupt_training_sample(sample, self.config, split.blank, torch.default_generator)
             return sample, not torch.equal(before, torch.default_generator.get_state())
 
     def without_inputs(self, sample: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 
 from scmrl_plugins.core.data.parts import GROUP, read_array
 from scmrl_plugins.core.data.transform import Arrays
-from scmrl_plugins.core.interfaces import MODALITIES, Dataset
+from scmrl_plugins.core.interfaces import MODALITIES, Dataset, Modality
 
 
 class FeatureSplit(torch.utils.data.Dataset):
@@ -49,6 +49,11 @@ class FeatureSplit(torch.utils.data.Dataset):
         """By group column of the data set, the group of every sample."""
         columns = [name for name in self.rows.column_names if name.startswith(GROUP)]
         return {name.removeprefix(GROUP): self.rows[name][:].to_pylist() for name in columns}
+
+    @functools.cached_property
+    def blank(self) -> Mapping[Modality, np.ndarray]:
+        """``Dataset.blank``, computed once."""
+        return self.dataset.blank
 
     def subset(self, indices: Sequence[int]) -> FeatureSplit:
         """The split with these samples only, in this order."""

@@ -112,5 +112,5 @@ class DisturbedData(EvaluationData):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = super().__getitem__(index)
-        inputs = self.disturbance(collate([sample]), self.split.dataset.blank, self.seed)
+        inputs = self.disturbance(collate([sample]), self.split.blank, self.seed)
         return {**sample, **{name: x[0].numpy() for name, x in inputs.items()}}

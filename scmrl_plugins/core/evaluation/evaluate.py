@@ -163,7 +163,7 @@ def _blanked(
     seed: int,
 ) -> None:
     """Add the logits of each modality with the other one missing, by batch."""
-    blank = loader.dataset.split.dataset.blank
+    blank = loader.dataset.split.blank
     with seeds.generators_kept(device), trained_precision(model, device):
         for batch in loader:
             inputs = corrupted_inputs(batch, loader, device, disturbance, seed)
@@ -186,7 +186,7 @@ def corrupted_inputs(
     batch: Batch, loader: Loader, device: torch.device, disturbance: Disturbance, seed: int
 ) -> dict[str, Tensor]:
     """The inputs of a batch of an ``evaluation_loader`` as the model gets them."""
-    inputs = disturbance(batch, loader.dataset.split.dataset.blank, seed)
+    inputs = disturbance(batch, loader.dataset.split.blank, seed)
     return {name: x.to(device) for name, x in inputs.items()}
 
 

@@ -177,3 +177,19 @@ def test_drawing_leaves_the_generator_alone(small: Small, monkeypatch: pytest.Mo
     before = torch.get_rng_state()
     loader.dataset[next(iter(sampler))[0]]
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_input_for_a_missing_modality_is_computed_once(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed = []
+
+    def blank(blobs: Blobs) -> Mapping[str, np.ndarray]:
+        computed.append(blobs)
+        return {name: np.full((channels, 1, 1), -7, np.float32) for name, channels in blobs.channels.items()}
+
+    monkeypatch.setattr(Blobs, "blank", property(blank), raising=False)
+    parts = small(sets=["data.modality_dropout.audio=1"])
+    split = prepare(parts.dataset, parts.config).splits["train"]
+    loader, _ = training_loader([split], parts.config)
+    batch = collate([loader.dataset[Draw(0, index)] for index in range(8)])
+    assert (batch["audio"] == -7).all()
+    assert len(computed) == 1

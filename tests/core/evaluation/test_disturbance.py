@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -83,7 +82,7 @@ class Split:
     """Samples as a split has them."""
 
     paths = ()
-    dataset = SimpleNamespace(blank=BLANK)
+    blank = BLANK
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {name: x[index].numpy() for name, x in batch().items() if name != "index"}
