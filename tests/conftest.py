@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from capabilities import unprivileged
 from plugin_site import PluginSite
 
 from scmrl_plugins.registry import catalogue
@@ -55,6 +56,15 @@ def small_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def obeying_modes() -> Iterator[None]:
+    """Files whose modes forbid it are neither read nor written, whoever runs the tests."""
+    with unprivileged() as possible:
+        if not possible:
+            pytest.skip("this user may read and write everything")
+        yield
 
 
 @pytest.fixture

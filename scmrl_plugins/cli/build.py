@@ -26,15 +26,17 @@ def command(device: str, run: str | None, as_json: bool, **experiment: Any) -> N
     """
     config = options.compose(experiment)
     from scmrl_plugins.core.model.assembly import assemble
-    from scmrl_plugins.core.run.directory import create_run, load_pretrained
+    from scmrl_plugins.core.run.directory import check_free, create_run, load_pretrained
     from scmrl_plugins.core.system import devices
 
     target = devices.resolve(device)
+    if run is not None:
+        check_free(run)
     parts = assemble(config)
-    load_pretrained(parts)
+    origins = load_pretrained(parts)
     summary = _run_batch(parts, target)
     if run is not None:
-        create_run(run, parts)
+        create_run(run, parts, origins)
     from scmrl_plugins.core.evaluation.contribution import warning
     from scmrl_plugins.core.measure import operations
 

@@ -28,8 +28,8 @@ def fit(
     from scmrl_plugins.core.run.directory import create_run, load_pretrained, open_run
     from scmrl_plugins.core.system.progress import Progress
 
-    if run is None:
-        load_pretrained(parts)  # now, so that weights that do not fit are refused before the data is prepared
+    # Now, so that weights that do not fit are refused before the data is prepared.
+    origins = load_pretrained(parts) if run is None else None
     with Progress() as progress:
         with collector.paused():
             from scmrl_plugins.core.training.loop import Training
@@ -40,7 +40,7 @@ def fit(
         training.prepare()
         main = training.processes.main
         if run is None:
-            path = training.processes.broadcast(create_run(path, training.parts).path if main else path)
+            path = training.processes.broadcast(create_run(path, training.parts, origins).path if main else path)
             run = open_run(path)
         result = training.fit(run)
     if not main:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError, catalogue
 
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+Origins = dict[str, dict[str, Any]]
+"""By modality the run that its weights are from, its digest, and what was copied."""
 _POSITION = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors")
 
 
@@ -111,9 +112,16 @@ class Run:
         self.check_there()
         files.append_line(self.metrics_file, files.to_json(line))
 
+    def there(self) -> bool:
+        """Whether the run is there; ``UserError`` if that cannot be looked up."""
+        try:
+            return self.config_file.is_file()
+        except OSError as error:
+            raise UserError(f"{self.path}: {error.strerror or error}; make it readable") from None
+
     def check_there(self) -> None:
         """``UserError`` if the run was moved or deleted, so that no part of it is made anew."""
-        if not self.config_file.is_file():
+        if not self.there():
             raise UserError(
                 f"{self.path}: moved or deleted while it was trained; resume it where it is now: scmrl train RUN"
             )
@@ -152,41 +160,44 @@ def _has_position(line: Mapping[str, Any]) -> bool:
 
 
 def check_free(path: str | Path) -> Path:
-    """The path, if a run can be created there. Raises ``UserError`` if it already exists and is not empty."""
-    path = Path(path)
+    """The path, if a run can be created there.
+
+    Raises ``UserError`` if it already exists and is not empty, or cannot be written.
+    """
+    path, other = Path(path), "choose another directory with -o"
     files.check_name(path)
-    if path.is_symlink() and not path.exists():
-        target = path.readlink()
-        raise UserError(f"{path}: a link to {target}, which does not exist; choose another directory with -o")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path}: already exists; choose another directory with -o")
+    try:
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path}: a link to {path.readlink()}, which does not exist; {other}")
+        occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}; {other}") from None
+    if occupied:
+        raise UserError(f"{path}: already exists; {other}")
+    files.check_creatable(path, other)
     return path
 
 
-def create_run(path: str | Path, parts: assembly.Assembly) -> Run:
+def create_run(path: str | Path, parts: assembly.Assembly, origins: Origins | None = None) -> Run:
     """Create a run directory with configuration, environment and initial weights, pretrained ones included.
 
+    ``origins``: what ``load_pretrained`` returned, if it was called for these parts; it is called otherwise.
     Raises ``UserError`` if the path already exists and is not empty, or cannot be written, which leaves nothing
     behind, like ``load_pretrained``, and for a teacher that is missing.
     """
     run = Run(check_free(path))
-    path, origins = run.path, load_pretrained(parts)
-    existed = path.exists()
+    path = run.path
+    if origins is None:
+        origins = load_pretrained(parts)
     described = environment.describe(parts.config)
     described |= {key: runs for key, runs in (("pretrained", origins), ("teachers", _teachers(parts))) if runs}
-    try:
+    with files.making(path):
         files.write_json(path / "environment.json", described)
         (path / "checkpoints").mkdir()
         run.write_metrics([])
         weights.save_weights(run.weights_file, parts.model)
         # Written last: a directory with this file is a run.
         run.write_config(parts.config)
-    except BaseException:
-        for left in path.iterdir() if path.exists() else ():
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        if not existed and path.exists():
-            path.rmdir()
-        raise
     return run
 
 
@@ -207,12 +218,12 @@ def open_trained(path: str | Path) -> Run:
     return run
 
 
-def load_pretrained(parts: assembly.Assembly) -> dict[str, dict[str, Any]]:
+def load_pretrained(parts: assembly.Assembly) -> Origins:
     """Initialise the modalities of ``train.pretrained``; by modality the run, its digest and what was copied.
 
     Raises ``UserError`` for a run that is missing, not trained to the end, or does not fit.
     """
-    origins: dict[str, dict[str, Any]] = {}
+    origins: Origins = {}
     for modality, path in parts.config.train.pretrained.items():
         try:
             run = open_trained(path)

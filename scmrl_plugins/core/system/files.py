@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,42 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def making(folder: Path) -> Iterator[None]:
+    """Make a folder, with its parents, and fill it in the block; an error there leaves nothing of it behind.
+
+    A folder that is there stays, but is emptied.
+    """
+    new = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        with saved(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if folder in new:
+                folder.chmod(0o700)  # whatever the umask
+            for left in folder.iterdir():
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        for one in new:
+            with contextlib.suppress(OSError):
+                one.rmdir()
+        raise
+
+
+def check_creatable(path: Path, remedy: str) -> None:
+    """``UserError`` with the ``remedy`` if nothing can be created in the nearest folder of a path that exists."""
+    try:
+        nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}; {remedy}") from None
+    which = "" if nearest == path else f"{nearest} "
+    if not nearest.is_dir():
+        raise UserError(f"{path}: {which}is no folder; {remedy}")
+    if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise UserError(f"{path}: {which}cannot be written; {remedy}")
 
 
 State = tuple[int, int, int, int] | None

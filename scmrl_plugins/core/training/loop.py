@@ -27,7 +27,7 @@ from scmrl_plugins.core.run.weights import TrainingState
 from scmrl_plugins.core.system import memory, seeds
 from scmrl_plugins.core.system.interrupts import Interrupted, Interrupts
 from scmrl_plugins.core.system.progress import Progress
-from scmrl_plugins.core.training import lines, plan, trackers
+from scmrl_plugins.core.training import lines, plan
 from scmrl_plugins.core.training.batches import Steps
 from scmrl_plugins.core.training.learner import Learner
 from scmrl_plugins.core.training.not_finite import NotFinite
@@ -35,6 +35,7 @@ from scmrl_plugins.core.training.recipe import Schedule
 from scmrl_plugins.core.training.saving import Saving
 from scmrl_plugins.core.training.step import StepResult
 from scmrl_plugins.core.training.tokens import FromTokens, TokenCache
+from scmrl_plugins.core.training.trackers import Trackers
 
 
 def train(run: Run, parts: Assembly, device: torch.device, progress: Progress) -> Evaluation:
@@ -63,7 +64,6 @@ class Training:
         self.chooser = "test" if self.recipe.protocol == "published" else "validation"
         self.state = TrainingState()
         self.prepared = False
-        trackers.check(self.recipe.trackers)
         self.accelerator, self.processes = accelerator(device, self.recipe.precision)
         self.device = self.accelerator.device
         self.progress = progress if self.processes.main else Progress.silent()
@@ -71,6 +71,7 @@ class Training:
             self.progress.line(
                 f"{self.device} adds in no fixed order: the same seed gives nearly, not exactly, the same weights"
             )
+        self.trackers = Trackers(self.recipe.trackers, self.accelerator, self.progress)
         self.learner = Learner(parts, self.accelerator, self.processes)
 
     def prepare(self) -> None:
@@ -104,6 +105,7 @@ class Training:
             try:
                 return self._fit(run, interrupts)
             finally:
+                self.trackers.finish()
                 self.accelerator.end_training()
 
     def _fit(self, run: Run, interrupts: Interrupts) -> Evaluation:
@@ -114,7 +116,7 @@ class Training:
         self.state = self.saving.resume(self.progress, self.recipe.epochs)
         if self.recipe.cache_tokens:
             self.steps.tokens = TokenCache(self.parts, self.device, self.progress)
-        show = trackers.start(self.accelerator, self.recipe.trackers, run, self.steps.done(self.state))
+        show = self.trackers.start(run, self.steps.done(self.state))
         self.health = Health(self.recipe.on_dead, self.data.splits[self.chooser], show, self.progress)
         if self.processes.main:
             run.write_skipped(self.data.bad)
@@ -145,7 +147,7 @@ class Training:
                 result.contribution = contribution(self.parts.model, split, self.device, progress=self.progress)
             self.run.add_metrics(lines.test_line(self.state, self.recipe.protocol, len(self.data.bad), result))
             tested = {f"test_{name}": value for name, value in scalars(result.metrics).items()}
-            self.accelerator.log(tested, step=self.steps.done(self.state))
+            self.trackers.log(tested, self.steps.done(self.state))
         return result
 
     def _epoch(self) -> None:
@@ -241,7 +243,7 @@ class Training:
         """Add a line to the metrics and pass it to the trackers."""
         if self.processes.main:
             self.run.add_metrics(figures)
-            self.accelerator.log(trackers.scalars(figures), step=self.steps.done(self.state))
+            self.trackers.log(figures, self.steps.done(self.state))
 
 
 def _measured(parts: Assembly, settings: Mapping[str, Any]) -> Assembly:

@@ -192,7 +192,7 @@ def test_a_name_without_a_file_does_not_depend_on_the_working_directory() -> Non
     assert file_state("0001.wav") == "0001.wav"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.usefixtures("obeying_modes")
 def test_a_cache_that_cannot_be_written_is_one_line(small: Small, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir(mode=0o500)
     parts = small()

@@ -154,6 +154,39 @@ def test_a_dangling_link_is_no_free_directory(tmp_path: Path) -> None:
         check_free(tmp_path / "link")
 
 
+@pytest.mark.usefixtures("obeying_modes")
+def test_where_no_run_can_be_created_is_refused_beforehand(tmp_path: Path) -> None:
+    locked, hidden, file = (tmp_path / name for name in ("locked", "hidden", "file"))
+    locked.mkdir(mode=0o500)
+    hidden.mkdir(mode=0)
+    file.touch()
+    other = "choose another directory with -o"
+    for path, reason in (
+        (locked, f"cannot be written; {other}"),
+        (locked / "a" / "run", f"{locked} cannot be written; {other}"),
+        (hidden, f"Permission denied; {other}"),
+        (hidden / "run", f"Permission denied; {other}"),
+        (file / "run", f"{file} is no folder; {other}"),
+    ):
+        with pytest.raises(UserError) as caught:
+            check_free(path)
+        assert str(caught.value) == f"{path}: {reason}"
+    hidden.chmod(0o700)
+    assert check_free(hidden / "a" / "run") == hidden / "a" / "run"
+
+
+@pytest.mark.usefixtures("obeying_modes")
+def test_a_umask_under_which_nothing_can_be_written_leaves_nothing(small: Small, tmp_path: Path) -> None:
+    parts, (top, path) = small(), (tmp_path / "a", tmp_path / "a" / "b" / "run")
+    before = os.umask(0o777)
+    try:
+        with pytest.raises(UserError, match=r"cannot be saved \(Permission denied\)"):
+            create_run(path, parts)
+    finally:
+        os.umask(before)
+    assert not top.exists()
+
+
 @pytest.mark.parametrize("exists", [False, True])
 def test_a_run_that_cannot_be_created_leaves_nothing(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool
@@ -173,8 +206,11 @@ def test_a_run_that_cannot_be_created_leaves_nothing(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_moved_while_it_trains_is_not_made_anew(small: Small, tmp_path: Path) -> None:
-    run = create_run(tmp_path / "run", small(sets=["train.epochs=1"]))
+def test_a_run_that_is_moved_while_it_trains_is_not_made_anew(
+    small: Small, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sets = ["train.epochs=2", "train.log_steps=1", 'train.trackers=["tensorboard"]']
+    run = create_run(tmp_path / "run", small(sets=sets))
 
     def moving(_training: Any, step: Any, _batches: list[Any]) -> Any:
         if run.path.exists():
@@ -184,6 +220,7 @@ def test_a_run_that_is_moved_while_it_trains_is_not_made_anew(small: Small, tmp_
     with pytest.raises(UserError, match=r"run: moved or deleted while it was trained; resume it where it is now"):
         trainer(run.assemble(), moving).fit(run)
     assert not run.path.exists()
+    assert capfd.readouterr().err == ""
     np.random.seed(5)
     random.seed(5)
     before = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()

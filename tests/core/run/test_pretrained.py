@@ -14,9 +14,13 @@ from blob_data import Blobs
 from torch import Tensor, nn
 from trainings import fit, trainer
 
+from scmrl_plugins.cli.common.training import fit as command_fit
 from scmrl_plugins.core.model.assembly import Assembly
+from scmrl_plugins.core.run import pretrained
 from scmrl_plugins.core.run.directory import Run, create_run, load_pretrained, open_run
 from scmrl_plugins.core.run.pretrained import file_digest
+from scmrl_plugins.core.system.interrupts import Interrupted
+from scmrl_plugins.core.training.loop import Training
 from scmrl_plugins.registry import UserError
 
 Small = Callable[..., Assembly]
@@ -85,6 +89,26 @@ def test_training_starts_there_whoever_created_the_run(small: Small, tmp_path: P
         ends.append(run)
     assert ends[0].weights_file.read_bytes() == ends[1].weights_file.read_bytes()
     assert same(weights(ends[0].load_model(), *AUDIO), weights(audio.load_model(), *AUDIO))
+
+
+def test_a_new_run_reads_the_other_once(
+    small: Small, tmp_path: Path, audio: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    initialise = pretrained.initialise
+    monkeypatch.setattr(pretrained, "initialise", lambda *given: loaded.append(given) or initialise(*given))
+
+    def stop(training: Training, run: Run) -> None:
+        raise Interrupted
+
+    monkeypatch.setattr(Training, "fit", stop)
+    parts = small(train={"pretrained": {"audio": str(audio.path)}})
+    with pytest.raises(Interrupted):
+        command_fit(parts, torch.device("cpu"), tmp_path / "run")
+    assert len(loaded) == 1
+    assert same(weights(Run(tmp_path / "run").load_model(), *AUDIO), weights(audio.load_model(), *AUDIO))
+    described = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert described["pretrained"]["audio"]["sha256"] == file_digest(audio.weights_file)
 
 
 @pytest.mark.slow

@@ -267,7 +267,7 @@ def test_a_full_disk_keeps_what_was_saved(forked: Callable[..., dict[str, Any]],
     assert [line["epoch"] for line in epochs(Run(path))] == [1, 2, 3]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.usefixtures("obeying_modes")
 def test_a_directory_that_cannot_be_written_is_one_line(trained: Run) -> None:
     trained.path.chmod(0o500)
     with pytest.raises(UserError, match="cannot be written"):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 from trainings import trainer
 
 from scmrl_plugins.core.config.sections import TrainConfig
@@ -128,3 +129,32 @@ def test_other_trackers_get_the_configuration(
     monkeypatch.setattr(Service, "start", broken)
     with pytest.raises(UserError, match=r"'mlflow' does not start \(no server anywhere\); fix this or remove it"):
         fit(create_run(tmp_path / "other", parts), parts)
+
+
+def test_a_run_goes_on_without_a_tracker_that_fails(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As on a full disk: TensorBoard writes in a thread, and raises what happened there at the next call."""
+
+    def full(_self: Any, _data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    sets = ['train.trackers=["tensorboard"]', "train.epochs=1"]
+    run = create_run(tmp_path / "run", small(sets=sets))
+    lines: list[str] = []
+    training = trainer(run.assemble())
+    monkeypatch.setattr(training.progress, "line", lines.append)
+    start = training.trackers.start
+
+    def start_then_fill(*given: Any) -> Any:
+        show = start(*given)
+        monkeypatch.setattr(RecordWriter, "write", full)
+        return show
+
+    monkeypatch.setattr(training.trackers, "start", start_then_fill)
+    training.fit(run)
+    assert run.metrics()[-1]["split"] == "test"
+    warned = [line for line in lines if line.startswith("warning: train.trackers:")]
+    failed = "'tensorboard' failed ([Errno 28] No space left on device) and gets no more of this run"
+    assert warned == [f"warning: train.trackers: {failed}"]
+    assert capfd.readouterr().err == ""
