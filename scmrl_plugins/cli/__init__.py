@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import importlib
 import io
 import logging
@@ -69,6 +71,7 @@ class CommandGroup(click.Group):
         given = args[0] if args else kwargs.get("args")
         kwargs |= {"standalone_mode": False, "obj": sys.argv[1:] if given is None else list(given)}
         _open_closed_streams()
+        _name_the_line_of_a_crash()
         for name in _TALKATIVE:
             logging.getLogger(name).setLevel(logging.ERROR)
         try:
@@ -107,6 +110,13 @@ def _open_closed_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _name_the_line_of_a_crash() -> None:
+    """Print the Python code that runs when a signal ends the process, as a fault in a plugin's C code does."""
+    if not faulthandler.is_enabled():
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error is no file
+            faulthandler.enable(all_threads=False)
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

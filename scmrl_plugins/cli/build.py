@@ -36,6 +36,9 @@ def command(device: str, run: str | None, as_json: bool, **experiment: Any) -> N
     origins = load_pretrained(parts)
     summary = _run_batch(parts, target)
     if run is not None:
+        from scmrl_plugins.core.training.learner import learning
+
+        learning(parts, target)  # which refuses what cannot be trained
         create_run(run, parts, origins)
     from scmrl_plugins.core.evaluation.contribution import warning
     from scmrl_plugins.core.measure import operations

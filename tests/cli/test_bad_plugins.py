@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,6 +132,14 @@ def test_every_command_works_beside_them(folder: Path, all_bad: Path, tmp_path: 
     assert "scmrl:small_cpu" in scmrl("examples")
     assert "av-digits" in scmrl("data", "list")
     assert shown == set(COMMANDS)
+
+
+def test_a_crash_of_the_process_names_the_line(tmp_path: Path) -> None:
+    (tmp_path / "crash.py").write_text("import ctypes\n\nctypes.string_at(0)\n")
+    done = run_scmrl("plugins", "--plugin", tmp_path / "crash.py", cwd=tmp_path)
+    assert done.code == -signal.SIGSEGV
+    assert "Segmentation fault" in done.err
+    assert f'File "{tmp_path / "crash.py"}", line 3' in done.err
 
 
 def test_they_cost_help_nothing(folder: Path) -> None:

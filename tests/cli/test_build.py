@@ -109,6 +109,12 @@ def test_a_directory_in_use_is_refused_and_left_as_it_was(tmp_path: Path) -> Non
     assert contents(run) == before
 
 
+def test_what_cannot_be_trained_leaves_no_run(tmp_path: Path) -> None:
+    done = invoke("build", *SMALL, "--device", "cpu", "--set", "train.optimizer=kron", "-o", tmp_path / "run")
+    assert_refused(done, "train.optimizer = 'kron' cannot be used: ", "choose another, such as 'adamw'")
+    assert contents(tmp_path) == {}
+
+
 def test_a_runs_own_configuration_builds_the_same_model(tmp_path: Path) -> None:
     first = build("--fusion", "late", "--set", "train.seed=7", "-o", tmp_path / "a")
     done = invoke("build", "-c", tmp_path / "a" / "config.toml", "--device", "cpu", "--json", "-o", tmp_path / "b")

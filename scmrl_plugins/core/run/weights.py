@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +22,8 @@ from scmrl_plugins.registry import UserError
 
 PACKED = "scmrl"
 """The only metadata key; its value is JSON. With several keys, safetensors would not fix their order."""
-
+_BESIDE_REASON = re.compile(r"^Error while serializing: I/O error: | \(os error \d+\)$")
+"""What safetensors says beside the reason of the system."""
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -126,7 +128,7 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
             packed = json.dumps({**metadata, "sha256": _digest(saved, metadata)}, sort_keys=True)
             save_file(saved, temporary, metadata={PACKED: packed})
     except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        reason = (isinstance(error, OSError) and error.strerror) or _BESIDE_REASON.sub("", str(error))
         raise UserError(f"{path}: cannot be saved ({reason}); free space or make the folder writable") from error
 
 

@@ -31,27 +31,41 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
+Modes = list[tuple[nn.Module, bool]]
+
+
+def learning(parts: Assembly, device: torch.device) -> tuple[nn.ModuleDict, Modes, torch.optim.Optimizer]:
+    """What learns: all modules, on the device; the modes of those that ``recipe.freeze`` treats apart; the
+    optimizer.
+
+    Raises ``UserError`` for an optimizer that timm does not have or that cannot be resumed, and for a part or
+    modality that the model lacks.
+    """
+    train = parts.config.train
+    if train.cache_tokens:
+        tokens.check(parts)
+    modules: dict[str, nn.Module] = {"model": parts.model, "loss": parts.loss}
+    if parts.modulation is not None:
+        modules["modulation"] = parts.modulation
+    module = nn.ModuleDict(modules).to(device)
+    modes = recipe.freeze(parts.model, train)
+    return module, modes, recipe.optimizer(module, parts.config)
+
+
 class Learner:
     """The parts of an experiment, prepared by an ``Accelerator`` for training in one or several processes.
 
     ``module`` holds all tensors that a checkpoint saves; ``step(batches, ...)`` updates the weights; ``evaluated``
     is the model that is tested and kept: the moving average where the recipe has one. Raises ``UserError`` for an
-    optimizer that timm does not have, a part or modality that the model lacks, or a modulation that does not fit.
+    modulation that does not fit, and like ``learning``.
     """
 
     def __init__(self, parts: Assembly, accelerator: Accelerator, processes: Processes) -> None:
         train = parts.config.train
         if processes.count > 1 and train.sync_batch_norm:
             synchronize(parts.model, processes)
-        if train.cache_tokens:
-            tokens.check(parts)
-        self.modulation = parts.modulation
-        modules: dict[str, nn.Module] = {"model": parts.model, "loss": parts.loss}
-        if self.modulation is not None:
-            modules["modulation"] = self.modulation
-        self.module = nn.ModuleDict(modules).to(accelerator.device)
-        self.recipe, self.modes = train, recipe.freeze(parts.model, train)
-        optimizer = recipe.optimizer(self.module, parts.config)
+        self.recipe, self.modulation = train, parts.modulation
+        self.module, self.modes, optimizer = learning(parts, accelerator.device)
         self.average = recipe.moving_average(parts.model, train)
         if self.average:
             self.module["average"] = self.average.module
