@@ -101,11 +101,11 @@ class Training:
         if not self.prepared:
             self.prepare()
         lock = run.locked() if self.processes.main else contextlib.nullcontext()
-        with lock, seeds.kept(self.device), Interrupts(resume or f"scmrl train {run.path}") as interrupts:
+        stop = Interrupts(resume or f"scmrl train {run.path}")
+        with lock, seeds.kept(self.device), stop, contextlib.closing(self.trackers):
             try:
-                return self._fit(run, interrupts)
+                return self._fit(run, stop)
             finally:
-                self.trackers.finish()
                 self.accelerator.end_training()
 
     def _fit(self, run: Run, interrupts: Interrupts) -> Evaluation:
@@ -181,10 +181,9 @@ class Training:
         state = self.state
         self.learner.start_epoch(self.steps, state)
         self.schedule.set_rate(state.epoch, state.step)
-        remaining = self.steps.remaining(state)
         self.progress.stage(f"epoch {state.epoch + 1}/{self.recipe.epochs}", self.steps.per_epoch - state.step)
         saved = logged = time.monotonic()
-        for batches in remaining:
+        for batches in self.steps.remaining(state):
             result = self._step(batches)
             state.step += 1
             self.progress.advance(1, **lines.means(state.sums))

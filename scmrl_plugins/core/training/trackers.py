@@ -70,7 +70,7 @@ class Trackers:
         numbers = {key: value for key, value in _flat(figures).items() if isinstance(value, int | float)}
         self._each(lambda tracker: tracker.log(numbers, step=step))
 
-    def finish(self) -> None:
+    def close(self) -> None:
         """End them."""
         self._each(methodcaller("finish"))
         self.started = []
