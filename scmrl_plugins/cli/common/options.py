@@ -32,13 +32,12 @@ def _keep_stdout(ctx: click.Context, _param: click.Parameter, as_json: bool) -> 
     return as_json
 
 
-json = click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    callback=_keep_stdout,
-    help="Print a single JSON document to standard output.",
-)
+def json_of(help: str) -> Callable[[F], F]:
+    """``--json`` of a command, with its help."""
+    return click.option("--json", "as_json", is_flag=True, callback=_keep_stdout, help=help)
+
+
+json = json_of("Print a single JSON document to standard output.")
 
 predictions = click.option(
     "--predictions",

@@ -47,6 +47,13 @@ def document(value: Any) -> None:
     click.echo(files.to_json(value, indent=2), file=click.get_current_context().meta.get(STDOUT))
 
 
+def line(value: Any) -> None:
+    """Print a line of JSON, of several that ``--json`` prints."""
+    from scmrl_plugins.core.system import files
+
+    click.echo(files.to_json(value), file=click.get_current_context().meta.get(STDOUT))
+
+
 def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
     """Print a table: with rules on a terminal, otherwise in plain columns of any width."""
     from rich.console import Console

@@ -1,7 +1,20 @@
-"""Predictions of a trained model for individual files."""
+"""Predictions of a trained model for the user's files.
+
+The inputs are what the run's data set makes of the files, by the settings that the run has. A modality without a
+file is replaced where that is known to work, by the first that applies:
+
+- ``blank``: the data set's silence or black, for a modality that was left out at random in training
+  (``data.modality_dropout``)
+- ``split``: the read-out's share of the other modality, where ``alone.method`` is that: nothing of the missing one
+  is
+  in it
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,40 +22,191 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scmrl_plugins.core.interfaces import MODALITIES
+from scmrl_plugins.core.evaluation import alone
+from scmrl_plugins.core.evaluation.evaluate import trained_precision
+from scmrl_plugins.core.interfaces import MODALITIES, Files
 from scmrl_plugins.core.model.assembly import Assembly
+from scmrl_plugins.core.system import seeds
 from scmrl_plugins.registry import UserError
 
+Inputs = Mapping[str, Tensor]
+"""Of one sample, ``[C, H, W]`` or ``[T, C, H, W]`` by modality; a missing one is left out."""
+Ranked = list[dict[str, Any]]
+"""``{"label", "probability"}`` of each class, best first."""
+Window = tuple[float, float]
+"""Start and end in seconds."""
 
-@torch.no_grad()
+
+@dataclass(frozen=True)
+class Sample:
+    """What is to be classified: the name of a sample, its inputs, and which part of its files it is."""
+
+    name: str
+    inputs: Inputs
+    window: Window | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A sample that cannot be classified, with the reason as one line."""
+
+    name: str
+    reason: str
+    window: Window | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The classes of a sample."""
+
+    name: str
+    ranked: Ranked
+    window: Window | None = None
+
+
+class Predictor:
+    """A trained model for files, in evaluation mode on a device, in the precision of its training.
+
+    Components that draw get the same random numbers in every batch. ``convert``: whether files that do not match
+    the training data are resampled or resized where the data set would refuse them.
+    """
+
+    def __init__(self, parts: Assembly, device: torch.device, *, convert: bool = False) -> None:
+        self.parts, self.device, self.convert = parts, device, convert
+        self.model = parts.model.to(device).eval()
+        dropped: Mapping[Any, float] = parts.config.data.modality_dropout
+        single = alone.method(self.model) == "split"
+        # By modality: how the model works without it.
+        self.without = {
+            name: "blank" if dropped.get(name) else "split" if single else "" for name in self.model.modalities
+        }
+
+    def given(self, audio: Path | None, visual: Path | None) -> dict[str, Path | None]:
+        """The files to read by modality. Raises ``UserError`` where the model needs one that is missing."""
+        paths = {"audio": audio, "visual": visual}
+        used = [name for name in self.model.modalities if paths[name] is not None]
+        for name in self.model.modalities:
+            if paths[name] is None and not (used and self.without[name]):
+                raise UserError(f"fusion {self.model.config.fusion.name!r} needs {name}: give --{name} FILE")
+        if audio == visual:  # of a video with its sound, both tell how long it lasts
+            return paths
+        return {name: paths[name] if name in used else None for name in MODALITIES}
+
+    def inputs(self, audio: Path | None, visual: Path | None) -> Inputs:
+        """The inputs from a user's files.
+
+        Raises ``UserError`` for a missing modality, an unreadable file, or one that does not match the training
+        data.
+        """
+        return self._inputs(self.parts.dataset.read(**self.given(audio, visual), convert=self.convert))
+
+    def samples(
+        self, files: Iterable[Files], window: tuple[float, float] | None = None
+    ) -> Iterator[Sample | Failure]:
+        """Read files one after the other, complete or in parts; ``window``: their duration and hop in seconds."""
+        for one in files:
+            try:
+                if window is None:
+                    yield Sample(one.name, self.inputs(one.audio, one.visual))
+                else:
+                    yield from self._windows(one, *window)
+            except UserError as error:
+                yield Failure(one.name, str(error))
+
+    def predictions(
+        self, samples: Iterable[Sample | Failure], batch_size: int = 32
+    ) -> Iterator[list[Prediction | Failure]]:
+        """The predictions of samples in batches, in their order; failures stay where they are."""
+        for batch in _batches(samples, batch_size):
+            read = [sample for sample in batch if isinstance(sample, Sample)]
+            found = iter(self.ranked([sample.inputs for sample in read]) if read else ())
+            yield [one if isinstance(one, Failure) else self._named(one, next(found)) for one in batch]
+
+    @torch.no_grad()
+    def ranked(self, batch: Sequence[Inputs]) -> list[Ranked]:
+        """The classes of each sample by the softmax of its logits; empty where that is not finite."""
+        groups: dict[Any, list[int]] = {}
+        for index, inputs in enumerate(batch):
+            groups.setdefault(tuple((name, x.shape) for name, x in inputs.items()), []).append(index)
+        found: dict[int, Ranked] = {}
+        for members in groups.values():
+            stacked = {name: torch.stack([batch[index][name] for index in members]) for name in batch[members[0]]}
+            with seeds.generators_kept(self.device), trained_precision(self.model, self.device):
+                torch.manual_seed(0)
+                logits = self._logits({name: x.to(self.device) for name, x in stacked.items()})
+            for index, row in zip(members, logits.float().softmax(1).cpu(), strict=True):
+                pairs = sorted(zip(self.model.classes, row.tolist(), strict=True), key=lambda pair: -pair[1])
+                ranked = [{"label": label, "probability": probability} for label, probability in pairs]
+                found[index] = ranked if row.isfinite().all() else []
+        return [found[index] for index in range(len(batch))]
+
+    def _named(self, sample: Sample, ranked: Ranked) -> Prediction | Failure:
+        if ranked:
+            return Prediction(sample.name, ranked, sample.window)
+        reason = "the output of the model is not finite; its weights are damaged or diverged: train it again"
+        return Failure(sample.name, reason, sample.window)
+
+    def _windows(self, files: Files, seconds: float, hop: float) -> Iterator[Sample | Failure]:
+        given = self.given(files.audio, files.visual)
+        rows = self.parts.dataset.windows(**given, seconds=seconds, hop=hop, convert=self.convert)
+        for start, end, row in rows:
+            try:
+                yield Sample(files.name, self._inputs(row), (start, end))
+            except UserError as error:
+                yield Failure(files.name, str(error), (start, end))
+
+    def _inputs(self, row: Mapping[str, Any]) -> Inputs:
+        dataset = self.parts.dataset
+        features = dataset.transform({name: [value] for name, value in row.items()})
+        sample: Mapping[Any, np.ndarray] = dataset.inputs(
+            {name: np.asarray(column[0]) for name, column in features.items()}, False
+        )
+        inputs = {name: torch.from_numpy(sample[name]) for name in self.model.modalities if name in sample}
+        for name, x in inputs.items():
+            if not x.isfinite().all():
+                raise UserError(f"{name} has values that are not finite; correct the file")
+        return inputs
+
+    def _logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The logits ``[B, K]`` of inputs ``[B, ...]``, of which a modality may be missing."""
+        missing = next((name for name in self.model.modalities if name not in inputs), None)
+        if missing is None:
+            return self.model(**inputs).logits
+        [(present, x)] = inputs.items()
+        blanks: alone.Blank = self.parts.dataset.blank
+        size = self.model.config.model.image_size
+        blank = torch.as_tensor(blanks[missing], dtype=x.dtype, device=x.device)
+        complete = {**inputs, missing: blank.expand(len(x), self.model.channels[missing], size, size)}
+        if self.without[missing] == "blank":
+            return self.model(**complete).logits
+        with alone.Split(self.model) as split:
+            self.model(**complete)
+        shares: Mapping[Any, Tensor] = split.logits
+        return shares[present]
+
+
+def _batches(samples: Iterable[Sample | Failure], size: int) -> Iterator[list[Sample | Failure]]:
+    """Lists of ``size`` samples; ``itertools.batched`` needs Python 3.12."""
+    remaining = iter(samples)
+    while batch := list(itertools.islice(remaining, size)):
+        yield batch
+
+
 def predict(
     parts: Assembly, audio: Path | None, visual: Path | None, device: torch.device, *, convert: bool = False
-) -> list[dict[str, Any]]:
-    """``[{"label", "probability"}, ...]``, the softmax of the logits, best first.
-
-    Raises ``UserError`` for a missing modality, an unreadable file, or a file that does not match the training
-    data (with ``convert`` it is resampled or resized).
-    """
-    inputs = file_inputs(parts, audio, visual, device, convert=convert)
-    model = parts.model.to(device).eval()
-    probabilities = model(**inputs).logits[0].softmax(0).tolist()
-    ranked = sorted(zip(model.classes, probabilities, strict=True), key=lambda pair: -pair[1])
-    return [{"label": label, "probability": probability} for label, probability in ranked]
+) -> Ranked:
+    """The classes of one sample. Raises as ``Predictor.inputs``, and where the prediction is not finite."""
+    predictor = Predictor(parts, device, convert=convert)
+    [[found]] = predictor.predictions([Sample("the sample", predictor.inputs(audio, visual))])
+    if isinstance(found, Failure):
+        raise UserError(f"{found.name}: {found.reason}")
+    return found.ranked
 
 
 def file_inputs(
     parts: Assembly, audio: Path | None, visual: Path | None, device: torch.device, *, convert: bool = False
 ) -> dict[str, Tensor]:
-    """The model's inputs from a user's files, ``[1, ...]`` for each modality in use; raises like ``predict``."""
-    model = parts.model
-    given = {"audio": audio, "visual": visual}
-    for name in model.modalities:
-        if given[name] is None:
-            raise UserError(f"fusion {model.config.fusion.name!r} needs {name}: give --{name} FILE")
-    if audio != visual:  # of a video with its sound, both tell how long it lasts
-        given = {name: given[name] if name in model.modalities else None for name in MODALITIES}
-    row = parts.dataset.read(given["audio"], given["visual"], convert=convert)
-    features = parts.dataset.transform({name: [value] for name, value in row.items()})
-    stored = {name: np.asarray(column[0]) for name, column in features.items()}
-    sample = parts.dataset.inputs(stored, False)
-    return {name: torch.from_numpy(sample[name])[None].to(device) for name in model.modalities}
+    """The model's inputs from a user's files, ``[1, ...]`` for each modality in use, which must all be given."""
+    predictor = Predictor(parts, device, convert=convert)
+    predictor.without = dict.fromkeys(predictor.without, "")
+    return {name: x[None].to(device) for name, x in predictor.inputs(audio, visual).items()}

@@ -24,7 +24,14 @@ from scmrl_plugins.core.interfaces.components import (
     Neuron,
     Readout,
 )
-from scmrl_plugins.core.interfaces.dataset import BadFileError, Contents, Dataset, RepairedFileWarning, cache_dir
+from scmrl_plugins.core.interfaces.dataset import (
+    BadFileError,
+    Contents,
+    Dataset,
+    Files,
+    RepairedFileWarning,
+    cache_dir,
+)
 from scmrl_plugins.core.interfaces.modulation import (
     NEEDS,
     Gradients,
@@ -59,6 +66,7 @@ __all__ = [
     "CountsRepeats",
     "Dataset",
     "Encoder",
+    "Files",
     "Foldable",
     "Fused",
     "Fusion",

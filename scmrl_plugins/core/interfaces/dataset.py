@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -57,6 +57,15 @@ class Contents:
     """Width and height of the picture in pixels."""
     notes: tuple[str, ...] = ()
     """What looks wrong though the files can be read, such as a still picture in a video."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one sample to classify, and its name; none for a modality without a file."""
+
+    name: str
+    audio: Path | None = None
+    visual: Path | None = None
 
 
 def cache_dir() -> Path:
@@ -174,3 +183,21 @@ class Dataset(Component):
         ``convert``, converted.
         """
         raise NotImplementedError
+
+    def find(self, source: Path, bad: list[BadFileError]) -> Sequence[Files]:
+        """The samples to classify in a folder, or in the rows of a table, in a fixed order; no class is needed.
+
+        What is there but cannot be a sample goes to ``bad``. Raises ``UserError`` for a source that cannot be
+        read; by default for any.
+        """
+        raise UserError(f"{source}: this data set lists no files to classify; give --audio and --visual")
+
+    def windows(
+        self, audio: Path | None, visual: Path | None, seconds: float, hop: float, *, convert: bool = False
+    ) -> Iterator[tuple[float, float, dict[str, Any]]]:
+        """Rows as of ``read``, of parts of the user's files, each with its start and end in seconds.
+
+        The parts start every ``hop`` seconds and are complete; files that last less than ``seconds`` are one part.
+        Raises ``UserError`` as ``read`` does; by default for any files.
+        """
+        raise UserError("this data set does not read parts of files; leave out --window")

@@ -16,7 +16,6 @@ from scmrl_plugins.plugins.datasets.files.folders import (
     files_in,
     folders_in,
     is_folder,
-    unreadable,
 )
 from scmrl_plugins.plugins.datasets.files.samples import pair_by_stem
 from scmrl_plugins.plugins.datasets.files.tables import Row, read_table
@@ -155,7 +154,7 @@ def _in_row(row: Row, divided: bool, group_columns: Sequence[str], clip: ClipCon
     if not label:
         raise row.bad("label", "is blank; write the name of a class")
     columns = _columns(row)
-    files = [_file(row, column, source) for column in columns]
+    files = [row.file(column) for column in columns]
     name = " ".join(row.text(column) for column in dict.fromkeys(columns))
     window = _window(row, clip) if clip and clip.columns else None
     if window:
@@ -191,16 +190,6 @@ def _group(row: Row, column: str) -> str:
     if not group:
         raise row.bad(column, "is blank; write the name of a group")
     return group
-
-
-def _file(row: Row, column: str, source: str) -> Path:
-    """The file of a cell, in either of Unicode's forms: a Mac may have written the names on disk in the other."""
-    text = row.text(column)
-    for form in (text, composed(text), unicodedata.normalize("NFD", text)):
-        if not unreadable(path := row.table.parent / form):
-            return path
-    path = row.table.parent / text
-    raise BadFileError(path, f"{source}, column {column!r}: {unreadable(path)}")
 
 
 def _no_split(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -13,9 +13,10 @@ from pydantic import Field
 from scmrl_plugins.core.interfaces import MODALITIES, ModelConfig
 from scmrl_plugins.plugins.datasets.bases.sound import SoundDataset
 from scmrl_plugins.plugins.datasets.bases.tasks import TASKS, Task, TaskName
+from scmrl_plugins.plugins.datasets.files.folders import VIDEOS
 from scmrl_plugins.plugins.datasets.files.samples import table
 from scmrl_plugins.plugins.datasets.media import audio as sound
-from scmrl_plugins.plugins.datasets.media import images
+from scmrl_plugins.plugins.datasets.media import images, video
 from scmrl_plugins.plugins.datasets.media.front_end import SoundConfig
 from scmrl_plugins.plugins.datasets.media.picture import shifted, turned
 from scmrl_plugins.plugins.datasets.media.read import source_of
@@ -129,17 +130,33 @@ class Digits(SoundDataset):
     def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
         """One row from the user's files, ``{"audio": {"bytes", "path"}, "visual": ...}``; ``None`` if not given.
 
-        The recording must have ``config.sample_rate`` and the image the data set's own size; with ``convert``
-        they are resampled and resized. The image is not inverted: strokes are light on a dark ground. Raises
-        ``UserError`` for files that are missing, unreadable or of another rate or size.
+        The recording must have ``config.sample_rate`` and the image the data set's own size; with ``convert`` they
+        are resampled and resized. Of a video, the frame in the middle is the image. The image is not inverted:
+        strokes are light on a dark ground. Raises ``UserError`` for files that are missing, unreadable or of
+        another rate or size.
         """
         return {
             "audio": self._read_audio(Path(audio), convert) if audio is not None else None,
             "visual": self._read_visual(Path(visual), convert) if visual is not None else None,
         }
 
+    def windows(
+        self, audio: Path | None, visual: Path | None, seconds: float, hop: float, *, convert: bool = False
+    ) -> Iterator[tuple[float, float, dict[str, Any]]]:
+        """Rows of parts of a recording, all with the one picture."""
+        if visual is not None and visual.suffix.lower() in VIDEOS:
+            raise UserError(f"{visual}: digits have one picture, also with --window; give --visual a picture")
+        picture = self._read_visual(Path(visual), convert) if visual is not None else None
+        for start, heard in self.heard(audio or visual, seconds, hop):
+            cell = self._cell(heard.samples, heard.rate, audio, convert)
+            yield start, heard.end, {"audio": cell, "visual": picture}
+
     def _read_audio(self, path: Path, convert: bool) -> dict[str, Any]:
         samples, rate = sound.decode(path, path, self.config.longest_sound)
+        return self._cell(samples, rate, path, convert)
+
+    def _cell(self, samples: np.ndarray, rate: int, path: object, convert: bool) -> dict[str, Any]:
+        """The cell of a recording at the rate of the data set."""
         expected = self.config.sample_rate
         if rate != expected:
             if not convert:
@@ -151,7 +168,11 @@ class Digits(SoundDataset):
         return {"bytes": sound.encode_wav(samples, expected), "path": str(path)}
 
     def _read_visual(self, path: Path, convert: bool) -> dict[str, Any]:
-        gray = images.decode(path, path)
+        if path.suffix.lower() in VIDEOS:
+            [middle] = video.decode(path, path, 1)
+            gray = images.gray(middle)
+        else:
+            gray = images.decode(path, path)
         expected = self.native_size
         if gray.shape != (expected, expected):
             if not convert:

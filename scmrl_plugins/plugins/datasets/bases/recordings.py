@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,12 +16,16 @@ from scmrl_plugins.plugins.datasets.bases.content import Source, inspect
 from scmrl_plugins.plugins.datasets.bases.sound import SoundDataset
 from scmrl_plugins.plugins.datasets.files.folders import VIDEOS
 from scmrl_plugins.plugins.datasets.files.window import Window, split_window
+from scmrl_plugins.plugins.datasets.media import video
+from scmrl_plugins.plugins.datasets.media.audio import encode_exactly
 from scmrl_plugins.plugins.datasets.media.clip import RANDOM, ClipConfig, ClipReader, drawn_window, is_clip
 from scmrl_plugins.plugins.datasets.media.front_end import SoundConfig
 from scmrl_plugins.plugins.datasets.media.picture import PictureConfig, PictureFrontEnd
 from scmrl_plugins.plugins.datasets.media.read import read_bytes, source_of
 from scmrl_plugins.registry import UserError
 
+ROUNDING = 0.01
+"""Seconds by which the end of a video is uncertain."""
 VERSION = 4
 """Incremented when the result of ``transform`` changes."""
 
@@ -144,6 +149,31 @@ class Recordings(SoundDataset):
             name: {"bytes": content[path], "path": str(path)} if path is not None else None
             for name, path in (("audio", audio), ("visual", visual))
         }
+
+    def windows(
+        self, audio: Path | None, visual: Path | None, seconds: float, hop: float, *, convert: bool = False
+    ) -> Iterator[tuple[float, float, dict[str, Any]]]:
+        """Rows of parts of the user's files; of a video also its frames of that time."""
+        if visual is not None and visual.suffix.lower() in VIDEOS:
+            given = {name: path for name, path in (("audio", audio), ("visual", visual)) if path is not None}
+            for window in self._windows_of_video(visual, seconds, hop):
+                cells = {name: {"bytes": None, "path": window.of(path)} for name, path in given.items()}
+                yield window.start, window.end, {"audio": None, "visual": None, **cells}
+        else:
+            picture = self.read(None, visual)["visual"] if visual is not None else None
+            for start, heard in self.heard(audio or visual, seconds, hop):
+                cell = {"bytes": encode_exactly(heard.samples, heard.rate), "path": str(audio)}
+                yield start, heard.end, {"audio": cell, "visual": picture}
+
+    def _windows_of_video(self, path: Path, seconds: float, hop: float) -> Iterator[Window]:
+        end = video.expected_times(path, path, self.config.video_stream).end()
+        if end < seconds + ROUNDING:
+            yield Window(0.0, end)
+            return
+        count = math.floor((end - seconds + ROUNDING) / hop) + 1
+        yield from (Window(index * hop, seconds) for index in range(count))
+        if (left := end - (count - 1) * hop - seconds) > ROUNDING:
+            warnings.warn(RepairedFileWarning(path, f"its last {left:.2f} s are in no window"), stacklevel=2)
 
 
 def _sources(cells: Mapping[Any, Any]) -> tuple[dict[str, Source], Window | None]:

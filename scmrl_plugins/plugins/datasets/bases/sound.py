@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from scmrl_plugins.core.interfaces import Dataset, Modality, ModelConfig
+from scmrl_plugins.core.interfaces import BadFileError, Dataset, Files, Modality, ModelConfig
+from scmrl_plugins.plugins.datasets.files.folders import PICTURES
+from scmrl_plugins.plugins.datasets.files.unlabelled import find
+from scmrl_plugins.plugins.datasets.media import audio
 from scmrl_plugins.plugins.datasets.media.front_end import USUAL_RATE, FrontEnd, SoundConfig
+from scmrl_plugins.registry import UserError
 
 
 class SoundDataset(Dataset):
@@ -38,6 +43,17 @@ class SoundDataset(Dataset):
     def settle(cls, config: Any) -> Any:
         """The configuration with the sample rate."""
         return cls._with_rate(config)
+
+    def find(self, source: Path, bad: list[BadFileError]) -> Sequence[Files]:
+        """The samples to classify in a folder or a table."""
+        return find(source, bad)
+
+    def heard(self, path: Path | None, seconds: float, hop: float) -> Iterator[tuple[float, audio.Sound]]:
+        """The windows of a sound, see ``audio.windows``. Raises ``UserError`` for a picture."""
+        if path is None or path.suffix.lower() in PICTURES:
+            raise UserError(f"{path or 'no sound'}: --window divides sound and videos; leave it out, or give one")
+        number = dict(self.config).get("audio_stream")
+        return audio.windows(path, path, seconds, hop, number)
 
     def measure(self, samples: Iterable[Mapping[str, np.ndarray]]) -> Mapping[str, Any]:
         """Mean and deviation of each row of the spectrograms, where ``standardize`` needs them."""

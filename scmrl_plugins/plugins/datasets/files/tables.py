@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,18 @@ class Row:
         if not math.isfinite(number):
             raise self.bad(column, f"{str(value)[:40]!r} is no number; write one")
         return number
+
+    def file(self, column: str) -> Path:
+        """The file that a cell names, seen from the table's folder. ``BadFileError`` if it cannot be read.
+
+        Its name is in either of Unicode's forms: a Mac may have written the names on disk in the other.
+        """
+        text = self.text(column)
+        for form in (text, *(unicodedata.normalize(each, text) for each in ("NFC", "NFD"))):
+            if not unreadable(path := self.table.parent / form):
+                return path
+        path = self.table.parent / text
+        raise BadFileError(path, f"{self.position} of {self.table.name}, column {column!r}: {unreadable(path)}")
 
     def text(self, column: str, *, number: bool = False) -> str:
         """A cell's text; with ``number`` also a whole number, as text. ``BadFileError`` for anything else."""

@@ -39,6 +39,8 @@ SLACK = {"flac": Fraction(0), "mov": Fraction(1, 4), "matroska": Fraction(1, 4),
 """Seconds that a complete sound may end before the end in its header, of formats where that is no estimate."""
 GAP = 0.1
 """Seconds by which time stamps may differ from the count of samples, before a clip has silence there."""
+SHORTEST = 0.01
+"""Seconds of sound behind the last of several windows that are worth a note."""
 SILENCE = 2.0 / 32768.0
 """Largest range of the samples of digital silence: the last bit of 16."""
 
@@ -114,15 +116,45 @@ def decode_timed(
     return Sound(taken.samples(), taken.rate, first / taken.rate)
 
 
+def windows(
+    source: bytes | Path, name: str | Path, seconds: float, hop: float, number: int | None = None
+) -> Generator[tuple[float, Sound], None, None]:
+    """The start of each window of a sound, in seconds from the start of the file, and its sound from there.
+
+    Windows start every ``hop`` seconds and last ``seconds``, as far as they are complete; of a shorter sound all
+    is the only one. The file is decoded once, and no more of it is in memory than a window. What is behind the
+    last window is a ``RepairedFileWarning``. Raises as ``decode_timed``, but for the duration of the file.
+    """
+    taken, first, index = _Taken(name, math.inf), 0, 0
+    with (
+        complete(source, name, "sound file") as stream,
+        contextlib.closing(_blocks(stream, name, number)) as blocks,
+    ):
+        for block, rate, at in _placed(blocks, name):
+            first = first if taken.count else at
+            taken.add(block, rate)
+            while at + len(block) >= round((index * hop + seconds) * rate):
+                heard = Sound(taken.samples(), rate, first / rate).between(index * hop, index * hop + seconds)
+                yield index * hop, Sound(heard, rate, index * hop)
+                index += 1
+                first += taken.drop(round(index * hop * rate) - first)
+            if hop > seconds:
+                first += taken.drop(round(index * hop * rate) - first)
+    rest = first / (taken.rate or 1) + taken.count / (taken.rate or 1)
+    if not index:
+        yield 0.0, Sound(taken.samples(), taken.rate)
+    elif (left := rest - (index - 1) * hop - seconds) > SHORTEST:
+        warnings.warn(RepairedFileWarning(name, f"its last {left:.2f} s are in no window"), stacklevel=2)
+
+
 class _Taken:
     """The samples of a file, as far as they are decoded, and what is wrong with them."""
 
     def __init__(self, name: str | Path, longest: float) -> None:
         self.name, self.longest = name, longest
         self.rate = self.count = self.channels = 0
-        self.blocks: list[np.ndarray] = []
-        self.range = 0.0
-        """Of the samples of any one channel in a block."""
+        self.blocks: list[tuple[np.ndarray, float]] = []
+        """The mean of the channels, and the largest range of the samples of any one of them."""
 
     def add(self, block: np.ndarray, rate: int) -> None:
         """Samples ``[n, channels]`` at ``rate`` Hz."""
@@ -145,16 +177,22 @@ class _Taken:
             raise BadFileError(
                 self.name, f"its samples reach {peak:g}, where full scale is 1; divide them by their full scale"
             )
-        self.range = max(self.range, float(np.ptp(block, axis=0).max()))
-        self.blocks.append(block.mean(axis=1))
+        self.blocks.append((block.mean(axis=1), float(np.ptp(block, axis=0).max())))
+
+    def drop(self, count: int) -> int:
+        """Forget the first blocks as far as they are within ``count`` samples; the number of samples forgotten."""
+        before = self.count
+        while self.blocks and len(self.blocks[0][0]) <= count - (before - self.count):
+            self.count -= len(self.blocks.pop(0)[0])
+        return before - self.count
 
     def samples(self) -> np.ndarray:
         """All of them, float64 ``[n]``; with a ``RepairedFileWarning`` where channels were averaged."""
         if not self.count:
             raise BadFileError(self.name, "the sound file holds no samples; record it again or leave it out")
-        mono = np.concatenate(self.blocks)
+        mono = np.concatenate([block for block, _ in self.blocks])
         if self.channels > 1:
-            if self.range > SILENCE >= np.ptp(mono):
+            if max(each for _, each in self.blocks) > SILENCE >= np.ptp(mono):
                 raise BadFileError(
                     self.name, "its channels cancel one another, being of opposite phase; give one of them"
                 )
@@ -332,6 +370,15 @@ def encode_wav(samples: np.ndarray, rate: int) -> bytes:
     pcm = np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
     buffer = io.BytesIO()
     soundfile.write(buffer, pcm, rate, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def encode_exactly(samples: np.ndarray, rate: int) -> bytes:
+    """Samples as the bytes of a mono wav file of 64-bit values, from which ``decode`` reads the same samples."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format="WAV", subtype="DOUBLE")
     return buffer.getvalue()
 
 

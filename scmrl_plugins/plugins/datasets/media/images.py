@@ -26,6 +26,13 @@ def decode(source: bytes | Path, name: str | Path) -> np.ndarray:
     return np.asarray(image.convert("L"), dtype=np.float32) / 255.0
 
 
+def gray(colours: np.ndarray) -> np.ndarray:
+    """RGB values, uint8 ``[H, W, 3]``, to gray values as ``decode`` gives them."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(colours).convert("L"), dtype=np.float32) / 255.0
+
+
 def decode_colour(source: bytes | Path, name: str | Path) -> np.ndarray:
     """RGB values, uint8 ``[H, W, 3]``; gray ones three times. Raises as ``_open``."""
     image = _open(source, name)
