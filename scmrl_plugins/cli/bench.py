@@ -28,7 +28,7 @@ def _results(meaning: str, *, required: bool = False) -> Callable[[F], F]:
             "--output",
             "out",
             metavar="DIR",
-            type=click.Path(file_okay=False),
+            type=options.output_directory,
             required=required,
             help=meaning,
         )

@@ -100,7 +100,7 @@ def _in_short(description: dict[str, Any]) -> str:
 @click.option(
     "--left-out",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.output_file,
     help="CSV file for the unusable files and the reasons.",
 )
 @options.json
@@ -208,7 +208,7 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     "table",
     metavar="TABLE",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.output_file,
     help="Table to write: .csv or .parquet.",
 )
 @click.option(
@@ -360,7 +360,7 @@ def _grouped(conversions: list[tuple[str, str]]) -> list[tuple[str, str, str]]:
     "out",
     metavar="FILE",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.output_file,
     help="Image file to write: .png, .pdf or .svg.",
 )
 @click.option(

@@ -23,7 +23,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.output_file,
     metavar="FILE",
     show_default="RUN/report.html, RUN/sample.html for a sample, comparison.html for several runs",
     help="HTML file to write.",
@@ -51,7 +51,7 @@ def command(
     # Compilation takes longer than it saves here.
     os.environ.setdefault("SCMRL_COMPILE", "never")
     from scmrl_plugins.core.run.directory import open_run
-    from scmrl_plugins.core.system import devices
+    from scmrl_plugins.core.system import devices, files
     from scmrl_plugins.core.system.progress import Progress
     from scmrl_plugins.explain import compare, report
 
@@ -63,20 +63,22 @@ def command(
     if (sample and len(runs) > 1) or (convert and not sample):
         raise UserError("a sample is explained for one RUN, given by --audio, --visual or --video, with --convert")
     opened = [open_run(run) for run in runs]
+    if output is None:
+        inside = opened[0].path / ("sample.html" if sample else "report.html")
+        output = inside if len(runs) == 1 else Path("comparison.html")
+        files.check_creatable(output, "name another file with -o")
     target = devices.resolve(device)
     with Progress() as progress:
         if sample:
             path = _sample(runs[0], audio, visual, convert, output, device)
         elif len(runs) > 1:
-            path = compare.explain(opened, target, clock, output or Path("comparison.html"), progress)
+            path = compare.explain(opened, target, clock, output, progress)
         else:
             path = report.explain(opened[0], target, clock, progress, output)
     click.echo(str(path))
 
 
-def _sample(
-    name: str, audio: Path | None, visual: Path | None, convert: bool, output: Path | None, device: str
-) -> Path:
+def _sample(name: str, audio: Path | None, visual: Path | None, convert: bool, output: Path, device: str) -> Path:
     """The page of a sample; notes on what was repaired in its files go to standard error."""
     from scmrl_plugins.core.data.transform import collect_repairs
     from scmrl_plugins.core.evaluation.predict import file_inputs

@@ -16,6 +16,7 @@ from scmrl_plugins.registry import UserError, catalogue
     "--output",
     "out",
     metavar="DIR",
+    type=options.output_directory,
     required=True,
     help="Directory of runs and results, created or resumed.",
 )

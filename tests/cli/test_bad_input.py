@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -164,6 +165,43 @@ def test_a_run_cannot_lie_inside_a_file(command: str, tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     assert_refused(invoke(*BUILD, "-o", tmp_path / "locked" / "run"), "locked", "cannot be written")
+
+
+OUTPUTS = [
+    ["eval", "run", "--predictions"],
+    ["eval", "run", "--snr", "0", "--plot"],
+    ["train", "--predictions"],
+    ["explain", "run", "-o"],
+    ["data", "show", "av-digits", "-o"],
+    ["data", "prepare", "av-digits", "--left-out"],
+    ["data", "import-video", "clips", "-o"],
+    ["bench", "accuracy", "grid.toml", "-o"],
+    ["bench", "speed", "-o"],
+    ["bench", "data", "-o"],
+    ["sweep", "sweep.toml", "-o"],
+]
+"""Options that name what is written at the end."""
+
+
+@pytest.mark.usefixtures("obeying_modes")
+@pytest.mark.parametrize("args", OUTPUTS, ids=" ".join)
+def test_what_cannot_be_written_at_the_end_is_refused_at_once(args: list[str], tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    (tmp_path / "hidden").mkdir(mode=0)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name, reason in (
+        ("locked/out.csv", "cannot be written"),
+        ("hidden/out.csv", "Permission denied"),
+        ("file/out.csv", "is no folder"),
+        ("link", "a link to nowhere, which does not exist"),
+        ("pipe", "a file"),  # is none, or is one, where a directory is expected
+    ):
+        assert_refused(invoke(*args, tmp_path / name), f"{name}", reason, args[-1])
+    (tmp_path / "hidden").chmod(0o700)
+    left = {path.name for path in tmp_path.rglob("*") if path != Path.cwd()}
+    assert left == {"locked", "hidden", "file", "link", "pipe"}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

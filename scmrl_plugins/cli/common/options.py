@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from scmrl_plugins.cli.common import completion, output
-from scmrl_plugins.core.system import collector
+from scmrl_plugins.core.system import collector, files
 from scmrl_plugins.registry import UserError, catalogue, register_file
 from scmrl_plugins.registry.kinds import TABLE, Kind
 
@@ -39,9 +40,27 @@ def json_of(help: str) -> Callable[[F], F]:
 
 json = json_of("Print a single JSON document to standard output.")
 
+
+class _Output(click.Path):
+    """A file or directory to write to; one where that is not possible is refused before any work."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        path = super().convert(value, param, ctx)
+        if not (ctx and ctx.resilient_parsing):  # as in completion
+            files.check_name(Path(os.fsdecode(path)))
+            what = f"another {self.name} with {param.opts[0]}" if param else f"another {self.name}"
+            files.check_creatable(Path(os.fsdecode(path)), f"choose {what}")
+        return path
+
+
+output_file = _Output(dir_okay=False, path_type=Path)
+output_directory = _Output(file_okay=False)
+
 predictions = click.option(
     "--predictions",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=output_file,
     metavar="FILE",
     help="Parquet file to write the predictions by sample to, with log-probabilities and groups.",
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from scmrl_plugins.cli.common import options as common
 from scmrl_plugins.cli.common import output
 from scmrl_plugins.registry import UserError
 
@@ -35,7 +36,7 @@ _OPTIONS = (
     ),
     click.option(
         "--plot",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=common.output_file,
         metavar="FILE",
         show_default="RUN/snr.svg",
         help="With --snr: file of the plot, .svg, .png or .pdf.",

@@ -167,8 +167,6 @@ def check_free(path: str | Path) -> Path:
     path, other = Path(path), "choose another directory with -o"
     files.check_name(path)
     try:
-        if path.is_symlink() and not path.exists():
-            raise UserError(f"{path}: a link to {path.readlink()}, which does not exist; {other}")
         occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}; {other}") from None

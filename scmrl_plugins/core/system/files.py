@@ -69,12 +69,17 @@ def making(folder: Path) -> Iterator[None]:
 
 
 def check_creatable(path: Path, remedy: str) -> None:
-    """``UserError`` with the ``remedy`` if nothing can be created in the nearest folder of a path that exists."""
+    """``UserError`` with the ``remedy`` if no file or folder can be created at a path, or replaced there."""
     try:
-        nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path}: a link to {path.readlink()}, which does not exist; {remedy}")
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise UserError(f"{path}: neither a file nor a folder; {remedy}")
+        folders = path.absolute().parents if path.is_file() else (path.absolute(), *path.absolute().parents)
+        nearest = next(one for one in folders if one.exists())
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}; {remedy}") from None
-    which = "" if nearest == path else f"{nearest} "
+    which = "" if nearest == path.absolute() else f"{nearest} "
     if not nearest.is_dir():
         raise UserError(f"{path}: {which}is no folder; {remedy}")
     if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
