@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from scmrl_plugins.cli.common import completion, options
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import printable
+
+if TYPE_CHECKING:
+    from scmrl_plugins.core.run.directory import Run
 
 _FILE = click.Path(path_type=Path)
 
@@ -48,10 +52,9 @@ def command(
     from scmrl_plugins.explain.clock import Clock
 
     clock = Clock()
-    # Compilation takes longer than it saves here.
-    os.environ.setdefault("SCMRL_COMPILE", "never")
+    os.environ.setdefault("SCMRL_COMPILE", "never")  # compilation takes longer than it saves here
     from scmrl_plugins.core.run.directory import open_run
-    from scmrl_plugins.core.system import devices, files
+    from scmrl_plugins.core.system import devices
     from scmrl_plugins.core.system.progress import Progress
     from scmrl_plugins.explain import compare, report
 
@@ -63,10 +66,7 @@ def command(
     if (sample and len(runs) > 1) or (convert and not sample):
         raise UserError("a sample is explained for one RUN, given by --audio, --visual or --video, with --convert")
     opened = [open_run(run) for run in runs]
-    if output is None:
-        inside = opened[0].path / ("sample.html" if sample else "report.html")
-        output = inside if len(runs) == 1 else Path("comparison.html")
-        files.check_creatable(output, "name another file with -o")
+    output = output or _default(opened, sample)
     target = devices.resolve(device)
     with Progress() as progress:
         if sample:
@@ -76,6 +76,16 @@ def command(
         else:
             path = report.explain(opened[0], target, clock, progress, output)
     click.echo(str(path))
+
+
+def _default(runs: list[Run], sample: bool) -> Path:
+    """The file of the page where none is named; ``UserError`` if it cannot be written."""
+    from scmrl_plugins.core.system import files
+
+    inside = runs[0].path / "sample.html" if sample else runs[0].report_file
+    path = inside if len(runs) == 1 else Path("comparison.html")
+    files.check_creatable(path, "name another file with -o")
+    return path
 
 
 def _sample(name: str, audio: Path | None, visual: Path | None, convert: bool, output: Path, device: str) -> Path:

@@ -8,10 +8,7 @@ import click
 from scmrl_plugins.cli.common import completion, options, output
 from scmrl_plugins.registry import UserError, catalogue
 
-
-@click.command("sweep")
-@click.argument("file", metavar="FILE", shell_complete=completion.files)
-@click.option(
+_directory = click.option(
     "-o",
     "--output",
     "out",
@@ -20,6 +17,11 @@ from scmrl_plugins.registry import UserError, catalogue
     required=True,
     help="Directory of runs and results, created or resumed.",
 )
+
+
+@click.command("sweep")
+@click.argument("file", metavar="FILE", shell_complete=completion.files)
+@_directory
 @options.sets
 @click.option("--address", metavar="HOST:PORT", show_default="this machine", help="Address of a Ray cluster.")
 @options.device
