@@ -27,17 +27,19 @@ def clip(
     codecs: tuple[str, str] = ("mpeg4", "aac"),
     times: Sequence[float] | None = None,
     sound: tuple[float, float] = (0.0, SECONDS),
+    lasting: float = 0.2,
     b_frames: int = 0,
     rate: Fraction = Fraction(25),
     change: Callable[[Any], bool] = lambda packet: True,
     options: dict[str, str] | None = None,
 ) -> bytes:
-    """A dark clip in which it flashes and beeps for about 0.2 s around ``event`` seconds.
+    """A dark clip in which it flashes and beeps, ``lasting`` seconds around ``event`` seconds, one frame at least.
 
     ``times``: of the frames; ``sound``: from when to when. ``change`` may change a packet, and says whether it is
     written.
     """
     times = even() if times is None else times
+    nearest = min(times, key=lambda time: abs(time - event))
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=format, options=options or {}) as container:
         video = container.add_stream(codecs[0], rate=rate)
@@ -51,13 +53,15 @@ def clip(
         audio.layout = "mono"
         packets = []
         for time in times:
-            gray = np.full((SIZE, SIZE, 3), 230 if abs(time - event) <= 0.1 else 20, np.uint8)
+            gray = np.full(
+                (SIZE, SIZE, 3), 230 if time == nearest or abs(time - event) <= lasting / 2 else 20, np.uint8
+            )
             frame = av.VideoFrame.from_ndarray(gray, format="rgb24")
             frame.pts, frame.time_base = round(time / base), base
             packets += video.encode(frame)
         packets += video.encode(None)
         at = np.arange(round(sound[0] * RATE), round(sound[1] * RATE))
-        wave = np.sin(2 * np.pi * 1000 * at / RATE) * np.where(np.abs(at / RATE - event) <= 0.1, 0.5, 1e-3)
+        wave = np.sin(2 * np.pi * 1000 * at / RATE) * np.where(np.abs(at / RATE - event) <= lasting / 2, 0.5, 1e-3)
         frame = av.AudioFrame.from_ndarray(wave[None].astype(np.float32), format="fltp", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = RATE, int(at[0]), Fraction(1, RATE)
         resampler = av.AudioResampler(

@@ -14,15 +14,10 @@ from scmrl_plugins.core.interfaces import Contents, Modality, RepairedFileWarnin
 from scmrl_plugins.plugins.datasets.files.folders import VIDEOS
 from scmrl_plugins.plugins.datasets.files.window import Window
 from scmrl_plugins.plugins.datasets.media import audio, images, video
+from scmrl_plugins.plugins.datasets.media.video import BLACK
 
-FRAMES = 9
-"""Frames of a video that are looked at, from the first to the last one."""
-SIDE = 16
-"""Blocks in a row and in a column of a frame, whose means are compared."""
-STILL = 2.0
+STILL = 2
 """Grey levels by which the blocks of a still picture differ at most, which compression may change a little."""
-BLACK = 12.0
-"""Grey level of the brightest block of a black frame at most."""
 DARK = 0.3
 """Share of black frames, at least two, from which on a video is warned of; many fade in from black."""
 APART, SHARE = 0.3, 0.1
@@ -51,7 +46,7 @@ def inspect(sources: Mapping[str, Source], window: Window | None, config: Any) -
             else:
                 picture = images.decode_colour(source, name)
                 size = (picture.shape[1], picture.shape[0])
-                if blocks(picture).max() <= BLACK:
+                if np.percentile(picture, 99) <= BLACK:
                     notes.append("the picture is black")
     notes += _difference(seconds)
     return Contents(seconds, rate, frame_rate, size, tuple(notes))
@@ -61,33 +56,23 @@ def _video(
     source: bytes | Path, name: str, span: tuple[float, float], config: Any, notes: list[str]
 ) -> tuple[float, float | None, tuple[int, int]]:
     """Duration, frames a second, and width and height of a video; what is wrong with its picture to ``notes``."""
-    times = video.times(source, name, config.longest_video, config.video_stream, span)
-    known = times.known()
-    indices = {*np.linspace(0, len(known) - 1, FRAMES).round().astype(int).tolist()}
-    sizes = []
-
-    def means(picture: np.ndarray) -> np.ndarray:
-        sizes.append((picture.shape[1], picture.shape[0]))
-        return blocks(picture)
-
-    found = video.frames(source, name, indices, means, config.video_stream, span[0])
-    frames = np.stack([found[index] for index in sorted(found)])
+    longest, number = config.longest_video, config.video_stream
+    times = video.times(source, name, longest, number, span, {0}, _size, outlined=True)
+    known, frames = times.known(), np.stack(times.outlines)
     black = int((frames.max(axis=(1, 2)) <= BLACK).sum())
     if black >= max(2, DARK * len(frames)):
-        notes.append(f"{black} of {len(frames)} frames are black, evenly spread from the first to the last")
+        notes.append(f"{black:,} of {len(frames):,} frames are black")
     if len(known) > 1 and black < len(frames) and np.ptp(frames, axis=0).max() <= STILL:
         notes.append(f"a still picture: its {len(known):,} frames are alike")
     lasting = known[-1] - known[0]
     rate = float((len(known) - 1) / lasting) if lasting > 0 else None
-    return float(times.end() - known[0]), rate, sizes[0]
+    width, height = times.pictures[0].tolist()
+    return float(times.end() - known[0]), rate, (width, height)
 
 
-def blocks(picture: np.ndarray) -> np.ndarray:
-    """The mean grey levels of ``SIDE x SIDE`` equal blocks of a picture, uint8 ``[H, W, 3]``."""
-    from PIL import Image
-
-    grey = Image.fromarray(picture).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-    return np.asarray(grey, dtype=np.float64)
+def _size(picture: np.ndarray) -> np.ndarray:
+    """Width and height of a picture ``[H, W, 3]``."""
+    return np.array(picture.shape[1::-1])
 
 
 def _difference(seconds: Mapping[Modality, float]) -> list[str]:

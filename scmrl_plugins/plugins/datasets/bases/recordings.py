@@ -39,6 +39,12 @@ class RecordingsConfig(PictureConfig, SoundConfig):
         "clip",
         description="what a time step hears; clip: all of the sound; step: the step's part of it",
     )
+    step_frame: Literal["striking", "middle"] = Field(
+        "striking",
+        description="what a time step sees (align = 'step'); striking: a frame that differs clearly from those "
+        "around it, such as a flash, else the middle one; middle: the frame in the middle of the step",
+        json_schema_extra={"before": "middle"},
+    )
     clip: ClipConfig | None = Field(
         None, description="window of every clip, {start, seconds}; none: the complete clip"
     )
@@ -87,7 +93,8 @@ class Recordings(SoundDataset):
 
     def transform_key(self) -> Mapping[str, Any]:
         """The settings and sizes that the stored arrays depend on."""
-        settings = self.config.model_dump(include={"clip", "audio_stream", "video_stream"})
+        steps = {"step_frame"} if self.slices > 1 else set()
+        settings = self.config.model_dump(include={"clip", "audio_stream", "video_stream", *steps})
         return {"version": VERSION, **settings, **self.front_end.key(), **self.pictures.key()}
 
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, list[np.ndarray]]:
@@ -113,7 +120,7 @@ class Recordings(SoundDataset):
     def _decoded(self, cells: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The cells of a row to what is stored of them."""
         sources, window = _sources(cells)
-        if window or self.config.clip or is_clip(sources):
+        if window or self.config.clip or self.slices > 1 or is_clip(sources):
             return self.clips.decode(sources, window)
         result = {}
         if "audio" in sources:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,8 @@ ROUNDING = 0.001
 SHORT = 0.5
 """Seconds that a window may be longer than the clip without a note."""
 MIDDLE, RANDOM = "middle", "random"
+STRIKING = 12.0
+"""Grey levels, of the root mean square over blocks, by which a striking frame differs from those around it."""
 
 Span = tuple[float, float]
 """Start and end in seconds from the start of a file."""
@@ -74,6 +76,7 @@ class ClipReader:
     def __init__(self, config: Any, front_end: FrontEnd, pictures: PictureFrontEnd) -> None:
         self.config, self.front_end, self.pictures = config, front_end, pictures
         self.clip: ClipConfig | None = config.clip
+        self.striking = config.align == "step" and config.step_frame == "striking"
 
     def decode(
         self, cells: Mapping[str, tuple[bytes | Path, str]], window: Window | None
@@ -115,20 +118,19 @@ class ClipReader:
         samples = self.front_end.prepared(sound.samples, sound.rate, name)
         return audio.Sound(samples, self.front_end.rate, sound.start)
 
-    def _windows(self, span: Span, end: float, name: str) -> list[Span]:
-        """The windows of a clip that ends at ``end``; with a ``RepairedFileWarning`` where one is longer."""
+    def _windows(self, span: Span, end: float, name: str | None = None) -> list[Span]:
+        """The windows of a clip that ends at ``end``; with ``name`` a ``RepairedFileWarning`` if one is longer."""
         start, wanted = span
         seconds = min(end, wanted) - start if wanted < math.inf else end - start
         if self.clip is None or isinstance(self.clip.start, float) or self.clip.columns:
-            wanted = wanted if wanted < math.inf else end
-            windows = [(start, wanted)]
+            windows = [(start, wanted if wanted < math.inf else end)]
         else:
             length = float(self.clip.seconds or 0)
             room = max(0.0, seconds - length)
             count = self.clip.windows if self.clip.start == RANDOM and room else 1
             places = np.linspace(0, room, count) if count > 1 else [room / 2]
             windows = [(start + place, start + place + length) for place in places]
-        if windows[-1][1] > end + SHORT:
+        if name and windows[-1][1] > end + SHORT:
             what = "is shorter than the window: silence, and its last frame, are in the rest"
             warnings.warn(RepairedFileWarning(name, what), stacklevel=2)
         return windows
@@ -136,42 +138,70 @@ class ClipReader:
     def _seen(self, source: bytes | Path, name: str, span: Span, heard: float) -> tuple[list[Span], np.ndarray]:
         """The windows of a video whose sound ends at ``heard``, and their frames, ``[windows, frames, H, W, 3]``.
 
-        Which ones these are is known before they are decoded, by the times of the packets; where these turn out to
-        be wrong, the video is decoded again.
+        Which ones these are is expected from the times of the packets. Those that are not, as where these turn out
+        to be wrong or frames are striking, are decoded again.
         """
-        number = self.config.video_stream
+        number, count, striking = self.config.video_stream, self.pictures.frames, self.striking
 
         def each(picture: np.ndarray) -> np.ndarray:
             return self.pictures.stored(picture, name)
 
+        def placed(times: video.Times, noted: str | None = None) -> tuple[list[Span], np.ndarray]:
+            windows = self._windows(span, max(heard, times.end()), noted)
+            return windows, in_middles(times.known(), windows, count)
+
         expected = video.expected_times(source, name, number, span)
-        windows, indices = (
-            self._places(expected, span, heard, name) if expected.seconds else ([], np.empty(0, int))
-        )
-        keep = {*indices.ravel().tolist()}
-        times = video.times(source, name, self.config.longest_video, number, span, keep, each)
+        keep = {*placed(expected)[1].ravel().tolist()} if expected.seconds else set()
+        times = video.times(source, name, self.config.longest_video, number, span, keep, each, outlined=striking)
         if times.end() <= span[0]:
             raise BadFileError(name, f"ends at {times.end():.2f} s, before {span[0]:g} s; correct the window")
+        windows, indices = placed(times, name)
+        if striking:
+            indices = striking_frames(times, windows, indices)
         found = times.pictures
-        if not (expected.seconds and keep <= found.keys() and _agree(times, expected, span)):
-            windows, indices = self._places(times, span, heard, name)
-            found = video.frames(source, name, {*indices.ravel().tolist()}, each, number, span[0])
+        if missing := {*indices.ravel().tolist()} - found.keys():
+            found |= video.frames(source, name, missing, each, number, span[0])
         return windows, np.stack([np.stack([found[index] for index in row]) for row in indices.tolist()])
 
-    def _places(self, times: video.Times, span: Span, heard: float, name: str) -> tuple[list[Span], np.ndarray]:
-        """The windows, and the frames in the middles of equal parts of each, ``[windows, frames]``."""
-        windows, count = self._windows(span, max(heard, times.end()), name), self.pictures.frames
-        parts = (2 * np.arange(count) + 1) / (2 * count)
-        middles = np.array([first + (last - first) * parts for first, last in windows])
-        return windows, np.maximum(np.searchsorted(times.known(), middles + ROUNDING, side="right") - 1, 0)
+
+def in_middles(times: np.ndarray, windows: Sequence[Span], count: int) -> np.ndarray:
+    """The frames shown in the middles of ``count`` equal parts of windows, ``[windows, count]``.
+
+    ``times``: when each frame is shown.
+    """
+    parts = (2 * np.arange(count) + 1) / (2 * count)
+    middles = np.array([first + (last - first) * parts for first, last in windows])
+    return np.maximum(np.searchsorted(times, middles + ROUNDING, side="right") - 1, 0)
 
 
-def _agree(times: video.Times, expected: video.Times, span: Span) -> bool:
-    """Whether frames are shown when they were expected to be, and the video ends then."""
-    found = times.known()
-    listed = expected.known()[: len(found)]
-    ends = [min(each.end(), span[1]) for each in (times, expected)]
-    return len(listed) == len(found) and np.abs(listed - found).max() < ROUNDING > abs(ends[0] - ends[1])
+def striking_frames(times: video.Times, windows: Sequence[Span], indices: np.ndarray) -> np.ndarray:
+    """``indices``, the frames in the middles of parts of windows, ``[windows, parts]``, or others in these parts.
+
+    These differ clearly for a moment from those around them, such as a flash: d is the distance of a frame to the
+    median of those of its part and of the two beside it, the root mean square over the blocks of the outlines.
+    Frames with d > 2 d(middle) + ``STRIKING`` stand out, if there are others in these three parts before and after
+    them. The one with the largest d is taken, unless it is black.
+    """
+    known, result = times.known(), indices.copy()
+    outlines = np.stack(times.outlines).reshape(len(known), -1).astype(np.float32)
+    centers = (known + np.append(known[1:], times.end())) / 2
+    for row, (first, last) in enumerate(windows):
+        edges = np.linspace(first, last, indices.shape[1] + 1)
+        starts = np.searchsorted(centers, edges)
+        for part, middle in enumerate(indices[row]):
+            low, high = starts[max(0, part - 1)], starts[min(part + 2, len(edges) - 1)]
+            if not low <= middle < high:
+                continue
+            around = outlines[low:high]
+            distances = np.sqrt(np.mean((around - np.median(around, axis=0)) ** 2, axis=1))
+            out = distances > 2 * distances[middle - low] + STRIKING
+            usual = np.flatnonzero(~out)
+            out[: usual[0]] = out[usual[-1] :] = False
+            out &= around.max(axis=1) > video.BLACK
+            within = slice(starts[part] - low, starts[part + 1] - low)
+            if out[within].any():
+                result[row, part] = starts[part] + np.argmax(np.where(out, distances, -1)[within])
+    return result
 
 
 def is_clip(cells: Mapping[str, tuple[bytes | Path, str]]) -> bool:

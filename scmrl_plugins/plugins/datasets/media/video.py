@@ -32,6 +32,10 @@ DISORDER = 0.5
 """Seconds by which the time stamp of a frame may be before that of the previous one, as in some mpg files."""
 BEHIND = 2.0
 """Seconds that a frame may be decoded before it is shown."""
+SIDE = 16
+"""Blocks in a row and in a column of the outline of a frame."""
+BLACK = 12
+"""Grey level of the brightest block of a black frame at most."""
 LARGEST = 1 << 26
 """Most pixels of a plausible frame, twice those of 8K; a header with more is damaged."""
 
@@ -72,26 +76,24 @@ class Times:
     origin: float = 0.0
     """The start of the file: that of its earliest stream."""
     decoding: list[float] = field(default_factory=list)
-    """Of each packet: when it is decoded, where the file tells that."""
+    """Of each frame: when its turn is by the times of decoding, where the file tells those."""
     pictures: dict[int, np.ndarray] = field(default_factory=dict)
     """Frames that were kept, by their index."""
+    outlines: list[np.ndarray] = field(default_factory=list)
+    """Of each frame, where asked for: the mean grey levels of ``SIDE x SIDE`` equal blocks, uint8, not turned."""
 
     def known(self) -> np.ndarray:
         """Seconds from the start of the file at which each frame is shown, ``[n]``, not decreasing.
 
-        Where the file does not tell them, or tells impossible ones, frames are shown one after the other at the
-        times of decoding; where those cannot be used, at equal intervals between the first and the last of them,
-        or 25 a second.
+        Where the file does not tell them, or tells impossible ones, frames are shown in their turns by the times
+        of decoding, or else 25 a second.
         """
         total = len(self.seconds)
         times = np.array([np.nan if time is None else time for time in self.seconds])
-        decoding = np.sort(self.decoding) if self.decoding else np.arange(total) / 25.0 + self.origin
         possible = (np.diff(times) > -DISORDER).all() and (total == 1 or times[0] < times[-1])
-        if possible and not np.isnan(times).any():
-            times = np.sort(times)
-        else:
-            times = decoding if len(decoding) == total else np.linspace(decoding[0], decoding[-1], total)
-        return times - self.origin
+        if not possible or np.isnan(times).any():
+            times = np.array(self.decoding) if self.decoding else np.arange(total) / 25.0 + self.origin
+        return np.sort(times) - self.origin
 
     def end(self) -> float:
         """Seconds from the start of the file to the end of the last frame."""
@@ -133,13 +135,18 @@ def times(
     span: tuple[float, float] = (0.0, math.inf),
     keep: Collection[int] = (),
     each: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    *,
+    outlined: bool = False,
 ) -> Times:
     """When the frames of a video are shown: those within ``span``, in seconds from the file's start, and others.
 
-    Every one of them is decoded and checked; what ``each`` makes of those with the indices ``keep`` is kept.
-    Raises as ``decode``.
+    Every one of them is decoded and checked; what ``each`` makes of those with the indices ``keep`` is kept, and
+    the outlines of all, if they are to be ``outlined``. Raises as ``decode``.
     """
-    found = Times()
+    from av.video.reformatter import VideoReformatter
+
+    found, smaller = Times(), VideoReformatter()
+    leaving: list[float | None] = []
     with (
         complete(source, name, "video") as stream,
         contextlib.closing(_frames(stream, name, number, span[0], found)) as read,
@@ -148,8 +155,12 @@ def times(
             time = frame.time or 0.0
             found.seconds.append(None if lasting is None else frame.time)
             found.last = lasting or 0.0
+            leaving.append(None if frame.dts is None else float(frame.dts * (frame.time_base or 0)))
             if (index := len(found.seconds) - 1) in keep:
                 found.pictures[index] = each(_upright(frame, name))
+            if outlined:
+                small = smaller.reformat(frame, SIDE, SIDE, "gray", interpolation="AREA")
+                found.outlines.append(small.to_ndarray())
             start = max(found.seconds[0] or 0.0, found.origin + span[0])
             if time - start > longest or len(found.seconds) > MOST:
                 raise BadFileError(
@@ -160,7 +171,24 @@ def times(
                 break
     if not found.seconds:
         raise BadFileError(name, "the video holds no frames; copy it again or leave it out")
+    found.decoding = _turns(leaving, len(found.decoding) - 1) if found.decoding else []
     return found
+
+
+def _turns(leaving: Sequence[float | None], behind: int) -> list[float]:
+    """When the turn of each frame is, by the times of decoding of the packets that frames leave the decoder with.
+
+    A decoder that puts frames in order keeps as many as there were packets before the first frame left,
+    ``behind``; the last frames leave it without a packet. Packets that no frame leaves with are frames that were
+    dropped, where the one before is shown longer.
+    """
+    known = [time for time in leaving if time is not None]
+    steps = np.diff(known)
+    gap = float(min(steps[steps > 0], default=1 / 25.0))
+    turns: list[float] = []
+    for time in leaving if known else ():
+        turns.append(turns[-1] + gap if time is None and turns else (time or known[0]) - behind * gap)
+    return turns
 
 
 def frames(
@@ -235,8 +263,8 @@ def _frames(
     """The frames of a video in display order, each with its duration in seconds, 0 if unknown.
 
     The duration is none where the file does not tell a frame's time, as in avi, for which FFmpeg guesses it.
-    Frames long before ``start`` are left out where the format allows. The origin and the times of decoding go to
-    ``found``.
+    Frames long before ``start`` are left out where the format allows. The origin, and when the packets are decoded
+    before the first frame comes, go to ``found``.
     """
     import av
 
@@ -247,7 +275,7 @@ def _frames(
         video.codec_context.options = {"max_pixels": str(LARGEST)}
         found.origin = start_of(container)
         go_near(container, video, start)
-        end = 0.0
+        end, started = 0.0, False
         durations: dict[int | None, float] = {}
         for packet in container.demux():
             if packet.is_corrupt:
@@ -255,13 +283,14 @@ def _frames(
             if packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream is video:
-                if packet.size and packet.dts is not None and not packet.is_discard:
+                if packet.size and packet.dts is not None and not packet.is_discard and not started:
                     found.decoding.append(float(packet.dts * packet.time_base))
                 if packet.pts is not None:
                     durations[packet.pts] = float((packet.duration or 0) * packet.time_base)
                 for frame in packet.decode():
                     if frame.is_corrupt:
                         raise BadFileError(name, f"the video is damaged near {end:.2f} s; copy it again")
+                    started = True
                     timed = frame.pts is not None and container.format.name != "avi"
                     yield frame, durations.pop(frame.pts, 0.0) if timed else None
         promised = (container.duration or 0) / av.time_base

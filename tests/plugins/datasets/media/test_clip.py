@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 import warnings
@@ -27,6 +28,7 @@ from scmrl_plugins.plugins.datasets.av_folder.dataset import AVFolder
 from scmrl_plugins.plugins.datasets.crema_d import CremaD
 from scmrl_plugins.plugins.datasets.files.window import Window, split_window
 from scmrl_plugins.plugins.datasets.media import audio, container, video
+from scmrl_plugins.plugins.datasets.media.clip import in_middles, striking_frames
 from scmrl_plugins.registry import UserError
 
 STEPS = 8
@@ -57,34 +59,88 @@ LATE = even(start=1.3)
 UNEVEN = [*np.arange(0, 1.5, 0.25), *np.arange(1.5, 3.2, 0.04), *np.arange(3.3, 4.0, 0.3)]
 
 
-@pytest.mark.parametrize(
-    ("options", "span"),
-    [
-        ({}, (0, 4)),
-        ({"b_frames": 2}, (0, 4)),
-        ({"rate": Fraction(30_000, 1001), "times": even(30_000 / 1001)}, (0, 4)),
-        ({"times": UNEVEN}, (0, 4)),
-        ({"format": "mov"}, (0, 4)),
-        ({"format": "matroska"}, (0, 4)),
-        ({"format": "matroska", "times": UNEVEN}, (0, 4)),
-        ({"format": "flv", "codecs": ("flv", "aac")}, (0, 4)),
-        ({"format": "mpeg", "codecs": ("mpeg1video", "mp2")}, (0, 4)),
-        ({"format": "avi", "codecs": ("mpeg4", "libmp3lame")}, (0, 4)),
-        ({"format": "avi", "codecs": ("mpeg4", "libmp3lame"), "b_frames": 2}, (0, 4)),
-        # The file starts with its earliest stream and ends with its latest.
-        ({"times": LATE}, (0, 5.3)),
-        ({"times": LATE, "format": "matroska"}, (0, 5.3)),
-        ({"sound": (1.3, 5.3)}, (0, 5.3)),
-        ({"times": LATE, "sound": (1.3, 5.3), "format": "matroska"}, (1.3, 4)),
-        # An edit list leaves out what is before 0.
-        ({"times": even(start=-1.3), "sound": (-1.3, 2.7)}, (0, 2.7)),
-    ],
-)
+FILES: list[tuple[dict[str, Any], tuple[float, float]]] = [
+    ({}, (0, 4)),
+    ({"b_frames": 2}, (0, 4)),
+    ({"rate": Fraction(30_000, 1001), "times": even(30_000 / 1001)}, (0, 4)),
+    ({"times": UNEVEN}, (0, 4)),
+    ({"format": "mov"}, (0, 4)),
+    ({"format": "matroska"}, (0, 4)),
+    ({"format": "matroska", "times": UNEVEN}, (0, 4)),
+    ({"format": "flv", "codecs": ("flv", "aac")}, (0, 4)),
+    ({"format": "mpeg", "codecs": ("mpeg1video", "mp2")}, (0, 4)),
+    ({"format": "avi", "codecs": ("mpeg4", "libmp3lame")}, (0, 4)),
+    ({"format": "avi", "codecs": ("mpeg4", "libmp3lame"), "b_frames": 2}, (0, 4)),
+    # The file starts with its earliest stream and ends with its latest.
+    ({"times": LATE}, (0, 5.3)),
+    ({"times": LATE, "format": "matroska"}, (0, 5.3)),
+    ({"sound": (1.3, 5.3)}, (0, 5.3)),
+    ({"times": LATE, "sound": (1.3, 5.3), "format": "matroska"}, (1.3, 4)),
+    # An edit list leaves out what is before 0.
+    ({"times": even(start=-1.3), "sound": (-1.3, 2.7)}, (0, 2.7)),
+]
+"""How clips are written, and from when they last how long."""
+
+
+def written(event: float, options: dict[str, Any], **more: Any) -> tuple[bytes, str]:
+    """A clip and its name."""
+    ending = {"matroska": "mkv", "mpeg": "mpg"}.get(kind := options.get("format", "mp4"), kind)
+    return clip(event, **options, **more), f"a.{ending}"
+
+
+@pytest.mark.parametrize(("options", "span"), FILES)
 def test_the_step_that_sees_the_flash_hears_the_beep(options: dict[str, Any], span: tuple[float, float]) -> None:
     start, seconds = span
-    data = clip(start + seconds * 5.5 / STEPS, **options)
-    ending = {"matroska": "mkv", "mpeg": "mpg"}.get(kind := options.get("format", "mp4"), kind)
-    assert seen_and_heard(data, f"a.{ending}") == (5, 5)
+    assert seen_and_heard(*written(start + seconds * 5.5 / STEPS, options)) == (5, 5)
+
+
+@pytest.mark.parametrize(("options", "span"), FILES)
+def test_a_flash_of_one_frame_is_seen_anywhere_in_its_step(
+    options: dict[str, Any], span: tuple[float, float]
+) -> None:
+    start, seconds = span
+    event = start + seconds * 5.2 / STEPS
+    data, name = written(event, options, lasting=0.04)
+    assert seen_and_heard(data, name) == (5, 5)
+    dataset, arrays = stored(data, name, step_frame="middle")
+    assert np.ptp(dataset.inputs(arrays, False)["visual"].mean((1, 2, 3))) < 0.1
+
+
+def chosen(levels: Sequence[float], parts: int = 4) -> list[int]:
+    """The frames of the parts of a clip whose frames have these grey levels, and of equal duration."""
+    seconds = [index / 25 for index in range(len(levels))]
+    times = video.Times(seconds, 1 / 25, outlines=[np.full((16, 16), level, np.uint8) for level in levels])
+    windows = [(0.0, len(levels) / 25)]
+    return striking_frames(times, windows, in_middles(times.known(), windows, parts))[0].tolist()
+
+
+MIDDLES = [5, 15, 25, 35]
+
+
+@pytest.mark.parametrize(
+    ("levels", "frames"),
+    [
+        ([90] * 40, MIDDLES),
+        ([90] * 21 + [200] + [90] * 18, [5, 15, 21, 35]),
+        ([90] * 21 + [120, 200, 140] + [90] * 16, [5, 15, 22, 35]),
+        ([90] * 38 + [200, 90], [5, 15, 25, 38]),
+        ([200] * 21 + [60] + [200] * 18, [5, 15, 21, 35]),
+        ([90] * 21 + [0] + [90] * 18, MIDDLES),  # black, as between two scenes
+        ([90] * 22 + [200] * 18, MIDDLES),  # a cut
+        ([20, 40, 60] + [90] * 34 + [60, 40, 20], MIDDLES),  # fades
+        ([*range(50, 90)], MIDDLES),
+        ([90, 105] * 20, MIDDLES),
+    ],
+)
+def test_striking_frames_are_those_that_differ_for_a_moment(levels: list[float], frames: list[int]) -> None:
+    assert chosen(levels) == frames
+
+
+@given(levels=st.lists(st.integers(0, 255), min_size=1, max_size=60), parts=st.integers(1, 8))
+def test_the_frame_of_a_part_is_in_it_or_is_shown_in_its_middle(levels: list[int], parts: int) -> None:
+    middles = np.minimum((2 * np.arange(parts) + 1) * len(levels) // (2 * parts), len(levels) - 1)
+    for part, (frame, middle) in enumerate(zip(chosen(levels, parts), middles.tolist(), strict=True)):
+        assert frame == middle or part <= (frame + 0.5) * parts / len(levels) < part + 1
 
 
 @given(path=st.text(min_size=1), start=st.floats(0, 1e5), seconds=st.none() | st.floats(1e-3, 1e5))
@@ -144,9 +200,30 @@ def test_times_that_are_missing_or_impossible() -> None:
     decoding = [1.0, 1.3, 1.1]
     assert video.Times([1.1, None, 1.0], 0.0, 1.0, decoding).known() == pytest.approx([0, 0.1, 0.3])
     assert video.Times([9.0, 1.0, 2.0], 0.0, 1.0, decoding).known() == pytest.approx([0, 0.1, 0.3])
-    assert video.Times([None] * 4, 0.0, 1.0, decoding).known() == pytest.approx([0, 0.1, 0.2, 0.3])
     assert video.Times([None, None]).known() == pytest.approx([0, 0.04])
     assert video.Times([None]).known().tolist() == [0]
+
+
+def test_frames_that_an_avi_drops_leave_the_others_in_their_time() -> None:
+    """Some recorders write a VOP of MPEG-4 that is not coded where nothing changed: no frame is decoded of it."""
+    data = bytearray(clip(2.75, format="avi", codecs=("mpeg4", "libmp3lame")))
+    at = [found.end() for found in re.finditer(b"00dc", bytes(data))]
+    for place in at[20:40]:
+        length = int.from_bytes(data[place : place + 4], "little")
+        data[place + 4 : place + 4 + length] = bytes.fromhex("000001b65041").ljust(length, b"\0")
+    times = video.times(bytes(data), "a.avi", outlined=True)
+    assert len(times.seconds) == 80
+    gaps = np.diff(times.known())
+    assert gaps[1:] == pytest.approx([0.84 if number == np.argmax(gaps) else 0.04 for number in range(1, 79)])
+    assert seen_and_heard(bytes(data), "a.avi") == (5, 5)
+
+
+@pytest.mark.parametrize("behind", [0, 1, 2])
+def test_frames_that_leave_the_decoder_late_have_the_times_of_their_turns(behind: int) -> None:
+    turns = [0.04 * number for number in (0, 1, 2, 5, 6, 7, 8)]
+    leaving = [*(time + 0.04 * behind for time in turns[: 7 - behind]), *[None] * behind]
+    assert video._turns(leaving, behind) == pytest.approx(turns)
+    assert video._turns([None], behind) == []
 
 
 def test_random_windows_are_drawn_in_training_and_the_middle_one_is_evaluated(plain: bytes) -> None:
