@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from scmrl_plugins import __version__
-from scmrl_plugins.cli.common import errors
+from scmrl_plugins.cli.common import completion, errors
 from scmrl_plugins.cli.common.errors import fail
 from scmrl_plugins.core.system.allocator import keep_large_blocks
 from scmrl_plugins.core.system.compiler import writable_cache
@@ -121,6 +121,16 @@ def _name_the_line_of_a_crash() -> None:
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, "-V", "--version", prog_name="scmrl")
+@click.option(
+    "--install-completion",
+    metavar="[SHELL]",
+    is_flag=False,
+    flag_value="",
+    is_eager=True,
+    expose_value=False,
+    callback=completion.install,
+    help="Install completion in your shell, or in bash, zsh or fish, and exit.",
+)
 def main() -> None:
     """Build, train and evaluate audio-visual spiking neural networks.
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from cli_runs import assert_refused, invoke
 from click.shell_completion import ShellComplete
 from text_files import write
 
@@ -61,3 +65,45 @@ def test_paths_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_mistyped_command_is_no_error_while_it_is_completed() -> None:
     assert "train" in completed("trian", "--fusion", "")
+
+
+@pytest.mark.parametrize(
+    ("shell", "start", "script"),
+    [
+        ("bash", ".bashrc", ".local/share/scmrl/completion.bash"),
+        ("zsh", ".zshrc", ".local/share/scmrl/completion.zsh"),
+        ("fish", None, ".config/fish/completions/scmrl.fish"),
+    ],
+)
+def test_it_is_installed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str, start: str | None, script: str
+) -> None:
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "ZDOTDIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SHELL", f"/bin/{shell}")
+    if start:
+        (tmp_path / start).write_bytes(b"alias l='ls' # \xe9")
+    for arguments in (["--install-completion"], ["--install-completion", shell]):
+        assert script in invoke(*arguments).out
+    assert "_SCMRL_COMPLETE" in (tmp_path / script).read_text()
+    if start:
+        kept, _, line = (tmp_path / start).read_bytes().rstrip().rpartition(b"\n\n")
+        assert kept == b"alias l='ls' # \xe9"
+        assert line == f"source {tmp_path / script}".encode()
+
+
+def test_bash_completes_with_what_was_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    invoke("--install-completion", "bash")
+    typed = "COMP_WORDS=(scmrl plug); COMP_CWORD=1; _scmrl_completion scmrl; echo ${COMPREPLY[@]}"
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", f". ~/.bashrc; {typed}"], env=environment, capture_output=True, encoding="utf-8", check=True
+    )
+    assert done.stdout.split() == ["plugins"]
+
+
+def test_a_shell_it_does_not_know_is_refused() -> None:
+    assert_refused(invoke("--install-completion", "tcsh"), "'tcsh'", "bash, zsh or fish")

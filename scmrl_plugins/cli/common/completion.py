@@ -1,21 +1,68 @@
-"""Completion by the shell: components, data sets, runs and files."""
+"""Completion by the shell: its installation, and what it completes: components, data sets, runs and files."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, get_completion_class
 
-from scmrl_plugins.registry import catalogue
+from scmrl_plugins.registry import UserError, catalogue
 from scmrl_plugins.registry.kinds import TABLE
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 _DEEPEST, _MOST = 3, 2000
 """How many folders below the typed one are searched for runs, and how many files and folders at most."""
+
+
+SHELLS = ("bash", "zsh", "fish")
+_STARTED = "(( $+functions[compdef] )) || { autoload -Uz compinit; compinit }\n"
+"""For zsh: completion itself, where the user's own settings do not start it."""
+
+
+def install(ctx: click.Context, _param: click.Parameter, shell: str | None) -> None:
+    """Install completion in a shell, ``""`` for the user's, print where, and exit.
+
+    The script is a file of its own. fish looks for it there; for bash and zsh a line is added, once, to the file
+    that they read when they start. Raises ``UserError`` for a shell that is none of ``SHELLS``.
+    """
+    if shell is None or ctx.resilient_parsing:
+        return
+    shell = shell or Path(os.environ.get("SHELL", "")).name
+    if shell not in SHELLS:
+        raise UserError(f"no completion for shell {shell!r}; name one: --install-completion bash, zsh or fish")
+    made = get_completion_class(shell)
+    assert made is not None
+    text = made(ctx.command, {}, "scmrl", "_SCMRL_COMPLETE").source()
+    script, start = _files(shell)
+    _write(script, text if shell != "zsh" else _STARTED + text)
+    line = f"source {shlex.quote(str(script))}"
+    if start is not None and line not in (_read(start).splitlines()):
+        _write(start, f"{_read(start).rstrip()}\n\n{line}\n".lstrip())
+    click.echo(f"completion for {shell}: {script}; open a new shell to use it")
+    ctx.exit()
+
+
+def _files(shell: str) -> tuple[Path, Path | None]:
+    """The script, and the file that a shell reads when it starts if that has to name the script."""
+    home, get = Path.home(), os.environ.get
+    if shell == "fish":
+        return Path(get("XDG_CONFIG_HOME") or home / ".config") / "fish" / "completions" / "scmrl.fish", None
+    start = home / ".bashrc" if shell == "bash" else Path(get("ZDOTDIR") or home) / ".zshrc"
+    return Path(get("XDG_DATA_HOME") or home / ".local" / "share") / "scmrl" / f"completion.{shell}", start
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def components(*kinds: str) -> Complete:
