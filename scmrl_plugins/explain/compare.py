@@ -103,7 +103,7 @@ def _pairs(names: Sequence[str], scores: Sequence[Scores]) -> tuple[list[Pair], 
 
 
 def _page(known: Sequence[Facts], names: list[str], pairs: list[Pair], reason: str) -> str:
-    settings, same = differing(known, names)
+    differ, every = settings(known, names)
     differences = [("Paired differences", _differences(pairs))] if pairs else []
     return page.render(
         "compare.html",
@@ -111,12 +111,12 @@ def _page(known: Sequence[Facts], names: list[str], pairs: list[Pair], reason: s
             page.Section("accuracy", "Accuracy", [("Test accuracy", _accuracies(known, names)), *differences]),
             page.Section("curves", "Training", [("Accuracy by epoch", _curves(known, names))]),
         ],
-        [("settings", "Settings that differ")],
+        [("settings", "Settings")],
         title=f"{len(known)} runs compared",
         subtitle=", ".join(names),
         findings=_findings(known, names, pairs, reason),
-        settings=settings,
-        same=same,
+        differ=differ,
+        every=every,
     )
 
 
@@ -234,16 +234,14 @@ def _curves(known: Sequence[Facts], names: list[str]) -> Drawing:
     )
 
 
-def differing(known: Sequence[Facts], names: Sequence[str]) -> tuple[Table, int]:
-    """The settings in which runs differ, a row each, and how many are the same."""
+def settings(known: Sequence[Facts], names: Sequence[str]) -> tuple[Table, Table]:
+    """The settings in which runs differ, a row each; and all settings, those marked in the last column."""
     flat = [_flat(one.config.model_dump(mode="json")) for one in known]
-    keys = list(dict.fromkeys(key for settings in flat for key in settings))
-    rows = []
-    for key in keys:
-        values = [settings.get(key, "-") for settings in flat]
-        if len(set(values)) > 1:
-            rows.append([key, *values])
-    return Table(["setting", *names], rows), len(keys) - len(rows)
+    keys = dict.fromkeys(key for values in flat for key in values)
+    rows = [[key, *(values.get(key, "-") for values in flat)] for key in keys]
+    differ = [row for row in rows if len(set(row[1:])) > 1]
+    marked = [[*row, "differs" if row in differ else ""] for row in rows]
+    return Table(["setting", *names], differ), Table(["setting", *names, ""], marked)
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, str]:

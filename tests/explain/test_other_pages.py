@@ -55,12 +55,16 @@ def test_runs_are_compared(small: Small, tmp_path: Path) -> None:
     assert "Paired differences" in page
     assert "fusion.name" in page
     known = [facts(run) for run in (first, second)]
-    table, same = compare.differing(known, ["first", "second"])
-    rows = {row[0]: list(row[1:]) for row in table.rows}
+    differ, every = compare.settings(known, ["first", "second"])
+    rows = {row[0]: list(row[1:]) for row in differ.rows}
     assert rows["fusion.name"] == ["cmrl", "late"]
     assert rows["fusion.alpha"] == ["1.5", "-"]
     assert "train.lr" not in rows
-    assert same > 20
+    marks = {row[0]: row[-1] for row in every.rows}
+    assert marks["fusion.name"] == "differs"
+    assert marks["train.lr"] == ""
+    assert f"<summary>All {len(marks)} settings</summary>" in page
+    assert len(marks) > len(rows) + 20
     again = copy.copy(first)
     page = compare.explain([first, again], CPU, Clock(300), tmp_path / "c.html").read_text(encoding="utf-8")
     assert "None: the runs have the same configuration." in page

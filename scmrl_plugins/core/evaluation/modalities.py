@@ -14,13 +14,17 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
 
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.evaluation.metrics import Predictions
+from scmrl_plugins.core.evaluation.statistics import Interval, paired_difference
 
 Modalities = frozenset[str]
+T = TypeVar("T", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,25 @@ class Carried:
         """The Shapley share of each modality."""
         return shapley(self.modalities, lambda given: self.accuracy(*given))
 
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """The share of each modality with its interval, clustered by group; for the baseline that the split has.
+
+        By sample the share is the same sum, of hits instead of accuracies. Raises ``UserError`` where all samples
+        are of one group.
+        """
+        n = len(self.complete)
+        scores = replace(self.complete.scores, ids=[str(index) for index in range(n)])
+
+        def hits(given: Modalities) -> np.ndarray:
+            return self.given[given].scores.hits if given else np.full(n, self.baseline)
+
+        none = replace(scores, hits=np.zeros(n))
+        return {
+            name: paired_difference([replace(scores, hits=share)], [none])
+            for name, share in shapley(self.modalities, hits).items()
+        }
+
     def per_class(self, *modalities: str) -> list[float | None]:
         """The accuracy of each class with these modalities; none for a class without a sample."""
         predictions = self.given[frozenset(modalities)]
@@ -79,10 +102,10 @@ def carried(modalities: Sequence[str], predicted: Callable[[Disturbance], Predic
     return Carried(given, tuple(modalities))
 
 
-def shapley(players: Sequence[str], value: Callable[[Modalities], float]) -> dict[str, float]:
-    """The Shapley value of each player in the game ``value``."""
+def shapley(players: Sequence[str], value: Callable[[Modalities], T]) -> dict[str, T]:
+    """The Shapley value of each player in the game ``value``, of numbers or arrays."""
     count = len(players)
-    shares = {}
+    shares: dict[str, Any] = {}
     for player in players:
         others = [name for name in players if name != player]
         shares[player] = sum(

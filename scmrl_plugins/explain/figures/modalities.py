@@ -22,6 +22,7 @@ from scmrl_plugins.explain.drawing import (
 from scmrl_plugins.explain.facts import Facts
 from scmrl_plugins.explain.figures.declare import figure, measured_figure
 from scmrl_plugins.explain.shorten import shortened
+from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
     from scmrl_plugins.explain.measured import Measured
@@ -72,22 +73,32 @@ def shares(measured: Measured) -> Iterator[Drawing]:
         return
     found = {name: 100 * share for name, share in carried.shares.items()}
     gain = 100 * (carried.accuracy(*carried.modalities) - carried.baseline)
+    try:
+        limits = [(100 * one.low, 100 * one.high) for one in carried.intervals.values()]
+    except UserError:  # all samples are of one group
+        limits = []
     with panel(height=0.3 * len(found) + 0.7, left=margin(found)) as drawn:
         axes = drawn.axes()
         axes.barh(range(len(found)), list(found.values()), color=[COLOURS[name] for name in found], height=0.6)
         axes.set_yticks(range(len(found)), list(found))
         axes.invert_yaxis()
+        for row, limit in enumerate(limits):
+            axes.plot(limit, [row, row], color=INK, lw=1.5)
         axes.axvline(0, color=MUTED, lw=1)
         axes.grid(axis="y", visible=False)
         axes.set(xlabel=f"points of accuracy; the sum is {gain:.1f}")
     rows = [[name, f"{share:+.1f}"] for name, share in found.items()]
+    between = [f"{low:+.1f} to {high:+.1f}" for low, high in limits] or [""] * len(rows)
     yield Drawing(
         drawn.svg,
         f"Shapley shares of the {gain:.1f} points above chance: "
         + ", ".join(f"{name} {share} points" for name, share in rows),
         f"They add up to the accuracy minus chance, {carried.accuracy(*carried.modalities):.1%} - "
-        f"{carried.baseline:.1%}.",
-        Table(["modality", "points"], [*rows, ["sum", f"{gain:+.1f}"]]),
+        f"{carried.baseline:.1%}, on {measured.n} samples" + ("; lines: 95 % intervals." if limits else "."),
+        Table(
+            ["modality", "points", "95 % interval"],
+            [*([*row, one] for row, one in zip(rows, between, strict=True)), ["sum", f"{gain:+.1f}", ""]],
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -47,6 +48,16 @@ def test_a_model_that_uses_audio_alone() -> None:
     assert found.shares == {"audio": pytest.approx(3 / 5), "visual": pytest.approx(0.0)}
     assert sum(found.shares.values()) == pytest.approx(found.accuracy("audio", "visual") - found.baseline)
     assert found.per_class("visual") == [1.0, 0.0, 0.0]
+
+
+def test_the_interval_of_a_share() -> None:
+    """By sample, audio's share is (1 - 0.4) / 2 + (1 - what vision alone has) / 2, of which t has 4 degrees."""
+    found = carried(("audio", "visual"), lambda given: right_for(2 if "audio" in given.dropped else 5)).intervals
+    by_sample = np.array([0.3, 0.3, 0.8, 0.8, 0.8])
+    margin = 2.776 * by_sample.std(ddof=1) / 5**0.5
+    audio = found["audio"]
+    assert (audio.low, audio.value, audio.high) == pytest.approx((0.6 - margin, 0.6, 0.6 + margin), abs=1e-3)
+    assert found["visual"].value == pytest.approx(0.0)
 
 
 def test_one_modality_has_all() -> None:
