@@ -43,6 +43,8 @@ COMMANDS = {
     "data": "data",
     "bench": "bench",
     "explain": "explain",
+    "export": "export",
+    "import": "import_",
     "sweep": "sweep",
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from scmrl_plugins.core.evaluation.evaluate import evaluate
+from scmrl_plugins.core.evaluation.samples import samples_of_test
 from scmrl_plugins.core.evaluation.statistics import Difference, Scores, holm, paired_difference
 from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.core.system import files
@@ -20,7 +21,7 @@ from scmrl_plugins.explain.clock import Clock
 from scmrl_plugins.explain.drawing import SERIES, Drawing, Table, margin, panel, percent, whole
 from scmrl_plugins.explain.facts import DAMAGED, Facts, damaged, facts
 from scmrl_plugins.explain.findings import Finding
-from scmrl_plugins.explain.measured import MOST, test_split
+from scmrl_plugins.explain.measured import MOST
 from scmrl_plugins.explain.shorten import shortened
 from scmrl_plugins.registry import UserError
 
@@ -81,7 +82,7 @@ def _scores(
             return [], "time was up"
         try:
             parts = one.run.assemble()
-            split, _ = test_split(parts, MOST, progress)
+            split, _ = samples_of_test(parts, MOST, progress)
             model, loss = parts.model.to(device), parts.loss.to(device)
             result = evaluate(model, loss, evaluation_loader(split, parts.config), device)
         except UserError as error:

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from scmrl_plugins.core.data.loading import EvaluationData, Loader, evaluation_loader
-from scmrl_plugins.core.data.prepare import feature_store, prepare
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.evaluation.contribution import Contribution, contribution
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.evaluation.evaluate import CLEAN, Evaluation, evaluate, trained_precision
 from scmrl_plugins.core.evaluation.modalities import Carried, carried
 from scmrl_plugins.core.evaluation.robustness import Point, curve, hidden, noisy
+from scmrl_plugins.core.evaluation.samples import samples_of_test
 from scmrl_plugins.core.evaluation.steps import hits_by_step
 from scmrl_plugins.core.measure import energy
 from scmrl_plugins.core.measure.energy import Energy
@@ -87,36 +87,12 @@ class _Kept(EvaluationData):
         return self.read[index]
 
 
-def test_split(parts: Assembly, n: int, progress: Progress) -> tuple[FeatureSplit, int]:
-    """Up to n samples of the test split, evenly spaced, and how many there are.
-
-    Where features are not stored, only those of these samples are computed.
-    """
-    rows = dict(parts.dataset.splits())
-    store = feature_store(parts.dataset, parts.config, "test", rows)
-    status = store.status()
-    if status.total is None or status.stored == status.total:
-        split = prepare(parts.dataset, parts.config, ["test"], rows=rows, progress=progress).splits["test"]
-        return split.subset(spread(len(split), n)), len(split)
-    some = {"test": rows["test"].select(spread(status.total, min(n, 64)))}
-    split = prepare(parts.dataset, parts.config, ["test"], rows=some, progress=progress, on_bad="skip").splits[
-        "test"
-    ]
-    return split, status.total
-
-
-def spread(total: int, n: int) -> list[int]:
-    """Up to n indices of ``total``, evenly spaced."""
-    count = min(n, total)
-    return [(2 * index + 1) * total // (2 * count) for index in range(count)]
-
-
 def measure(parts: Assembly, device: torch.device, clock: Clock, progress: Progress) -> Measured:
     """Measure a run on some of its test samples, the most important first, until the time is up.
 
     Raises ``UserError`` where its data is not here, or the split has no sample.
     """
-    split, total = test_split(parts, MOST, progress)
+    split, total = samples_of_test(parts, MOST, progress)
     parts.model.to(device).eval()
     parts.loss.to(device).eval()
     split = split.subset(range(_affordable(parts, split, device, clock.left)))

@@ -48,7 +48,7 @@ from scmrl_plugins.core.interfaces.settings import (
     Modality,
     ModelConfig,
 )
-from scmrl_plugins.core.interfaces.values import Context, Fused, ModelOutput, NeuronFactory
+from scmrl_plugins.core.interfaces.values import Context, Fused, IntegrateAndFire, ModelOutput, NeuronFactory
 
 __all__ = [
     "MODALITIES",
@@ -71,6 +71,7 @@ __all__ = [
     "Fused",
     "Fusion",
     "Gradients",
+    "IntegrateAndFire",
     "Loss",
     "Modality",
     "ModelConfig",

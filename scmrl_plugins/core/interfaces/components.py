@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces.settings import MODALITIES, Modality
+from scmrl_plugins.core.interfaces.values import IntegrateAndFire
 
 TAGS: Mapping[str, str] = {
     "analogue": "neuron, encoder: the output has values other than 0 and 1",
@@ -66,6 +67,13 @@ class Neuron(Component, nn.Module):
         A state may be any object. The first step gets none, which stands for a state of zero.
         """
         raise NotImplementedError
+
+    def integrate_and_fire(self) -> IntegrateAndFire | None:
+        """The parameters of the neuron if it is integrate-and-fire with a reset to zero; None for another one.
+
+        For formats that describe a network by its neurons, such as NIR.
+        """
+        return None
 
     def pooled(self, x: Tensor, pool: nn.Module) -> Tensor | None:
         """``pool(spikes[t])`` for each time step, fused with the neuron, for inference.

@@ -181,7 +181,7 @@ class AudioVisualModel(nn.Module):
     def _check(self, given: Mapping[str, Tensor | None]) -> int:
         """The batch size; ``UserError`` if the inputs do not fit the model."""
         size = self.config.model.image_size
-        batch = set()
+        sizes = []
         for name in self.modalities:
             x = given[name]
             if x is None:
@@ -199,10 +199,10 @@ class AudioVisualModel(nn.Module):
                 raise UserError(
                     f"{name} has values that are not finite, in sample {samples[0]}: correct the input"
                 )
-            batch.add(x.shape[0])
-        if len(batch) > 1:
-            raise UserError(f"{' and '.join(MODALITIES)} have different batch sizes: {sorted(batch)}")
-        return batch.pop()
+            sizes.append(x.shape[0])
+        if any(size != sizes[0] for size in sizes):  # no set: sizes are symbols where the model is exported
+            raise UserError(f"{' and '.join(MODALITIES)} have different batch sizes: {sorted(sizes)}")
+        return sizes[0]
 
 
 def _run(module: nn.Module, x: Any, unused: Sequence[nn.Module] = ()) -> Tensor:

@@ -63,6 +63,11 @@ def load_weights(path: Path, module: nn.Module) -> None:
     _fill(path, module, tensors)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata that ``save_weights`` wrote. Raises ``UserError`` for a damaged file."""
+    return _read(path)[1]
+
+
 def save_training(
     path: Path,
     module: nn.Module,

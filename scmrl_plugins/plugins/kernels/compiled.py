@@ -87,13 +87,13 @@ def worth(x: Tensor, pays: bool = True) -> bool:
     return (
         policy != "never"
         and not _broken
+        # Other compilations and operation counters must see each operation.
+        and not torch.compiler.is_compiling()
+        and not operations_intercepted()
         and (policy == "always" or (pays and x.numel() >= ELEMENTS))
         and x.device.type in ("cpu", "cuda")
         # In half precision, compiled code rounds once instead of after every operation.
         and x.dtype in (torch.float32, torch.float64)
-        # Other compilations and operation counters must see each operation.
-        and not torch.compiler.is_compiling()
-        and not operations_intercepted()
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Annotated, Any, Literal
 
@@ -71,7 +72,11 @@ def mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     precision is converted for the products.
     """
     given, n, m, d = q.dtype, q.shape[-2], k.shape[-2], q.shape[-1]
-    with torch.autocast(q.device.type, enabled=False):
+    # An exported graph would hold the context as an operator of its own.
+    exact = (
+        contextlib.nullcontext() if torch.compiler.is_exporting() else torch.autocast(q.device.type, enabled=False)
+    )
+    with exact:
         if given in (torch.float16, torch.bfloat16):
             q, k, v = q.float(), k.float(), v.float()
         if 2 * n * m > (n + m) * d:

@@ -144,7 +144,7 @@ def norm(bn: nn.BatchNorm1d | nn.BatchNorm2d | Folded, y: Tensor, steps: int) ->
     """
     if y.dim() == 3 and token_by_token(y):
         # As [B, C, N] it would take torch ten times as long.
-        return norm(bn, y.mT.flatten(0, 1), steps).unflatten(0, (len(y), -1)).mT
+        return norm(bn, y.mT.flatten(0, 1), steps).unflatten(0, (y.shape[0], -1)).mT
     if steps == 1 or isinstance(bn, Folded) or not (bn.training and bn.track_running_stats):
         return bn(y)
     if isinstance(bn, CountsRepeats):

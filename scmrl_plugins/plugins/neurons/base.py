@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import Context, Neuron
+from scmrl_plugins.core.interfaces import Context, IntegrateAndFire, Neuron
 from scmrl_plugins.plugins.neurons import fused
 from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Rate, Settings
 from scmrl_plugins.plugins.neurons.surrogates import SURROGATES, Fire
@@ -53,6 +53,10 @@ class FusedNeuron(Neuron, node.BaseNode):
         """The factor by which ``charge`` scales its input; a tensor where it is learned."""
         raise NotImplementedError
 
+    def spiking(self, tau: float | None) -> IntegrateAndFire:
+        """The parameters of a neuron with this time constant, for ``integrate_and_fire``."""
+        return IntegrateAndFire(tau, float(self.threshold), self.dynamics.surrogate.tie)
+
     def charge(self, x: Tensor, v: Tensor) -> Tensor:
         """v[t] before the reset, from x[t] and v[t-1], both ``[B, *]``."""
         raise NotImplementedError
@@ -69,7 +73,7 @@ class FusedNeuron(Neuron, node.BaseNode):
 
     def forward(self, x: Tensor) -> Tensor:
         membrane: Tensor | list[Tensor] | None
-        if self.mem_detach:
+        if self.mem_detach and not torch.compiler.is_exporting():
             spikes, membrane = fused.spikes(x, self.rate(), self.threshold, self.dynamics, self.requires_mem)
         else:
             spikes, membrane = self._step_by_step(x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from scmrl_plugins.core.interfaces import IntegrateAndFire
 from scmrl_plugins.plugins.neurons.base import FusedNeuron
 from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Rate, Settings
 from scmrl_plugins.plugins.neurons.upstream import node
@@ -44,3 +45,6 @@ class IF(FusedNeuron, node.IFNode):
 
     def charge(self, x: Tensor, v: Tensor) -> Tensor:
         return v + x
+
+    def integrate_and_fire(self) -> IntegrateAndFire:
+        return self.spiking(None)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from scmrl_plugins.core.interfaces import Context
+from scmrl_plugins.core.interfaces import Context, IntegrateAndFire
 from scmrl_plugins.plugins.neurons.base import FusedNeuron
 from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Leak, Rate, Settings
 from scmrl_plugins.plugins.neurons.upstream import node
@@ -55,3 +55,6 @@ class LIF(FusedNeuron, node.LIFNode):
 
     def charge(self, x: Tensor, v: Tensor) -> Tensor:
         return v + (x - v) / self.tau
+
+    def integrate_and_fire(self) -> IntegrateAndFire | None:
+        return self.spiking(self.tau) if self.dynamics_type is Leaky else None

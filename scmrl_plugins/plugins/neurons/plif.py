@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from scmrl_plugins.core.interfaces import Context
+from scmrl_plugins.core.interfaces import Context, IntegrateAndFire
 from scmrl_plugins.plugins.neurons.base import FusedNeuron
 from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Leak, Rate, Settings
 from scmrl_plugins.plugins.neurons.upstream import node
@@ -61,3 +61,6 @@ class PLIF(FusedNeuron, node.PLIFNode):
 
     def charge(self, x: Tensor, v: Tensor) -> Tensor:
         return v + (x - v) * self.rate()
+
+    def integrate_and_fire(self) -> IntegrateAndFire:
+        return self.spiking(1 / float(self.w.detach().sigmoid()))

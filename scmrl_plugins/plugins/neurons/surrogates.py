@@ -114,7 +114,7 @@ class Fire(torch.autograd.Function):
     def forward(ctx: Any, u: Tensor, alpha: float, surrogate: Surrogate) -> Tensor:
         ctx.save_for_backward(u)
         ctx.alpha, ctx.surrogate = alpha, surrogate
-        return surrogate.step(u, torch.empty_like(u))
+        return surrogate.step(u, None if torch.compiler.is_exporting() else torch.empty_like(u))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

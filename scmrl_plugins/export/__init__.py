@@ -1,0 +1,1 @@
+"""Trained models as files of other programs, each compared with the model once it is written."""
