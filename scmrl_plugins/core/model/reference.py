@@ -99,6 +99,11 @@ def reference_parameters(model: AudioVisualModel) -> dict[str, Tensor]:
     }
 
 
+def is_unused(name: str) -> bool:
+    """Whether a published parameter is one that the published forward pass does not use."""
+    return bool(_UNUSED.search(name))
+
+
 def _sections(config: Mapping[str, Any]) -> dict[str, Any]:
     method = config["attn_method"]
     if config["unimodal"]:

@@ -176,10 +176,16 @@ def check_free(path: str | Path) -> Path:
     return path
 
 
-def create_run(path: str | Path, parts: assembly.Assembly, origins: Origins | None = None) -> Run:
+def create_run(
+    path: str | Path,
+    parts: assembly.Assembly,
+    origins: Origins | None = None,
+    imported: Mapping[str, Any] | None = None,
+) -> Run:
     """Create a run directory with configuration, environment and initial weights, pretrained ones included.
 
     ``origins``: what ``load_pretrained`` returned, if it was called for these parts; it is called otherwise.
+    ``imported``: the file that the weights are from, for ``environment.json``.
     Raises ``UserError`` if the path already exists and is not empty, or cannot be written, which leaves nothing
     behind, like ``load_pretrained``, and for a teacher that is missing.
     """
@@ -189,6 +195,8 @@ def create_run(path: str | Path, parts: assembly.Assembly, origins: Origins | No
         origins = load_pretrained(parts)
     described = environment.describe(parts.config)
     described |= {key: runs for key, runs in (("pretrained", origins), ("teachers", _teachers(parts))) if runs}
+    if imported:
+        described["imported"] = dict(imported)
     with files.making(path):
         files.write_json(path / "environment.json", described)
         (path / "checkpoints").mkdir()
