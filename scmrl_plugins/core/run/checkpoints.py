@@ -32,12 +32,13 @@ PREFIXES = ("module.", "_orig_mod.", "model.")
 OTHERS = ("optimizer.",)
 """Prefixes of what is not weights."""
 _DEEPEST = 4
+_SCALAR: Any = np.float64(0).__reduce__()[0]  # what makes a number of numpy from its bytes
 # Beside tensors, common checkpoints hold the options of their training and figures. None of these runs code.
 _HARMLESS: list[Any] = [
     argparse.Namespace,
     np.dtype,
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
     *(type(np.dtype(kind)) for kind in ("float32", "float64", "int32", "int64", "bool")),
 ]
 

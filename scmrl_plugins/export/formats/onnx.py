@@ -61,7 +61,9 @@ def write(model: AudioVisualModel, example: Mapping[str, Tensor], path: Path) ->
 
 def _neurons(known: Mapping[str, IntegrateAndFire], steps: int) -> Callable[..., Any]:
     """What converts a neuron layer: its time steps, one after the other."""
-    from onnxscript import opset20 as op
+    import onnxscript
+
+    op: Any = onnxscript.opset20
 
     def neuron_layer(x: Any, name: str) -> Any:
         spec, spikes, v = known[name], [], None

@@ -113,8 +113,8 @@ class Converter:
         return Value((name,), inner, numbers, static=not events)
 
     def _call(self, node: fx.Node) -> Any:
-        args = fx.map_arg(node.args, lambda n: self.values[n])
-        kwargs = fx.map_arg(node.kwargs, lambda n: self.values[n])
+        args: Any = fx.map_arg(node.args, lambda n: self.values[n])
+        kwargs: Any = fx.map_arg(node.kwargs, lambda n: self.values[n])
         tracked = [x for x in _leaves((args, kwargs)) if isinstance(x, Value | Lost | Joined)]
         target: Any = node.target
         if target is operator.getitem:
@@ -192,13 +192,11 @@ class Converter:
             self.rename(name, "logits")
 
     def rename(self, old: str, new: str) -> None:
-        """Give a node another name."""
+        """Give an output another name."""
         result = self.result
         result.nodes[new] = result.nodes.pop(old)
         result.edges = [(new if a == old else a, new if b == old else b) for a, b in result.edges]
-        for table in (result.entered, result.left):
-            if old in table:
-                table[new] = table.pop(old)  # type: ignore[attr-defined]
+        result.left[new] = result.left.pop(old)
 
     def _prune(self) -> None:
         """Remove what only passes an input of a cut to an output."""

@@ -63,7 +63,7 @@ class Stepper:
                 first, last = (int(d) + (d >= 0) for d in (node.start_dim, node.end_dim))
                 return x.flatten(first, last)
             case "Conv1d" | "Conv2d":
-                convolve = F.conv1d if kind == "Conv1d" else F.conv2d
+                convolve: Any = F.conv1d if kind == "Conv1d" else F.conv2d
                 sizes = [_sizes(value) for value in (node.stride, node.padding, node.dilation)]
                 return convolve(x, of["weight"], of["bias"], *sizes, int(node.groups))
             case "AvgPool2d":
