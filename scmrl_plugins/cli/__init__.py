@@ -43,8 +43,8 @@ COMMANDS = {
     "data": "data",
     "bench": "bench",
     "explain": "explain",
-    "export": "export",
-    "import": "import_",
+    "export": "sharing.export",
+    "import": "sharing.import_",
     "sweep": "sweep",
 }
 
