@@ -32,6 +32,7 @@ from scmrl_plugins.core.interfaces.dataset import (
     RepairedFileWarning,
     cache_dir,
 )
+from scmrl_plugins.core.interfaces.equations import IntegrateAndFire
 from scmrl_plugins.core.interfaces.modulation import (
     NEEDS,
     Gradients,
@@ -48,7 +49,7 @@ from scmrl_plugins.core.interfaces.settings import (
     Modality,
     ModelConfig,
 )
-from scmrl_plugins.core.interfaces.values import Context, Fused, IntegrateAndFire, ModelOutput, NeuronFactory
+from scmrl_plugins.core.interfaces.values import Context, Fused, ModelOutput, NeuronFactory
 
 __all__ = [
     "MODALITIES",

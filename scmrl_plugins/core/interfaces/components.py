@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from scmrl_plugins.core.interfaces.equations import IntegrateAndFire
 from scmrl_plugins.core.interfaces.settings import MODALITIES, Modality
-from scmrl_plugins.core.interfaces.values import IntegrateAndFire
 
 TAGS: Mapping[str, str] = {
     "analogue": "neuron, encoder: the output has values other than 0 and 1",

@@ -14,20 +14,6 @@ if TYPE_CHECKING:
     from scmrl_plugins.core.interfaces.components import Neuron
 
 
-@dataclass(frozen=True)
-class IntegrateAndFire:
-    """v[t] = v[t-1] + (x[t] - v[t-1]) / tau, s[t] = 1[v[t] >= threshold], then v[t] = 0 where it fired.
-
-    Without a tau there is no leak: v[t] = v[t-1] + x[t].
-    """
-
-    tau: float | None
-    """In time steps."""
-    threshold: float
-    fires_at_threshold: bool = True
-    """False: it fires only above the threshold."""
-
-
 class NeuronFactory(Protocol):
     """Builds one layer of the configured neuron; keywords override its settings by name."""
 
