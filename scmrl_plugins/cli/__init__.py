@@ -46,6 +46,7 @@ COMMANDS = {
     "export": "sharing.export",
     "import": "sharing.import_",
     "sweep": "sweep",
+    "serve": "serve",
 }
 
 

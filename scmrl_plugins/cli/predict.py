@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,8 +15,6 @@ from scmrl_plugins.registry.errors import printable
 if TYPE_CHECKING:
     from scmrl_plugins.core.evaluation.predict import Failure, Prediction, Predictor, Sample
     from scmrl_plugins.core.interfaces import Files
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _FILE = click.Path(path_type=Path)
 _SOURCES = ("audio", "visual", "video", "folder", "manifest")
@@ -69,22 +67,13 @@ _OUTPUTS = (
 )
 
 
-def _with(listed: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
-    def add(function: F) -> F:
-        for option in reversed(listed):
-            function = option(function)
-        return function
-
-    return add
-
-
 @click.command("predict")
 @click.argument("run", metavar="RUN", shell_complete=completion.runs)
-@_with(_INPUTS)
+@options.several(_INPUTS)
 @click.option(
     "--convert", is_flag=True, help="Resample the audio and resize the image to match the training data."
 )
-@_with(_OUTPUTS)
+@options.several(_OUTPUTS)
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=32, metavar="N", help="Samples to compute at once."
 )

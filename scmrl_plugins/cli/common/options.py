@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+def several(listed: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
+    """Several options as one decorator, in their order."""
+
+    def add(function: F) -> F:
+        for option in reversed(listed):
+            function = option(function)
+        return function
+
+    return add
+
+
 device = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),

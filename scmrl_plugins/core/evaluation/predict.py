@@ -13,7 +13,7 @@ file is replaced where that is known to work, by the first that applies:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,16 +81,19 @@ class Predictor:
             name: "blank" if dropped.get(name) else "split" if single else "" for name in self.model.modalities
         }
 
+    def needed(self, given: Collection[str]) -> list[str]:
+        """The modalities that the model needs beside the given ones."""
+        used = [name for name in self.model.modalities if name in given]
+        return [name for name in self.model.modalities if name not in given and not (used and self.without[name])]
+
     def given(self, audio: Path | None, visual: Path | None) -> dict[str, Path | None]:
         """The files to read by modality. Raises ``UserError`` where the model needs one that is missing."""
         paths = {"audio": audio, "visual": visual}
-        used = [name for name in self.model.modalities if paths[name] is not None]
-        for name in self.model.modalities:
-            if paths[name] is None and not (used and self.without[name]):
-                raise UserError(f"fusion {self.model.config.fusion.name!r} needs {name}: give --{name} FILE")
+        for name in self.needed({name for name, path in paths.items() if path is not None}):
+            raise UserError(f"fusion {self.model.config.fusion.name!r} needs {name}: give --{name} FILE")
         if audio == visual:  # of a video with its sound, both tell how long it lasts
             return paths
-        return {name: paths[name] if name in used else None for name in MODALITIES}
+        return {name: paths[name] if name in self.model.modalities else None for name in MODALITIES}
 
     def inputs(self, audio: Path | None, visual: Path | None) -> Inputs:
         """The inputs from a user's files.
@@ -170,19 +173,26 @@ class Predictor:
     def _logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """The logits ``[B, K]`` of inputs ``[B, ...]``, of which a modality may be missing."""
         missing = next((name for name in self.model.modalities if name not in inputs), None)
-        if missing is None:
-            return self.model(**inputs).logits
-        [(present, x)] = inputs.items()
-        blanks: alone.Blank = self.parts.dataset.blank
-        size = self.model.config.model.image_size
-        blank = torch.as_tensor(blanks[missing], dtype=x.dtype, device=x.device)
-        complete = {**inputs, missing: blank.expand(len(x), self.model.channels[missing], size, size)}
-        if self.without[missing] == "blank":
+        complete = self.complete(inputs)
+        if missing is None or self.without[missing] == "blank":
             return self.model(**complete).logits
         with alone.Split(self.model) as split:
             self.model(**complete)
         shares: Mapping[Any, Tensor] = split.logits
-        return shares[present]
+        return next(shares[name] for name in inputs)
+
+    def complete(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Inputs ``[B, ...]`` with the data set's silence or black for a modality that is missing."""
+        some, blank = next(iter(inputs.values())), dict[Any, Any](self.parts.dataset.blank)
+        size = self.model.config.model.image_size
+        return {
+            name: inputs[name]
+            if name in inputs
+            else torch.as_tensor(blank[name], dtype=some.dtype, device=some.device).expand(
+                len(some), self.model.channels[name], size, size
+            )
+            for name in self.model.modalities
+        }
 
 
 def _batches(samples: Iterable[Sample | Failure], size: int) -> Iterator[list[Sample | Failure]]:

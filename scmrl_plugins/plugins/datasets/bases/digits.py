@@ -169,7 +169,7 @@ class Digits(SoundDataset):
 
     def _read_visual(self, path: Path, convert: bool) -> dict[str, Any]:
         if path.suffix.lower() in VIDEOS:
-            [middle] = video.decode(path, path, 1)
+            [middle] = video.decode(path, path, 1, self.config.longest_sound)
             gray = images.gray(middle)
         else:
             gray = images.decode(path, path)
