@@ -148,7 +148,7 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("")
     path.chmod(0)
-    assert_refused(invoke(*BUILD, "-c", path), "mine.toml", "cannot be read")
+    assert_refused(invoke(*BUILD, "-c", path), "mine.toml", "cannot be read as a configuration: Permission denied")
 
 
 @pytest.mark.slow

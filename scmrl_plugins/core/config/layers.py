@@ -93,7 +93,8 @@ def _reversed_layers(path: Path, chain: tuple[Path, ...], read: set[Path]) -> li
     except FileNotFoundError:
         raise UserError(f"{path}: no such configuration file{extended}") from None
     except (OSError, RuntimeError, ValueError) as error:  # a circle of links, or a null byte in the name
-        raise UserError(f"{path}: cannot be read as a configuration: {error}{extended}") from None
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise UserError(f"{path}: cannot be read as a configuration: {reason}{extended}") from None
     try:
         data = from_toml(text)
     except ValueError as error:
