@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import resource
 import statistics
 import sys
@@ -176,6 +177,13 @@ def test_a_closed_stream_is_no_error(monkeypatch: pytest.MonkeyPatch, closed: st
     with pytest.raises(SystemExit) as ended:
         main(["plugins"])
     assert ended.value.code == 0
+
+
+def test_what_other_libraries_warn_of_does_not_reach_the_user(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    logging.getLogger("torch.utils.cpp_extension").warning("No CUDA runtime is found")
+    assert caplog.records == []
 
 
 def test_a_table_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,11 +12,18 @@ from rich.progress import Progress as RichProgress
 from scmrl_plugins.registry.errors import printable
 
 
+class _Console(Console):
+    """Leaves it to ``Progress`` what happens when nobody reads, instead of ending the process."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Progress:
     """``with Progress() as p: p.stage("epoch 1/9", steps); p.advance(loss=0.3); p.line("done")``."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or _Console(stderr=True)
         self._live = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -57,5 +64,8 @@ class Progress:
         self._live.update(self._task, advance=steps, figures=text)
 
     def line(self, text: str) -> None:
-        """Print a line that stays."""
-        self.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
+        """Print a line that stays. Once nobody reads them, or their file is full, the work goes on without."""
+        try:
+            self.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
+        except OSError:
+            self.console.quiet = True
