@@ -25,7 +25,8 @@ def file_of(cell: Any, row: str, column: str, base: str) -> dict[str, Any]:
     """
     content, path = content_of(cell, row, column)
     if content is not None:
-        return {"bytes": content, "path": f"{row}/{Path(path).name if path else column + _ending(content)}"}
+        name = Path(path).name if path else column
+        return {"bytes": content, "path": f"{row}/{name}{'' if Path(name).suffix else _ending(content)}"}
     path = absolute(str(path), base)
     return {"bytes": _fetch(path) if "://" in path else None, "path": path}
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from scmrl_plugins.core.interfaces import MODALITIES
 from scmrl_plugins.core.system.private import infer_features
 from scmrl_plugins.plugins.datasets.hub.config import HubConfig
 from scmrl_plugins.plugins.datasets.hub.source import NAMES, Source
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "audio": ("audio", "sound", "speech", "wav", "recording"),
     "visual": ("visual", "image", "picture", "img", "frame", "video"),
+    "video": ("video", "clip", "movie"),
     "label": ("label", "labels", "class", "category", "target"),
 }
 """Usual names of columns, for where the types do not identify them."""
-_TYPES = {"audio": {"Audio"}, "visual": {"Image", "Video"}, "label": {"ClassLabel"}}
+_TYPES = {"audio": {"Audio"}, "visual": {"Image", "Video"}, "video": {"Video"}, "label": {"ClassLabel"}}
 _FILES = frozenset({"string", "large_string", "binary", "large_binary"})
 
 
@@ -48,16 +50,29 @@ class Opened:
         names = _split_names(source, config, splits)
         rows = {purpose: splits[name] for purpose, name in names.items()}
         features = _features(rows["train"])
-        columns: dict[str, str] = {}
-        for purpose, name in config.columns.items():
-            columns[purpose] = (
-                _named(source, features, name, purpose) if name else _guessed(source, features, purpose, columns)
-            )
+        columns = {
+            purpose: _named(source, features, name, purpose, config.setting(purpose))
+            for purpose, name in config.columns.items()
+            if name
+        }
+        if not columns.keys() & {*MODALITIES} and (video := _video(features, columns)):
+            columns |= dict.fromkeys(MODALITIES, video)
+        for purpose in config.columns:
+            if purpose not in columns:
+                columns[purpose] = _guessed(source, features, purpose, columns)
         if config.group_column:
-            columns["group"] = _named(source, features, config.group_column, "group")
+            columns["group"] = _named(source, features, config.group_column, "group", "group_column")
         for name in config.group_columns:
             _named(source, features, name, "group", "group_columns")
         return cls(source, rows, names, columns, features)
+
+    def settings(self) -> dict[str, str]:
+        """The settings that name the columns."""
+        named = dict(self.columns)
+        if named["audio"] == named["visual"]:
+            named |= {"video": named.pop("audio")}
+            del named["visual"]
+        return {f"{purpose}_column": name for purpose, name in named.items()}
 
     def values(self, purpose: str, column: str) -> list[Any]:
         """A column of one split, in memory."""
@@ -176,11 +191,8 @@ def _features(rows: Rows) -> Any:
     return rows.features or infer_features(rows) or {}
 
 
-def _named(
-    source: Source, features: Mapping[str, Any], name: str, purpose: str, setting: str | None = None
-) -> str:
+def _named(source: Source, features: Mapping[str, Any], name: str, purpose: str, setting: str) -> str:
     """The column that the configuration names; ``UserError`` if it is missing or of an unusable type."""
-    setting = setting or f"{purpose}_column"
     if name not in features:
         raise UserError(
             f"{source}: no column {name!r}{near(name, features)}; there are {', '.join(features)}: correct "
@@ -197,17 +209,29 @@ def _named(
 
 def _guessed(source: Source, features: Mapping[str, Any], purpose: str, taken: Mapping[str, str]) -> str:
     """The only column of the purpose's type, else the only usable one with a usual name."""
+    found = _candidates(features, purpose, taken)
+    if len(found) == 1:
+        return found[0]
+    what = {"audio": "the sounds", "visual": "the pictures or videos", "label": "the labels"}[purpose]
+    other = ", or dataset.video_column if videos have their own" if purpose == "audio" else ""
+    raise UserError(
+        f"{source}: which column holds {what}? There are {', '.join(features)}: set "
+        f"dataset.{purpose}_column{other}"
+    )
+
+
+def _video(features: Mapping[str, Any], taken: Mapping[str, str]) -> str | None:
+    """The column of videos with their own sound: the only one of videos, where there is none of sounds."""
+    found = [] if _candidates(features, "audio", taken) else _candidates(features, "video", taken)
+    return found[0] if len(found) == 1 else None
+
+
+def _candidates(features: Mapping[str, Any], purpose: str, taken: Mapping[str, str]) -> list[str]:
+    """The columns of the purpose's type, of several only those with a usual name; without any, such names."""
     free = [name for name in features if name not in taken.values() and _serves(features[name], purpose)]
     typed = [name for name in free if type(features[name]).__name__ in _TYPES[purpose]]
-    if len(typed) == 1:
-        return typed[0]
     usual = [name for name in typed or free if name.lower() in COLUMNS[purpose]]
-    if len(usual) == 1:
-        return usual[0]
-    what = {"audio": "the sounds", "visual": "the pictures or videos", "label": "the labels"}[purpose]
-    raise UserError(
-        f"{source}: which column holds {what}? There are {', '.join(features)}: set dataset.{purpose}_column"
-    )
+    return usual if usual and len(typed) != 1 else typed
 
 
 def _serves(feature: Any, purpose: str) -> bool:
@@ -221,7 +245,8 @@ def _serves(feature: Any, purpose: str) -> bool:
     if isinstance(feature, dict):
         samples = purpose == "audio" and {"array", "sampling_rate"} <= feature.keys()
         return samples or "bytes" in feature or "path" in feature
-    return type(feature).__name__ in _TYPES["audio"] | _TYPES["visual"] or dtype in _FILES
+    kinds = _TYPES["video"] if purpose == "video" else _TYPES["audio"] | _TYPES["visual"]
+    return type(feature).__name__ in kinds or dtype in _FILES
 
 
 def _type_name(feature: Any) -> str:

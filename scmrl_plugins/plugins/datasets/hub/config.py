@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from scmrl_plugins.core.interfaces import MODALITIES
 from scmrl_plugins.plugins.datasets.bases.recordings import RecordingsConfig
 from scmrl_plugins.plugins.datasets.files.groups import refuse_taken
 
@@ -25,6 +26,11 @@ class HubConfig(RecordingsConfig):
     audio_column: str | None = Field(None, description="column of sounds; none: identified by type, then by name")
     visual_column: str | None = Field(
         None, description="column of pictures or videos; none: identified by type, then by name"
+    )
+    video_column: str | None = Field(
+        None,
+        description="column of videos with their own sound, in the place of audio_column and visual_column; none: "
+        "identified by type, then by name, if no column of sounds is",
     )
     label_column: str | None = Field(None, description="column of labels; none: identified by type, then by name")
     group_column: str | None = Field(
@@ -73,9 +79,18 @@ class HubConfig(RecordingsConfig):
         return self
 
     @model_validator(mode="after")
+    def _a_video_has_both(self) -> HubConfig:
+        if self.video_column and (other := self.audio_column or self.visual_column):
+            raise ValueError(
+                f"video_column and {other!r} are both set: videos with their own sound need video_column alone, "
+                f"others visual_column"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_differ(self) -> HubConfig:
         for kind, names in (
-            ("column", self.columns.values()),
+            ("column", (self.audio_column, self.visual_column, self.video_column, self.label_column)),
             ("split", self.split_names.values()),
         ):
             given = [name for name in names if name is not None]
@@ -86,7 +101,15 @@ class HubConfig(RecordingsConfig):
     @property
     def columns(self) -> dict[str, str | None]:
         """The column named for each modality and for the label."""
-        return {"audio": self.audio_column, "visual": self.visual_column, "label": self.label_column}
+        return {
+            "audio": self.video_column or self.audio_column,
+            "visual": self.video_column or self.visual_column,
+            "label": self.label_column,
+        }
+
+    def setting(self, purpose: str) -> str:
+        """The setting that names a column of ``columns``."""
+        return "video_column" if self.video_column and purpose in MODALITIES else f"{purpose}_column"
 
     @property
     def split_names(self) -> dict[str, str | None]:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Hub(Recordings):
     """A Hugging Face data set: an id of the hub, a folder, or tables (Parquet, JSON lines, CSV, Arrow).
 
-    Cells hold files or name them; relative names start from the data set's folder. Without a validation split (or,
+    Cells hold files or name them; relative names start from the data set's folder. A column of videos may have the
+    sounds, too. Without a validation split (or,
     with ``test``, without a test split) a share of the training rows is kept for it: drawn by ``seed`` within each
     class, of a stream by the row's number; or by complete groups of ``group_columns``. A row's id is
     ``split/number``. A row with an unknown label or an empty cell is bad. Nothing of a data set is executed or
@@ -48,7 +49,7 @@ class Hub(Recordings):
             return config  # as in a run, which may be opened where its data are not
         with source.reported():
             opened = Opened.of(source, config)
-            update: dict[str, Any] = {f"{purpose}_column": name for purpose, name in opened.columns.items()}
+            update: dict[str, Any] = opened.settings()
             update["classes"] = config.classes or opened.classes()
             update["sample_rate"] = config.sample_rate or common_rate(rows.some_sounds(opened, HEADERS))
             update["revision"] = source.commit() or config.revision
@@ -92,27 +93,31 @@ class Hub(Recordings):
         for row, problem in zip(rows["id"], rows["problem"], strict=True):
             if problem:
                 raise BadFileError(row, problem)
-        cells: dict[str, list[Any]] = {
-            name: [self._file(cell, row, name) for cell, row in zip(rows[name], rows["id"], strict=True)]
-            for name in MODALITIES
-        }
-        return super().transform({**rows, **cells})
+        columns = [rows[name] for name in MODALITIES]
+        files = [self._files(row, *cells) for row, *cells in zip(rows["id"], *columns, strict=True)]
+        return super().transform({**rows, **{name: [row[name] for row in files] for name in MODALITIES}})
 
     def inspect(self, row: Mapping[str, Any]) -> Contents:
         """As ``Recordings`` does; raises as ``transform``."""
-        return super().inspect({name: self._file(row[name], str(row["id"]), name) for name in MODALITIES})
+        return super().inspect(self._files(str(row["id"]), *(row[name] for name in MODALITIES)))
 
-    def _file(self, cell: Any, row: str, modality: Modality) -> dict[str, Any] | None:
-        """The file that a cell holds or names; none for an empty one."""
-        if cell is None:
-            return None
-        return file_of(cell, row, self.config.columns[modality] or modality, self._source.base)
+    def _files(self, row: str, audio: Any, visual: Any) -> dict[Modality, dict[str, Any] | None]:
+        """The files that the cells of a row hold or name, none for an empty one. Each is fetched once."""
+        cells: dict[Modality, Any] = {"audio": audio, "visual": visual}
+        files: dict[Modality, dict[str, Any] | None] = {}
+        for name, cell in cells.items():
+            column = self.config.columns[name] or name
+            if name == "visual" and audio is not None and column == self.config.columns["audio"]:
+                files[name] = files["audio"]
+            else:
+                files[name] = None if cell is None else file_of(cell, row, column, self._source.base)
+        return files
 
 
 def _source(config: HubConfig) -> Source:
     if config.path is None:
         raise UserError(
             "data set 'hub' needs data: set dataset.path to an id of the hub (user/name), to a folder, or to "
-            "tables with columns of sounds, of pictures and of labels"
+            "tables with columns of sounds, of pictures (or of videos with both) and of labels"
         )
     return Source(config.path, config.subset, config.revision, config.streaming)
