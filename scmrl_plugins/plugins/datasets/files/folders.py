@@ -14,12 +14,15 @@ SOUNDS = frozenset(
     | {".aiff", ".aif", ".aifc", ".au", ".caf", ".mp2"}
 )
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
-VIDEOS = frozenset({".flv", ".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg"})
+VIDEOS = frozenset(
+    {".flv", ".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".wmv", ".asf", ".ts", ".mts"}
+    | {".m2ts", ".3gp", ".3g2"}
+)
 
 NOT_READ = {
     SOUNDS: (frozenset({".amr", ".ape", ".wv"}), "wav"),
     PICTURES: (frozenset({".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".dng"}), "png"),
-    VIDEOS: (frozenset({".wmv", ".ts", ".mts", ".3gp", ".ogv"}), "mp4"),
+    VIDEOS: (frozenset({".ogv", ".rm", ".rmvb", ".vob", ".dv"}), "mp4"),
 }
 """Endings of files that people have beside those, and to which of them to convert such a file."""
 

@@ -14,7 +14,12 @@ PROTOCOLS = ("hf", "https", "http", "s3", "gs")
 """What addresses in cells may start with: a table of others must not name files of this machine in another way."""
 LARGEST = 1 << 30
 """Most bytes that are fetched from an address."""
-_STARTS = {b"FLV": ".flv", b"\x1aE\xdf\xa3": ".mkv", b"\x00\x00\x01\xba": ".mpg"}
+_STARTS = {
+    b"FLV": ".flv",
+    b"\x1aE\xdf\xa3": ".mkv",
+    b"\x00\x00\x01\xba": ".mpg",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": ".wmv",
+}
 
 
 def file_of(cell: Any, row: str, column: str, base: str) -> dict[str, Any]:

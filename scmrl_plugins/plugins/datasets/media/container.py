@@ -13,10 +13,10 @@ from scmrl_plugins.plugins.datasets.media.read import opened, refused
 
 FORMATS = (
     *("wav", "w64", "aiff", "au", "caf", "flac", "ogg", "mp3", "aac", "ac3", "eac3", "asf"),
-    *("mov", "matroska", "flv", "avi", "mpeg", "mpegvideo"),
+    *("mov", "matroska", "flv", "avi", "mpeg", "mpegvideo", "mpegts"),
 )
-"""FFmpeg's names of the formats that are read (mov: also mp4 and m4a). None of them, unlike concat and hls, names
-another file."""
+"""FFmpeg's names of the formats that are read (mov: also mp4, m4a and 3gp; asf: wma and wmv; mpegts: mts).
+None of them, unlike concat and hls, names another file."""
 INDEXED = ("mov", "matroska")
 """Formats with an index and exact time stamps, in which a reader can start anywhere."""
 REMEDIES = {"sound file": "give a wav file", "video": "copy it again"}

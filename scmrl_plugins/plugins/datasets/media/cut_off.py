@@ -29,14 +29,19 @@ _INDEX = 1 << 26
 """Bytes of an index that are looked at."""
 _PARTS = 100_000
 """Elements of a matroska file, and boxes of an mp4 file, that are looked at."""
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+"""What asf, wma and wmv files, and their properties, start with."""
+_TS = {0: 188, 4: 192}
+"""Bytes of a packet of MPEG-TS, by the place of its first byte, 0x47: 0, or 4 behind a time code."""
 _W64 = b"riff\x2e\x91\xcf\x11"
 
 
 def missing(stream: BinaryIO) -> str | None:
     """What is missing at the end of a file, as far as the lengths in its header tell; ``None`` if nothing.
 
-    Knows wav and avi (RIFF, RIFX, RF64, Wave64), aiff, au, caf, mp4, matroska and ogg, of which FFmpeg takes what
-    is there as complete. The stream is at its start afterwards.
+    Knows wav and avi (RIFF, RIFX, RF64, Wave64), aiff, au, caf, mp4, matroska, ogg and asf, of which FFmpeg takes
+    what is there as complete; and a last packet of MPEG-TS that is not. The stream is at its start afterwards.
     """
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
@@ -50,7 +55,7 @@ def missing(stream: BinaryIO) -> str | None:
             return _of_mp4(stream, size)
     finally:
         stream.seek(0)
-    end = _length(head)
+    end = _length(head) or -(-size // _packet(head)) * _packet(head)
     return _beyond(size, end) if end - size > _SLACK.get(head[:4], 0) else None
 
 
@@ -74,7 +79,16 @@ def _length(head: bytes) -> int:
         return start + length if length < _UNKNOWN else 0
     if kind == b"caff" and (at := head.find(b"data")) >= 0:
         return max(0, at + 12 + int.from_bytes(head[at + 4 : at + 12], "big", signed=True))
+    if head.startswith(_ASF) and (at := head.find(_ASF_PROPERTIES)) >= 0:
+        broadcast = int.from_bytes(head[at + 88 : at + 92], "little") & 1
+        return 0 if broadcast else int.from_bytes(head[at + 40 : at + 48], "little")
     return int.from_bytes(head[16:24], "little") if head.startswith(_W64) else 0
+
+
+def _packet(head: bytes) -> int:
+    """Bytes of a packet of a file that starts with several of MPEG-TS; 1 for another file."""
+    lengths = (length for at, length in _TS.items() if len(head) > 4 * length and {*head[at::length]} == {0x47})
+    return next(lengths, 1)
 
 
 def _of_matroska(stream: BinaryIO, size: int) -> str | None:

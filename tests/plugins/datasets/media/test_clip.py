@@ -71,6 +71,10 @@ FILES: list[tuple[dict[str, Any], tuple[float, float]]] = [
     ({"format": "mpeg", "codecs": ("mpeg1video", "mp2")}, (0, 4)),
     ({"format": "avi", "codecs": ("mpeg4", "libmp3lame")}, (0, 4)),
     ({"format": "avi", "codecs": ("mpeg4", "libmp3lame"), "b_frames": 2}, (0, 4)),
+    ({"format": "mpegts", "b_frames": 2}, (0, 4)),
+    ({"format": "mpegts", "times": LATE, "sound": (1.3, 5.3)}, (1.3, 4)),
+    ({"format": "asf", "codecs": ("mpeg4", "libmp3lame")}, (0, 4)),
+    ({"format": "3gp"}, (0, 4)),
     # The file starts with its earliest stream and ends with its latest.
     ({"times": LATE}, (0, 5.3)),
     ({"times": LATE, "format": "matroska"}, (0, 5.3)),
@@ -84,7 +88,9 @@ FILES: list[tuple[dict[str, Any], tuple[float, float]]] = [
 
 def written(event: float, options: dict[str, Any], **more: Any) -> tuple[bytes, str]:
     """A clip and its name."""
-    ending = {"matroska": "mkv", "mpeg": "mpg"}.get(kind := options.get("format", "mp4"), kind)
+    ending = {"matroska": "mkv", "mpeg": "mpg", "mpegts": "ts", "asf": "wmv"}.get(
+        kind := options.get("format", "mp4"), kind
+    )
     return clip(event, **options, **more), f"a.{ending}"
 
 
