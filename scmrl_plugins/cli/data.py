@@ -341,6 +341,8 @@ def check(workers: int | None, as_json: bool, **chosen: Any) -> None:
         output.table(f"{n:,} samples of {config.dataset.name}", rows, ("split", "samples", "good", "bad"))
         for split in found.empty:
             click.echo(f"the {split} split has no usable sample")
+        if found.lacking:
+            click.echo(found.lacking)
     if found.bad or found.empty:
         click.get_current_context().exit(1)
 

@@ -12,7 +12,7 @@ import numpy as np
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.data.transform import FileNotes, Rows, bad_files, transform_rows
 from scmrl_plugins.core.data.workers import map_items
-from scmrl_plugins.core.interfaces import MODALITIES, SPLITS, BadFileError, Dataset
+from scmrl_plugins.core.interfaces import MODALITIES, SPLITS, BadFileError, Dataset, EmptySplitError
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.registry import Entry, UserError, catalogue
 from scmrl_plugins.registry.errors import describe
@@ -40,6 +40,8 @@ class Findings:
     bad: FileNotes = field(default_factory=list)
     repaired: FileNotes = field(default_factory=list)
     warnings: FileNotes = field(default_factory=list)
+    lacking: str | None = None
+    """Why a split has no samples, as far as the data set can tell."""
 
     @property
     def empty(self) -> list[str]:
@@ -67,8 +69,12 @@ def check(dataset: Dataset, config: ExperimentConfig, progress: Progress, worker
     """
     import datasets
 
-    rows, source = dataset.splits(), catalogue().get("dataset", config.dataset.name)
-    findings = Findings(bad=bad_files(dataset))
+    source, lacking = catalogue().get("dataset", config.dataset.name), None
+    try:
+        rows = dataset.splits()
+    except EmptySplitError as error:
+        rows, lacking = error.splits, error
+    findings = Findings(bad=bad_files(dataset), lacking=str(lacking) if lacking else None)
     lengths: dict[str, float] = {}
     for split in SPLITS:
         findings.samples[split] = findings.good[split] = 0
@@ -86,7 +92,9 @@ def check(dataset: Dataset, config: ExperimentConfig, progress: Progress, worker
             lengths.update(batch.lengths)
     findings.warnings += unusual(lengths)
     if not findings.bad and not any(findings.samples.values()):
-        raise UserError(f"data set {config.dataset.name!r} has no samples: check the folder that it reads")
+        raise lacking or UserError(
+            f"data set {config.dataset.name!r} has no samples: check the folder that it reads"
+        )
     findings.bad, findings.repaired = list(dict.fromkeys(findings.bad)), list(dict.fromkeys(findings.repaired))
     findings.warnings = list(dict.fromkeys(findings.warnings))
     return findings

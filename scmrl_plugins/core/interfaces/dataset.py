@@ -29,6 +29,14 @@ class BadFileError(UserError):
         return f"{self.path}: {self.reason}"
 
 
+class EmptySplitError(UserError):
+    """A data set without samples for one of its splits; ``splits`` has the others, which ``data check`` reads."""
+
+    def __init__(self, message: str, splits: Any) -> None:
+        super().__init__(message)
+        self.splits = splits
+
+
 class RepairedFileWarning(UserWarning):
     """What ``transform`` repaired in a file that it could use, such as the sample rate of a recording.
 

@@ -308,6 +308,21 @@ def test_too_few_actors_are_refused(root: Path) -> None:
     assert len(everything(ids(crema(root, split="random")))) == 24
 
 
+def test_files_are_checked_even_if_a_split_is_empty(root: Path) -> None:
+    for name in CLIPS[2:]:
+        sound_of(root, name).unlink()
+        video_of(root, name).unlink()
+    damaged = video_of(root, CLIPS[0])
+    damaged.write_bytes(b"FLV\1" + bytes(100))
+    found = scmrl("data", "check", "crema-d", "--root", root, *sets({"model.image_size": 16}))
+    assert found.code == 1
+    assert damaged.name in "".join(found.out.split())
+    assert "the test split has no usable sample" in found.out
+    assert "none of 2 clips are left for the validation split; change dataset.split" in " ".join(found.out.split())
+    prepared = scmrl("data", "prepare", "crema-d", "--root", root)
+    assert_refused(prepared, "none of 2 clips are left for the validation split")
+
+
 def test_a_clip_that_older_copies_misname(root: Path) -> None:
     name = CLIPS[-1].removesuffix("X")
     sound_of(root, CLIPS[-1]).rename(sound_of(root, name))

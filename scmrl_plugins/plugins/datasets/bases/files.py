@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from scmrl_plugins.core.interfaces import BadFileError, Dataset
+from scmrl_plugins.core.interfaces import BadFileError, Dataset, EmptySplitError
 from scmrl_plugins.plugins.datasets.bases.recordings import Recordings, RecordingsConfig
 from scmrl_plugins.plugins.datasets.files.folders import root_folder
 from scmrl_plugins.plugins.datasets.files.samples import Listing, to_rows
@@ -29,8 +29,14 @@ class FileDataset(Dataset):
         return self.listing()
 
     def splits(self) -> datasets.DatasetDict:
-        """``train``, ``validation`` and ``test``, whose rows name the files; see ``listing``."""
-        return to_rows(self._listing.splits, self.classes, self.group_columns)
+        """``train``, ``validation`` and ``test``, whose rows name the files; see ``listing``.
+
+        Raises ``EmptySplitError`` where one of them would be empty.
+        """
+        rows = to_rows(self._listing.splits, self.classes, self.group_columns)
+        if self._listing.lacking:
+            raise EmptySplitError(self._listing.lacking, rows)
+        return rows
 
     def bad_files(self) -> list[BadFileError]:
         """The files that are in no split; see ``listing``."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.plugins.datasets.files.folders import VIDEOS
 from scmrl_plugins.plugins.datasets.files.window import Window
-from scmrl_plugins.registry import UserError
 
 if TYPE_CHECKING:
     import datasets
@@ -38,10 +37,14 @@ class Sample:
 
 @dataclass
 class Listing:
-    """The content of a data set's folders: samples by split, and files without a split, with the reason."""
+    """The content of a data set's folders: samples by split, and files without a split, with the reason.
+
+    ``lacking``: the message where a split has no samples.
+    """
 
     splits: dict[str, list[Sample]] = field(default_factory=dict)
     bad: list[BadFileError] = field(default_factory=list)
+    lacking: str | None = None
 
 
 def pair_by_stem(
@@ -89,13 +92,14 @@ def first_bad(bad: Sequence[BadFileError]) -> str:
 
 
 def checked_listing(root: Path, splits: dict[str, list[Sample]], bad: list[BadFileError], total: str) -> Listing:
-    """The listing of a folder; ``UserError`` if none of a ``total`` (``9 clips``) are left for a split."""
+    """The listing of a folder; it is ``lacking`` if none of a ``total`` (``9 clips``) are left for a split."""
+    listing = Listing(splits, bad)
     if empty := [name for name, part in splits.items() if not part]:
-        raise UserError(
+        listing.lacking = (
             f"{root}: none of {total} are left for the {empty[0]} split; change dataset.split or what belongs to "
             f"it{first_bad(bad)}"
         )
-    return Listing(splits, bad)
+    return listing
 
 
 def to_rows(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, Contents, Modality, ModelConfig
+from scmrl_plugins.core.interfaces import MODALITIES, BadFileError, Contents, ModelConfig
 from scmrl_plugins.plugins.datasets.bases.recordings import Recordings, RecordingsConfig
 from scmrl_plugins.plugins.datasets.hub import rows
 from scmrl_plugins.plugins.datasets.hub.cells import file_of
@@ -101,11 +101,10 @@ class Hub(Recordings):
         """As ``Recordings`` does; raises as ``transform``."""
         return super().inspect(self._files(str(row["id"]), *(row[name] for name in MODALITIES)))
 
-    def _files(self, row: str, audio: Any, visual: Any) -> dict[Modality, dict[str, Any] | None]:
+    def _files(self, row: str, audio: Any, visual: Any) -> dict[str, dict[str, Any] | None]:
         """The files that the cells of a row hold or name, none for an empty one. Each is fetched once."""
-        cells: dict[Modality, Any] = {"audio": audio, "visual": visual}
-        files: dict[Modality, dict[str, Any] | None] = {}
-        for name, cell in cells.items():
+        files: dict[str, dict[str, Any] | None] = {}
+        for name, cell in (("audio", audio), ("visual", visual)):
             column = self.config.columns[name] or name
             if name == "visual" and audio is not None and column == self.config.columns["audio"]:
                 files[name] = files["audio"]
