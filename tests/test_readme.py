@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runs import SMALL_DATA, SMALL_MODEL, fork_scmrl, run_python, sets
+from cli_runs import SMALL_DATA, SMALL_MODEL, invoke, sets
+from plugin_site import PluginSite
+
+from scmrl_plugins.explain.clock import Clock
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,17 +36,21 @@ def test_there_are_two_commands_to_start() -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_work_in_their_order(small_cache: Path, tmp_path: Path) -> None:
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+def test_the_commands_work_in_their_order(
+    small_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCMRL_CACHE", str(small_cache))
+    monkeypatch.setattr(Clock.__init__, "__defaults__", (4.0,))  # seconds for what scmrl explain measures
     shown = [line for line in commands() if line.startswith("scmrl ")]
     assert len(shown) >= 6
     for line in shown:
         arguments = line.split()[1:]
         if arguments[0] in ("train", "bench"):  # the same command, with a smaller model on fewer digits
             arguments += sets({**SMALL_MODEL, **SMALL_DATA})
-        if arguments[0] == "bench":  # of three seeds one
-            arguments += ["--only", "*-0"]
-        done = fork_scmrl(*arguments, cwd=tmp_path, SCMRL_CACHE=str(small_cache))
+        if arguments[0] == "bench":  # of five methods and three seeds one
+            arguments += ["--only", "late-0"]
+        done = invoke(*arguments)
         assert done.code == 0, f"{line}: {done.err}"
 
 
@@ -90,31 +98,18 @@ def test_the_python_runs() -> None:
     assert namespace["model"].config.fusion.options["alpha"] == 1.0  # type: ignore[attr-defined]
 
 
-@pytest.fixture
-def third_party(tmp_path: Path) -> Path:
-    """README's plugin as a source tree."""
+def test_the_plugin_is_twenty_lines_and_builds(site: PluginSite) -> None:
     words = ("def scmrl_register", "class GatedFusion")
     hook, model = (block for word in words for block in blocks("python") if word in block)
-    (declaration,) = blocks("ini")
-    package = tmp_path / "scmrl_gated"
+    assert len([line for line in (hook + model).splitlines() if line.strip()]) <= 20
+    package = site.folder / "scmrl_gated"
     package.mkdir()
     (package / "__init__.py").write_text(hook)
     (package / "model.py").write_text(model)
-    (tmp_path / "setup.cfg").write_text(declaration)
-    (tmp_path / "setup.py").write_text("from setuptools import setup\nsetup()\n")
-    return tmp_path
-
-
-def test_the_plugin_is_twenty_lines(third_party: Path) -> None:
-    text = "".join((third_party / "scmrl_gated" / name).read_text() for name in ("__init__.py", "model.py"))
-    assert len([line for line in text.splitlines() if line.strip()]) <= 20
-
-
-@pytest.mark.slow
-def test_the_plugin_installs_and_builds(third_party: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    pip = ("-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site))
-    done = run_python(*pip, str(third_party), cwd=tmp_path)
-    assert done.code == 0, done.err
-    assert "gated" in fork_scmrl("plugins", cwd=tmp_path, PYTHONPATH=str(site)).out
-    assert "gated" in fork_scmrl("build", "--fusion", "gated", cwd=tmp_path, PYTHONPATH=str(site)).out
+    (declaration,) = blocks("ini")
+    setup = configparser.ConfigParser()
+    setup.read_string(declaration)
+    assert setup["options"]["packages"] == package.name
+    site.add(setup["metadata"]["name"], f"[scmrl]{setup['options.entry_points']['scmrl']}\n")
+    assert "gated" in invoke("plugins").out
+    assert "gated" in invoke("build", "--fusion", "gated", *sets(SMALL_MODEL), "--device", "cpu").out

@@ -127,6 +127,8 @@ class Subject:
         if self.row.repeats:  # beside one that always has a gradient
             return {"model": self.model.model_dump(), **self.cls.example, self.kind: [{"name": "ce"}, section]}
         sections: dict[str, Any] = {"model": self.model.model_dump(), "neuron": {"name": "lif", "threshold": 0.5}}
+        if self.kind in ("neuron", "encoder", "dataset"):  # which a fusion does not depend on: the fewest layers
+            sections["fusion"] = {"name": "late"}
         return sections | {self.kind: section}
 
 

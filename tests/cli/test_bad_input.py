@@ -219,13 +219,13 @@ def test_a_run_that_is_not_there(args: list[str], tmp_path: Path) -> None:
     assert_refused(invoke(args[0], tmp_path / "file", *args[1:]), "no run there")
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a safetensors file", b"\x00" * 64, "cut", "gone"])
-def test_damaged_weights(damage: bytes | str, copy: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_weights(damage: str, copy: Path) -> None:
     weights = copy / "model.safetensors"
     if damage == "gone":
         weights.unlink()
     else:
-        weights.write_bytes(weights.read_bytes()[:-100] if damage == "cut" else damage)  # type: ignore[arg-type]
+        weights.write_bytes(weights.read_bytes()[:-100])
     for args in (["eval", copy, "--json"], ["train", copy]):
         assert_refused(invoke(*args, "--device", "cpu"), "model.safetensors")
 

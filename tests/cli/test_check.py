@@ -58,6 +58,7 @@ def test_json_names_component_check_and_reason(forgetful: PluginSite) -> None:
     }
 
 
+@pytest.mark.slow
 def test_another_compiler_can_be_selected() -> None:
     done = invoke("check", "late", "--compiler", "no-such-backend", "--json")
     (failed,) = [check for check in json.loads(done.out)["checks"] if check["outcome"] == "failed"]

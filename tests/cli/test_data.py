@@ -167,6 +167,7 @@ def test_prepare_stores_and_says_what_was_there_before(root: Path, cache: Path) 
     assert first["splits"]["train"]["folder"] in shown
 
 
+@pytest.mark.slow
 def test_prepare_goes_by_the_policy(root: Path, tmp_path: Path) -> None:
     bad = files(root, ".wav")[0]
     bad.write_bytes(b"")

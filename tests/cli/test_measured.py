@@ -15,14 +15,16 @@ from cli_runs import TINY, assert_refused, fork_scmrl, invoke, sets
 from scmrl_plugins.core.data.prepare import load_splits
 from scmrl_plugins.core.run.directory import open_run
 
-SPLIT = [*TINY, "--device", "cpu", *sets({"dataset.standardize": "split", "train.epochs": 2})]
+SPLIT = [*TINY, "--fusion", "late", "--device", "cpu", *sets({"dataset.standardize": "split", "train.epochs": 2})]
 
 
 @pytest.fixture(scope="module")
 def measured(small_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run standardised by its training split."""
     run = tmp_path_factory.mktemp("measured") / "run"
-    done = fork_scmrl("train", *SPLIT, "-o", run, cwd=run.parent, SCMRL_CACHE=str(small_cache))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCMRL_CACHE", str(small_cache))
+        done = invoke("train", *SPLIT, "-o", run)
     assert done.code == 0, done.err
     return run
 

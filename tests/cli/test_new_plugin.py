@@ -54,18 +54,13 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copies of them, in which pip and pytest leave files, installed into a folder ``site`` beside them.
+    """Copies of them, in which pytest leaves files, as pip installs them, into a folder ``site`` beside them.
 
-    pip, which takes seconds a package, installs one. Of the others, whose setup.cfg differs in names alone, what
-    it declares is copied.
+    Of setup.cfg, what it declares is copied; pip, which takes seconds a package, installs one in the tutorial.
     """
     folder = tmp_path_factory.mktemp("installed")
-    first, *others = sorted(shutil.copytree(packages, folder / "sources").iterdir())
-    pip = ["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(folder / "site")]
-    done = run_python(*pip, str(first), cwd=folder)
-    assert done.code == 0, done.err
     site = PluginSite(folder / "site")
-    for source in others:
+    for source in shutil.copytree(packages, folder / "sources").iterdir():
         setup = configparser.ConfigParser()
         setup.read(source / "setup.cfg")
         package = setup["options"]["packages"]
@@ -97,14 +92,6 @@ def test_their_own_tests_pass(installed: Path) -> None:
     done = fork_pytest("-q", "-rs", *folders, cwd=sources, PYTHONPATH=str(installed))
     assert done.code == 0, done.out + done.err
     assert "SKIPPED" not in done.out
-
-
-@pytest.mark.slow
-def test_the_fusion_builds(installed: Path, tmp_path: Path) -> None:
-    build = ["build", *sets(SMALL_MODEL), "--device", "cpu", "--json", "--fusion", "cross-gated"]
-    done = fork_scmrl(*build, "--set", "fusion.floor=0.1", cwd=tmp_path, PYTHONPATH=str(installed))
-    assert done.code == 0, done.err
-    assert json.loads(done.out)["kinds"]["fusion"] == "cross-gated"
 
 
 @pytest.mark.slow

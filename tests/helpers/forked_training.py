@@ -47,7 +47,7 @@ def train(wanted: dict[str, Any]) -> int:
         if known:
             parts = Run(path).assemble()
         else:
-            layer = layers.Layer("the test", {"dataset": {"name": "blobs"}})
+            layer = layers.Layer("the test", {"dataset": {"name": "blobs"}, "fusion": {"name": "late"}})
             parts = assembly.assemble(
                 layers.compose(layers=[layer], options=wanted.get("options", {}), sets=wanted.get("sets", []))
             )

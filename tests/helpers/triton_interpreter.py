@@ -114,7 +114,7 @@ def compare(name: str, folder: Path) -> None:
     """The spikes of a neuron with those of the CPU, op by op, to the bit."""
     cls: Any = catalogue().get("neuron", name).load()
     neuron = cls(cls.Config(threshold=0.8, tau=2.3))
-    x = torch.randn(6, 1000, generator=torch.Generator().manual_seed(0)) * 2 + 0.4
+    x = torch.randn(6, 300, generator=torch.Generator().manual_seed(0)) * 2 + 0.4
     x[0, :3] = torch.tensor([0.8 * 2.3, float("inf"), -1e30])
 
     def loop(x: Tensor, rate: Tensor, threshold: Tensor) -> Tensor:

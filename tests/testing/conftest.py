@@ -7,8 +7,8 @@ import pytest
 SLOW = ("compiles", "saved_and_loaded", "renamed_plugin_is_explained")
 """Checks that take long; of the built-in components only ``lif`` goes through them in quick runs."""
 
-QUICK_DATA_SET = "av-folder"
-"""The data set that quick runs check. Miniatures of others take long to write; tests of theirs read them."""
+QUICK = {"modulation": "ogm-ge", "backbone": "spikformer", "dataset": "av-folder"}
+"""Of kinds whose checks take long, because they train, have many layers or write files, what quick runs check."""
 
 EXACT = (
     "building_touches_no_file",
@@ -37,7 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         name = item.name.removeprefix("test_a_built_in_conforms[").removesuffix("]")
         if name.endswith(SLOW) and not name.startswith("neuron-lif-"):
             item.add_marker(pytest.mark.slow)
-        if name.startswith("dataset-") and not name.startswith(f"dataset-{QUICK_DATA_SET}-"):
+        kind = name.partition("-")[0]
+        if kind in QUICK and not name.startswith(f"{kind}-{QUICK[kind]}-"):
             item.add_marker(pytest.mark.slow)
         if item.name.startswith("test_a_built_in_conforms[") and not name.endswith(EXACT):
             item.add_marker(pytest.mark.numerical)

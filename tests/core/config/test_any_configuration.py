@@ -86,7 +86,7 @@ TINY = {"model": {"steps": 2, "embed_dims": 8, "num_heads": 2, "image_size": 8}}
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=LAYERS)
 def test_any_configuration_works_or_says_why(data: list[dict[str, Any]]) -> None:
     try:
@@ -99,7 +99,7 @@ def test_any_configuration_works_or_says_why(data: list[dict[str, Any]]) -> None
 
 
 @pytest.mark.slow
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(kind=st.sampled_from(sorted(NAMES)), data=st.data())
 def test_any_options_of_a_component_work_or_say_why(kind: str, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(NAMES[kind]))

@@ -19,7 +19,7 @@ from scmrl_plugins.registry import catalogue
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("SCMRL_KILLS", "9"))
+KILLS = int(os.environ.get("SCMRL_KILLS", "5"))
 
 PROGRAM = """
 import json, os, random, signal, sys, time

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -44,7 +43,7 @@ Small = Callable[..., Assembly]
 class Bits(list[dict[str, Any]]):
     """A split whose audio and visual inputs show one bit each, in all pixels."""
 
-    dataset = SimpleNamespace(blank=dict.fromkeys(("audio", "visual"), np.zeros((1, 1, 1), np.float32)))
+    blank: ClassVar[Any] = dict.fromkeys(("audio", "visual"), np.zeros((1, 1, 1), np.float32))
 
     def __init__(self) -> None:
         pixels = np.ones((1, 4, 4), np.float32)

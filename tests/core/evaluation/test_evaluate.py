@@ -54,9 +54,7 @@ class Mean(nn.Module):
 class Batches(list[dict[str, Tensor]]):
     """Batches as an ``evaluation_loader`` gives them."""
 
-    dataset = SimpleNamespace(
-        split=SimpleNamespace(dataset=SimpleNamespace(blank={"audio": np.zeros((1, 1, 1))}), ids=[], groups={})
-    )
+    dataset = SimpleNamespace(split=SimpleNamespace(blank={"audio": np.zeros((1, 1, 1))}, ids=[], groups={}))
 
 
 def evaluate_logits(logits: Tensor, labels: Tensor, size: int = 5, **options: Any) -> Any:

@@ -93,10 +93,10 @@ METHODS: dict[str, dict[str, Any]] = {
 def test_losses_see_the_full_batch(forked: Forked, tmp_path: Path, method: str) -> None:
     for count in (1, 2):
         # Adam would turn rounding errors, such as the gradient of a bias before batch norm, into steps.
-        sets = [*SETS, "train.batch_size=5", "train.epochs=1", "train.optimizer=sgd"]
+        sets = [*SETS, "train.batch_size=13", "train.epochs=1", "train.optimizer=sgd"]
         done = forked(run=tmp_path / f"{count}", sets=sets, options=METHODS[method], processes=count)
         assert done["code"] == 0, done
-    assert len(steps(tmp_path / "1")) in (5, 10)
+    assert len(steps(tmp_path / "1")) in (2, 4)
     for own, theirs in zip(steps(tmp_path / "1"), steps(tmp_path / "2"), strict=True):
         assert own == pytest.approx(theirs, rel=1e-5)
 
@@ -113,7 +113,7 @@ def test_batch_norm_of_each_process_alone_is_another_training(forked: Forked, al
 
 @pytest.mark.slow
 @needs_fork
-@pytest.mark.parametrize(("first", "second", "number"), [(2, 1, "SIGTERM"), (1, 2, "SIGTERM"), (2, 2, "SIGKILL")])
+@pytest.mark.parametrize(("first", "second", "number"), [(2, 1, "SIGKILL"), (1, 2, "SIGTERM")])
 def test_a_run_resumes_with_another_number_of_processes(
     forked: Forked, alone: Path, tmp_path: Path, first: int, second: int, number: str
 ) -> None:
@@ -202,7 +202,7 @@ def test_processes_that_succeed(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_an_error_of_all_processes_is_printed_once(capfd: pytest.CaptureFixture[str]) -> None:
-    assert launch.Team(3, ["build", "--nonsense"]).wait() == 2
+    assert launch.Team(2, ["build", "--nonsense"]).wait() == 2
     assert capfd.readouterr().err.count("Error: ") == 1
 
 

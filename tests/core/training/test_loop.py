@@ -37,7 +37,7 @@ def test_a_single_sample_that_batch_norm_cannot_train_on_is_refused_before_train
 
 
 def test_a_run_learns_and_leaves_what_it_promises(small: Small, tmp_path: Path) -> None:
-    parts = small(sets=["train.epochs=6"])
+    parts = small(sets=["train.epochs=6"], fusion={"name": "cmrl"})
     run = create_run(tmp_path / "run", parts)
     result = fit(run, parts)
 

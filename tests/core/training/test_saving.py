@@ -28,8 +28,8 @@ from scmrl_plugins.registry import UserError, catalogue
 
 Small = Callable[..., Assembly]
 SETS = [
-    "train.epochs=3",
-    "train.batch_size=4",
+    "train.epochs=2",
+    "train.batch_size=8",
     "train.checkpoint_steps=2",
     "train.log_steps=3",
     "encoder.name=rate",
@@ -104,7 +104,7 @@ def test_kills_lose_nothing(
         path = tmp_path / "last"
     assert forked(run=path, sets=SETS)["code"] == 0
     assert_same_run(Run(path), undisturbed)
-    assert [line["epoch"] for line in epochs(Run(path))] == [1, 2, 3]
+    assert [line["epoch"] for line in epochs(Run(path))] == [1, 2]
 
 
 @pytest.mark.slow
@@ -117,12 +117,12 @@ def test_a_signal_finishes_the_step_and_saves(
     path = tmp_path / "run"
     sets = [*SETS, "train.checkpoint_steps=1000"]
     after = 0.5 * seconds
-    for _ in range(20):
+    for attempt in range(20):
         done = forked(run=path, sets=sets, kill_after=after, signal=number)
-        if (path / "checkpoints").exists() and Run(path).checkpoints():
+        if done["code"] == 130 and (path / "checkpoints").exists() and Run(path).checkpoints():
             break
-        path, after = tmp_path / f"run{after}", after * 1.1
-    assert done["code"] in (130, 0), done
+        path, after = tmp_path / f"run{attempt}", after * (0.8 if done["code"] == 0 else 1.1)
+    assert done["code"] == 130, done
     assert forked(run=path)["code"] == 0
     final = Run(path)
     assert final.weights_file.read_bytes() == undisturbed.weights_file.read_bytes()
@@ -130,7 +130,7 @@ def test_a_signal_finishes_the_step_and_saves(
 
 
 RECIPE = [
-    "train.batch_size=2",
+    "train.batch_size=4",
     "train.accumulate=2",
     "train.ema=0.9",
     'train.freeze=["audio"]',
@@ -140,7 +140,7 @@ RECIPE = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stops", "recipe"), [([5], RECIPE), ([12, 13], [])])
+@pytest.mark.parametrize(("stops", "recipe"), [([5], RECIPE), ([6, 7], [])])
 def test_a_run_stopped_after_any_step_is_the_same_run(
     small: Small, tmp_path: Path, stops: list[int], recipe: list[str]
 ) -> None:
@@ -166,11 +166,11 @@ def stop_and_resume(run: Run, stop: int) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         trainer(run.assemble(), stopping).fit(run)
-    epoch, step = (stop - 1) // 12, (stop - 1) % 12 + 1
+    epoch, step = (stop - 1) // 6, (stop - 1) % 6 + 1
     assert run.checkpoints()[-1] == run.checkpoint_file(epoch, step)
     assert len(steps) == stop
     text = fit_printed(run)
-    assert f"resuming after epoch {epoch}, step {step} of 3 epochs" in text
+    assert f"resuming after epoch {epoch}, step {step} of 2 epochs" in text
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def two_epochs(tmp_path_factory: pytest.TempPathFactory) -> Run:
         patch.setattr(catalogue(), "entries", [*catalogue().entries, ENTRY])
         folder = tmp_path_factory.mktemp("two")
         patch.setenv("SCMRL_CACHE", str(folder / "cache"))
-        layer = layers.Layer("the test", {"dataset": {"name": "blobs"}})
+        layer = layers.Layer("the test", {"dataset": {"name": "blobs"}, "fusion": {"name": "late"}})
         parts = assembly.assemble(layers.compose(layers=[layer], sets=["train.epochs=2"]))
         run = create_run(folder / "run", parts)
         fit(run, parts)
@@ -199,9 +199,7 @@ def flip(path: Path, position: float = 0.5) -> None:
     path.write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize(
-    "position", [0.5, *(pytest.param(other, marks=pytest.mark.slow) for other in (0.0, 0.01, 1.0))]
-)
+@pytest.mark.parametrize("position", [0.5, *(pytest.param(other, marks=pytest.mark.slow) for other in (0.0, 1.0))])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained: Run, tmp_path: Path, position: float) -> None:
     content, before = trained.weights_file.read_bytes(), timeless(epochs(trained))
     flip(trained.checkpoint_file(2), position)
@@ -225,7 +223,16 @@ def test_a_run_without_an_intact_checkpoint_is_reported(trained: Run) -> None:
     assert trained.weights_file.read_bytes() == content
 
 
-@pytest.mark.parametrize("name", ["config.toml", "metrics.jsonl", "model.safetensors", "environment.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.toml",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("metrics.jsonl", "model.safetensors", "environment.json")
+        ),
+    ],
+)
 def test_a_damaged_byte_is_one_line_that_names_the_file(trained: Run, name: str) -> None:
     flip(trained.path / name)
     others = {path: path.read_bytes() for path in trained.path.rglob("*") if path.is_file()}
@@ -254,7 +261,7 @@ def test_a_full_disk_keeps_what_was_saved(forked: Callable[..., dict[str, Any]],
     path = tmp_path / "run"
     assert forked(run=path, sets=[*SETS, "train.epochs=1"])["code"] == 0
     config = path / "config.toml"
-    config.write_text(config.read_text().replace("epochs = 1\n", "epochs = 3\n"))
+    config.write_text(config.read_text().replace("epochs = 1\n", "epochs = 2\n"))
     before = Run(path).checkpoints()[-1].read_bytes()
     size = Run(path).checkpoints()[-1].stat().st_size
     done = forked(run=path, largest_file=size // 2)
@@ -264,13 +271,13 @@ def test_a_full_disk_keeps_what_was_saved(forked: Callable[..., dict[str, Any]],
     assert Run(path).checkpoints()[-1].read_bytes() == before
     assert not [left for left in path.rglob(".*") if left.name != ".lock"]
     assert forked(run=path)["code"] == 0
-    assert [line["epoch"] for line in epochs(Run(path))] == [1, 2, 3]
+    assert [line["epoch"] for line in epochs(Run(path))] == [1, 2]
 
 
 @pytest.mark.usefixtures("obeying_modes")
 def test_a_directory_that_cannot_be_written_is_one_line(trained: Run) -> None:
     trained.path.chmod(0o500)
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match=r"cannot be (written|saved) "):
         fit(trained)
 
 
@@ -285,29 +292,30 @@ def truncated(run: Run, path: Path, after: int) -> Run:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [1, 2])
-def test_a_resumed_run_is_the_same_run(small: Small, tmp_path: Path, after: int) -> None:
-    parts = small(sets=["train.epochs=4", "train.keep_checkpoints=9", "encoder.name=rate"])
+def test_a_resumed_run_is_the_same_run(small: Small, tmp_path: Path) -> None:
+    parts = small(sets=["train.epochs=3", "train.keep_checkpoints=3", "encoder.name=rate"])
     complete = create_run(tmp_path / "uninterrupted", parts)
     result = fit(complete, parts)
 
     torch.manual_seed(99)
-    resumed = truncated(complete, tmp_path / "resumed", after)
+    resumed = truncated(complete, tmp_path / "resumed", after=1)
     again = fit(resumed)
 
     assert resumed.weights_file.read_bytes() == complete.weights_file.read_bytes()
-    ends = [load_file(run.checkpoint_file(4)) for run in (complete, resumed)]
+    ends = [load_file(run.checkpoint_file(3)) for run in (complete, resumed)]
     assert ends[0].keys() == ends[1].keys()
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
-    assert [line["epoch"] for line in epochs(resumed)] == [1, 2, 3, 4]
+    assert [line["epoch"] for line in epochs(resumed)] == [1, 2, 3]
+    assert complete.checkpoints() == [complete.checkpoint_file(epoch) for epoch in (1, 2, 3)]
     assert timeless(resumed.metrics()) == timeless(complete.metrics())
     assert again.as_dict() == result.as_dict()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("epoch", [1, 2])
-@pytest.mark.parametrize("fails", ["save_weights", "save_training", "add_metrics"])
+@pytest.mark.parametrize(
+    ("fails", "epoch"), [("save_weights", 1), ("save_weights", 2), ("save_training", 2), ("add_metrics", 1)]
+)
 def test_wherever_saving_stops_the_run_resumes_as_the_same(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_epochs: Run, fails: str, epoch: int
 ) -> None:
@@ -336,9 +344,8 @@ def test_wherever_saving_stops_the_run_resumes_as_the_same(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("keep", [1, 3])
-def test_the_configured_number_of_checkpoints_is_kept(small: Small, tmp_path: Path, keep: int) -> None:
-    parts = small(sets=["train.epochs=4", f"train.keep_checkpoints={keep}"])
+def test_the_configured_number_of_checkpoints_is_kept(small: Small, tmp_path: Path) -> None:
+    parts = small(sets=["train.epochs=2", "train.keep_checkpoints=1"])
     run = create_run(tmp_path / "run", parts)
     fit(run, parts)
-    assert run.checkpoints() == [run.checkpoint_file(epoch) for epoch in range(5 - keep, 5)]
+    assert run.checkpoints() == [run.checkpoint_file(2)]

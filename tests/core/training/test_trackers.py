@@ -39,7 +39,9 @@ def scalars(run: Run) -> dict[str, list[tuple[int, float]]]:
 
 def test_tensorboard_has_the_metrics_by_default(small: Small, tmp_path: Path) -> None:
     assert TrainConfig().trackers == ("tensorboard",)
-    parts = small(sets=['train.trackers=["tensorboard"]', "train.epochs=2", "train.log_steps=2"])
+    parts = small(
+        sets=['train.trackers=["tensorboard"]', "train.epochs=2", "train.log_steps=2"], fusion={"name": "cmrl"}
+    )
     run = create_run(tmp_path / "run", parts)
     fit(run, parts)
     shown, lines = scalars(run), run.metrics()
@@ -117,7 +119,7 @@ def test_other_trackers_get_the_configuration(
     run = create_run(tmp_path / "mine", parts)
     fit(run, parts)
     assert calls[0] == "mine"
-    assert calls[1]["fusion/alpha"] == 1.5
+    assert calls[1]["model/embed_dims"] == 8
     json.dumps(calls[1])
     assert calls[2][0] == 3
     assert all(isinstance(value, int | float) for value in calls[2][1].values())

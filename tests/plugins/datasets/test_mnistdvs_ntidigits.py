@@ -295,6 +295,7 @@ def plant(root: Path) -> tuple[dict[Path, str], dict[Path, str]]:
     return used, beside
 
 
+@pytest.mark.slow
 def test_planted_files_are_found_and_left_out(root: Path, cache: Path) -> None:
     used, beside = plant(root)
     listed = events_of(root)

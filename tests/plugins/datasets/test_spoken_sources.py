@@ -87,6 +87,7 @@ def test_speakers_and_writers_are_apart_in_every_fold(written: Path, speech: str
     assert len(tested["writer"]) == len(set(tested["writer"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("speech", "sizes"),
     [("arabic", (6, 2, 2)), ("audiomnist", (36, 12, 12)), ("speech-commands", (8, 1, 1))],
@@ -126,6 +127,7 @@ def test_the_rule_of_the_folds(names: set[str], fold: int) -> None:
     assert split_of(fold, fold) == "test"
 
 
+@pytest.mark.slow
 def test_pairs_are_drawn_by_the_seed_and_speakers_are_not(written: Path) -> None:
     one, other = (
         spoken(written, speech="arabic", split="by-speaker", seed=seed, **PAIRS).splits() for seed in (1, 2)
@@ -152,6 +154,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speech", WRITERS)
 def test_one_bad_file_does_not_stop_the_rest(tmp_path: Path, speech: str) -> None:
     WRITERS[speech](tmp_path)

@@ -87,8 +87,7 @@ def op_by_op_and_compiled(neuron: Any, x: Tensor, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.slow
 @needs_compiler
-@pytest.mark.parametrize("steps", [64, 37])
-@pytest.mark.parametrize("cls", [LIF, PLIF, ALIF])
+@pytest.mark.parametrize(("cls", "steps"), [(LIF, 37), (PLIF, 64), (ALIF, 37)])
 def test_many_steps_in_pieces_are_the_loop_over_all(cls: Any, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiled by the backend that keeps each operation as it is, so that gradients have equal bits too."""
     keep_operations(monkeypatch)
@@ -174,10 +173,13 @@ def test_spikes_pooled_in_one_kernel_are_the_same(repeated: bool, monkeypatch: p
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton")
 def test_the_kernel_of_a_gpu_has_the_same_spikes_to_the_bit(tmp_path: Path) -> None:
-    """What the compiler writes for a GPU, in Triton's interpreter: its arithmetic is NumPy's, not a GPU's."""
+    """What the compiler writes for a GPU, in Triton's interpreter: its arithmetic is NumPy's, not a GPU's.
+
+    PLIF is LIF with a rate that is learned.
+    """
     program = HELPERS / "triton_interpreter.py"
     done = subprocess.run(
-        [sys.executable, str(program), str(tmp_path), "lif", "plif"],
+        [sys.executable, str(program), str(tmp_path), "plif"],
         env={**os.environ, "TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,

@@ -185,6 +185,7 @@ def test_another_process_computes_nothing_again(tmp_path: Path) -> None:
         assert computed(prepared("hub", **settings)) == TRAIN + TEST
 
 
+@pytest.mark.slow
 def test_a_named_file_that_changes_is_read_again(tmp_path: Path) -> None:
     path = as_json(tmp_path / "data")
     assert computed(prepared("hub", path=path)) == TRAIN + TEST

@@ -303,7 +303,7 @@ def test_clamped_samples_are_noted() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     kind=st.sampled_from(["WAV", "FLAC", "OGG", "MP3", "AIFF", "W64"]),
     places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), min_size=1, max_size=4),

@@ -293,7 +293,7 @@ def decoded(data: bytes, name: str) -> list[np.ndarray] | None:
         return None
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_cut_is_found_unless_less_than_the_slack_is_lost(folder: Path, share: float) -> None:
     data = (folder / "a.flv").read_bytes()
@@ -354,7 +354,7 @@ def test_damage_in_any_frame_is_found(tmp_path: Path, capfd: pytest.CaptureFixtu
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ending=st.sampled_from(FORMATS), share=st.floats(0, 1), noise=st.binary(min_size=1, max_size=12))
 def test_whatever_is_damaged_no_other_error_comes(folder: Path, ending: str, share: float, noise: bytes) -> None:
     data = bytearray((folder / f"a{ending}").read_bytes())
