@@ -45,6 +45,7 @@ COMMANDS = {
     "explain": "explain",
     "export": "sharing.export",
     "import": "sharing.import_",
+    "push": "sharing.push",
     "sweep": "sweep",
     "serve": "serve",
 }

@@ -50,6 +50,8 @@ def command(
 
     RUN is a run directory made by scmrl build -o, or one whose training was interrupted.
     """
+    if existing and existing.startswith("hf://"):
+        raise UserError(f"{existing}: a run on the Hub is not trained; start from it with -c and train.pretrained")
     if existing and (fixed := options.given(experiment) + ["--auto-batch"] * auto_batch):
         raise UserError(
             f"{existing} keeps its own configuration: leave {', '.join(fixed)} out, or start a new run "

@@ -36,6 +36,7 @@ def readers(folder: Path, names: Sequence[str] | None = None) -> dict[str, Kind]
         "configuration": configuration,
         "weights": weights,
         "checkpoint": checkpoint,
+        "import": imported,
         "metrics": metrics,
     }
     return {name: make(folder / name) for name, make in made.items() if not names or name in names}
@@ -244,6 +245,30 @@ def checkpoint(folder: Path) -> Kind:
     save_training(folder / "a.safetensors", model, optimizer, TrainingState(epoch=1))
     content = {".safetensors": (folder / "a.safetensors").read_bytes()}
     return Kind(content, lambda path: load_training(path, model, optimizer))
+
+
+def imported(folder: Path) -> Kind:
+    import argparse
+
+    import torch
+    from safetensors.torch import save
+
+    from scmrl_plugins.core.run import checkpoints
+    from scmrl_plugins.core.run.importing import fill
+
+    model = _run(folder).load_model()
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    parallel = {f"module.{name}": tensor for name, tensor in state.items()}
+    timm = {"epoch": 3, "args": argparse.Namespace(lr=0.1), "metric": np.float64(0.5), "state_dict": parallel}
+
+    def saved(content: Any, zipped: bool = True) -> bytes:
+        buffer = io.BytesIO()
+        torch.save(content, buffer, _use_new_zipfile_serialization=zipped)
+        return buffer.getvalue()
+
+    content = {".pt": saved(state), ".pth.tar": saved(timm), ".pth": saved(timm, zipped=False)}
+    content[".safetensors"] = save(state)
+    return Kind(content, lambda path: fill(path, model, checkpoints.read(path).tensors))
 
 
 def metrics(folder: Path) -> Kind:

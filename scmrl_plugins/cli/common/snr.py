@@ -121,7 +121,7 @@ def wanted(run: str, given: dict[str, Any], *, alone: bool) -> Curves | None:
     for name in {one for modality in modalities for one in affected(modality)}:
         if given.get(f"noise_{name}") is not None:
             raise UserError(f"--{name}-snr: --snr sets the noise on {name}; leave one of them out")
-    file = plot or Path(run) / "snr.svg"
+    file = plot or Path("" if run.startswith("hf://") else run) / "snr.svg"
     if file.suffix not in (".svg", ".png", ".pdf"):
         raise UserError(f"--plot {file}: name a file that ends in .svg, .png or .pdf")
     return Curves(ratios(text), modalities, file)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
+from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -26,13 +29,19 @@ def apply(block: nn.Module, audio: Tensor | None, visual: Tensor | None) -> Fuse
     return fused
 
 
-class AudioVisualModel(nn.Module):
+class AudioVisualModel(nn.Module, PyTorchModelHubMixin):
     """``model(audio, visual) -> ModelOutput``.
 
     ``audio``, ``visual``: images ``[B, C, H, W]``, or events ``[B, T, C, H, W]``. A modality that the fusion does
     not use may be none and is ignored. Raises ``UserError`` for a missing modality, a wrong shape, or values that
     are not finite, which spikes would hide.
+
+    ``save_pretrained(FOLDER)`` writes a run with a model card, ``from_pretrained(FOLDER or REPO)`` loads one in
+    evaluation mode, and ``push_to_hub(REPO)`` uploads one.
     """
+
+    run: Path | None = None
+    """The run that it was loaded from, whose results its model card has."""
 
     def __init__(
         self,
@@ -56,6 +65,19 @@ class AudioVisualModel(nn.Module):
         self.readout = readout
         self._recording: list[RemovableHandle] = []
         self._rates: list[Tensor] = []
+
+    # The runs know the models, not the other way round: what the mixin calls is found by its name.
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        pkgutil.resolve_name("scmrl_plugins.core.run.hub:save")(self, save_directory)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> AudioVisualModel:
+        return pkgutil.resolve_name("scmrl_plugins.core.run.directory:from_pretrained")(model_id, options)
+
+    def generate_model_card(self, *_: Any, **measured: Any) -> Any:
+        """The model card, see ``core.run.card``; ``license`` and ``energy`` as keywords."""
+        return pkgutil.resolve_name("scmrl_plugins.core.run.hub:model_card")(self, **measured)
 
     def record_firing_rates(self, wanted: bool) -> None:
         """Switch ``ModelOutput.firing_rates`` on or off: the rate of every neuron layer, with gradients."""

@@ -14,7 +14,7 @@ from scmrl_plugins.core.config import layers
 from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
-from scmrl_plugins.core.run import environment, pretrained, weights
+from scmrl_plugins.core.run import environment, hub, pretrained, weights
 from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError, catalogue
 
@@ -59,6 +59,7 @@ class Run:
         except UserError as error:
             raise UserError(f"{error}{self._absent_plugins()}") from error.__cause__
         weights.load_weights(self.weights_file, parts.model)
+        parts.model.run = self.path
         return parts
 
     def load_model(self) -> AudioVisualModel:
@@ -207,13 +208,30 @@ def create_run(
     return run
 
 
-def open_run(path: str | Path) -> Run:
-    """Open an existing run. Raises ``UserError`` if there is none."""
-    run = Run(Path(path))
+def open_run(path: str | Path, **options: Any) -> Run:
+    """Open an existing run, a directory or ``hf://USER/NAME``. Raises ``UserError`` if there is none.
+
+    ``options``: how it is fetched from the Hub, as in ``huggingface_hub.snapshot_download``.
+    """
+    remote = hub.is_remote(path)
+    run = Run(hub.fetch(str(path), **options) if remote else Path(path))
     files.check_name(run.path)
+    if remote and not run.config_file.is_file():
+        raise UserError(f"{path}: no run there (no config.toml); push one with scmrl push")
     if not run.config_file.is_file():
         raise UserError(f"{path}: no run there (no config.toml); train one with scmrl train -o {path}")
     return run
+
+
+_FETCHING = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+
+
+def from_pretrained(name: str, options: Mapping[str, Any]) -> AudioVisualModel:
+    """The model of a folder or of a repository on the Hub, which ``AudioVisualModel.from_pretrained`` calls."""
+    if Path(name).is_dir():
+        return open_run(name).load_model()
+    fetching = {key: options[key] for key in _FETCHING if options.get(key) is not None}
+    return open_run(f"{hub.SCHEME}{name.removeprefix(hub.SCHEME)}", **fetching).load_model()
 
 
 def open_trained(path: str | Path) -> Run:

@@ -1,0 +1,104 @@
+"""Runs on the Hugging Face Hub, ``hf://USER/NAME[@REVISION]``, and folders of the same files."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scmrl_plugins.core.config import layers
+from scmrl_plugins.core.run import environment, weights
+from scmrl_plugins.core.run.card import card
+from scmrl_plugins.core.system import files
+from scmrl_plugins.registry import UserError
+from scmrl_plugins.registry.errors import shortened
+
+SCHEME = "hf://"
+WRITTEN = ("config.toml", "model.safetensors")
+COPIED = ("environment.json", "metrics.jsonl", "skipped.json", "report.html")
+FILES = (*WRITTEN, *COPIED, "config.json")
+"""The files of a run that are shared; checkpoints are not, and nothing else of a repository is fetched."""
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
+
+
+def is_remote(run: object) -> bool:
+    """Whether a RUN is on the Hub."""
+    return str(run).startswith(SCHEME)
+
+
+def repository(name: str) -> tuple[str, str | None]:
+    """The repository and the revision, if any, of ``[hf://]USER/NAME[@REVISION]``; ``UserError`` if it is none."""
+    given, _, revision = name.removeprefix(SCHEME).partition("@")
+    if not _NAME.fullmatch(given) or ".." in given or "--" in given:
+        raise UserError(f"{shortened(name, 200)}: no name of a repository, such as {SCHEME}user/name")
+    return given, revision or None
+
+
+def fetch(name: str, **options: Any) -> Path:
+    """The folder with the files of a run on the Hub, from the cache where there is no network.
+
+    ``options`` are those of ``snapshot_download``. Raises ``UserError`` if there is no such repository, or it
+    cannot be reached and is not in the cache.
+    """
+    from huggingface_hub import snapshot_download
+
+    found, revision = repository(name)
+    options["revision"] = revision or options.get("revision")
+    with explained(f"{SCHEME}{found}"):
+        return Path(snapshot_download(found, allow_patterns=list(FILES), **options))
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Errors of the Hub in one line."""
+    import httpx
+    from huggingface_hub import errors
+
+    known: dict[type[Exception], str] = {
+        errors.GatedRepoError: "gated: ask for access there, then log in with hf auth login",
+        errors.RepositoryNotFoundError: "no such repository, or not allowed: log in with hf auth login",
+        errors.RevisionNotFoundError: "no such revision",
+        errors.LocalTokenNotFoundError: "not logged in: hf auth login, or set HF_TOKEN",
+        errors.OfflineModeIsEnabled: "the hub cannot be reached, as HF_HUB_OFFLINE is set",
+        errors.LocalEntryNotFoundError: "not in the cache, and the hub cannot be reached: check the network",
+        errors.HFValidationError: f"no name of a repository, such as {SCHEME}user/name",
+        httpx.HTTPError: "the hub cannot be reached: check the network, or HF_ENDPOINT",
+        ConnectionError: "the hub cannot be reached: check the network, or HF_ENDPOINT",
+    }
+    try:
+        yield
+    except errors.HfHubHTTPError as error:
+        message = next((text for kind, text in known.items() if isinstance(error, kind)), None)
+        if message is None:
+            status = error.response.status_code
+            denied = "not allowed: log in with hf auth login as a user who may write"
+            message = denied if status in (401, 403) else f"the hub answers {status}; try again later"
+        raise UserError(f"{name}: {message}") from error
+    except tuple(known) as error:
+        message = next(text for kind, text in known.items() if isinstance(error, kind))
+        raise UserError(f"{name}: {message}") from error
+
+
+def save(model: Any, folder: Path) -> None:
+    """Write a model as a run, with the results of the one it was loaded from; ``save_pretrained`` calls it."""
+    source: Path | None = model.run
+    for name in COPIED:
+        if source is not None and (source / name).is_file() and source.resolve() != folder.resolve():
+            shutil.copyfile(source / name, folder / name)
+    if not (folder / "environment.json").is_file():
+        files.write_json(folder / "environment.json", environment.describe(model.config))
+    weights.save_weights(folder / "model.safetensors", model)
+    described = {"library_name": "scmrl-plugins", "classes": model.classes, "channels": model.channels}
+    files.write_text(folder / "config.json", json.dumps(described, indent=2) + "\n")
+    files.write_text(folder / "config.toml", layers.to_toml(model.config))
+
+
+def model_card(model: Any, **measured: Any) -> Any:
+    """The model card of a model as ``huggingface_hub`` takes it."""
+    from huggingface_hub import ModelCard
+
+    return ModelCard(card(model, **measured), ignore_metadata_errors=False)
