@@ -80,9 +80,8 @@ class Handler(BaseHTTPRequestHandler):
                 given = json.loads(line)
                 if given["key"] == "file":
                     files[given["value"]["path"]] = base64.b64decode(given["value"]["content"])
-            self.tell(
-                {"commitUrl": f"{self.server.address}/commit/{COMMIT}", "commitOid": COMMIT, "success": True}
-            )
+            address = f"{self.server.address}/{'/'.join(parts[:2])}/commit/{COMMIT}"
+            self.tell({"commitUrl": address, "commitOid": COMMIT, "success": True})
         elif rest[:1] == ["resolve"] and (name := "/".join(rest[2:])) in files:
             self.answer(200, files[name], ETag=f'"{hashlib.sha1(files[name]).hexdigest()}"')
         elif rest[:1] == ["resolve"]:
