@@ -107,6 +107,20 @@ def test_what_is_not_a_number_is_not_equal() -> None:
     assert not found.holds
 
 
+def test_rounding_excuses_as_many_differences_as_the_model_has_itself() -> None:
+    def found(within: int, same: int) -> exporting.Comparison:
+        return exporting.Comparison("test split", 100, 0.01, within, same)
+
+    single = found(60, 98)
+    assert found(55, 97).as_exact_as(single)
+    assert found(100, 100).as_exact_as(single)
+    assert not found(30, 98).as_exact_as(single)
+    assert not found(60, 80).as_exact_as(single)
+    assert not found(90, 90).as_exact_as(found(100, 100))
+    assert not found(60, 98).holds
+    assert found(99, 100).holds
+
+
 def test_draws_are_compared_only_where_weights_are_written(make: Make) -> None:
     run = make(fusion={"name": "late"}, encoder={"name": "rate"})
     for name in ("onnx", "torch-export"):

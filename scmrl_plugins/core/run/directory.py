@@ -211,13 +211,10 @@ def create_run(
 def open_run(path: str | Path, **options: Any) -> Run:
     """Open an existing run, a directory or ``hf://USER/NAME``. Raises ``UserError`` if there is none.
 
-    ``options``: how it is fetched from the Hub, as in ``huggingface_hub.snapshot_download``.
+    ``options``: how it is fetched from the Hub, as in ``huggingface_hub.hf_hub_download``.
     """
-    remote = hub.is_remote(path)
-    run = Run(hub.fetch(str(path), **options) if remote else Path(path))
+    run = Run(hub.fetch(str(path), **options) if hub.is_remote(path) else Path(path))
     files.check_name(run.path)
-    if remote and not run.config_file.is_file():
-        raise UserError(f"{path}: no run there (no config.toml); push one with scmrl push")
     if not run.config_file.is_file():
         raise UserError(f"{path}: no run there (no config.toml); train one with scmrl train -o {path}")
     return run

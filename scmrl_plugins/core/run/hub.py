@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import shortened
 
 SCHEME = "hf://"
-WRITTEN = ("config.toml", "model.safetensors")
 COPIED = ("environment.json", "metrics.jsonl", "skipped.json", "report.html")
-FILES = (*WRITTEN, *COPIED, "config.json")
+OTHERS = (*COPIED, "config.json")
+FILES = ("config.toml", "model.safetensors", *OTHERS)
 """The files of a run that are shared; checkpoints are not, and nothing else of a repository is fetched."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 
@@ -41,18 +41,23 @@ def repository(name: str) -> tuple[str, str | None]:
 def fetch(name: str, **options: Any) -> Path:
     """The folder with the files of a run on the Hub, from the cache where there is no network.
 
-    ``options`` are those of ``snapshot_download``. Raises ``UserError`` if there is no such repository, or it
-    cannot be reached and is not in the cache.
+    ``options`` are those of ``hf_hub_download``. Raises ``UserError`` if there is no such run, or the Hub cannot
+    be reached and it is not in the cache.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import errors, hf_hub_download
 
     found, revision = repository(name)
     options["revision"] = revision or options.get("revision")
     with explained(f"{SCHEME}{found}"):
-        return Path(snapshot_download(found, allow_patterns=list(FILES), **options))
+        folder = Path(hf_hub_download(found, "config.toml", **options)).parent
+        hf_hub_download(found, "model.safetensors", **options | {"revision": folder.name})
+        for file in OTHERS:
+            with contextlib.suppress(errors.EntryNotFoundError):  # a run need not have all of them
+                hf_hub_download(found, file, **options | {"revision": folder.name})
+    return folder
 
 
-@contextmanager
+@contextlib.contextmanager
 def explained(name: str) -> Iterator[None]:
     """Errors of the Hub in one line."""
     import httpx
@@ -65,22 +70,20 @@ def explained(name: str) -> Iterator[None]:
         errors.LocalTokenNotFoundError: "not logged in: hf auth login, or set HF_TOKEN",
         errors.OfflineModeIsEnabled: "the hub cannot be reached, as HF_HUB_OFFLINE is set",
         errors.LocalEntryNotFoundError: "not in the cache, and the hub cannot be reached: check the network",
+        errors.EntryNotFoundError: "no run there (no config.toml or model.safetensors); push one with scmrl push",
         errors.HFValidationError: f"no name of a repository, such as {SCHEME}user/name",
-        httpx.HTTPError: "the hub cannot be reached: check the network, or HF_ENDPOINT",
-        ConnectionError: "the hub cannot be reached: check the network, or HF_ENDPOINT",
     }
+    kinds: tuple[type[Exception], ...] = (errors.HfHubHTTPError, httpx.HTTPError, ConnectionError, *known)
     try:
         yield
-    except errors.HfHubHTTPError as error:
+    except kinds as error:
         message = next((text for kind, text in known.items() if isinstance(error, kind)), None)
-        if message is None:
+        if message is None and isinstance(error, errors.HfHubHTTPError):
             status = error.response.status_code
-            denied = "not allowed: log in with hf auth login as a user who may write"
-            message = denied if status in (401, 403) else f"the hub answers {status}; try again later"
-        raise UserError(f"{name}: {message}") from error
-    except tuple(known) as error:
-        message = next(text for kind, text in known.items() if isinstance(error, kind))
-        raise UserError(f"{name}: {message}") from error
+            allowed = "not allowed: log in with hf auth login, or set HF_TOKEN, as a user who may do this"
+            message = allowed if status in (401, 403) else f"the hub answers {status}; try again later"
+        unreachable = "the hub cannot be reached: check the network, or HF_ENDPOINT"
+        raise UserError(f"{name}: {message or unreachable}") from error
 
 
 def save(model: Any, folder: Path) -> None:
