@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from scmrl_plugins.core.model.assembly import Assembly
+    from scmrl_plugins.core.run.directory import Run
 
 
 @click.command("train")
@@ -50,8 +51,6 @@ def command(
 
     RUN is a run directory made by scmrl build -o, or one whose training was interrupted.
     """
-    if existing and existing.startswith("hf://"):
-        raise UserError(f"{existing}: a run on the Hub is not trained; start from it with -c and train.pretrained")
     if existing and (fixed := options.given(experiment) + ["--auto-batch"] * auto_batch):
         raise UserError(
             f"{existing} keeps its own configuration: leave {', '.join(fixed)} out, or start a new run "
@@ -64,12 +63,11 @@ def command(
     with collector.paused():
         from scmrl_plugins.cli.common.training import fit
         from scmrl_plugins.core.model.assembly import assemble
-        from scmrl_plugins.core.run.directory import open_run
         from scmrl_plugins.core.system import devices
 
     target = devices.resolve(device)
     if config is None:
-        resumed = open_run(str(existing))
+        resumed = _local(str(existing))
         parts = resumed.assemble()
     else:
         resumed, parts = None, assemble(config)
@@ -77,6 +75,15 @@ def command(
         parts = _planned(parts, target, count, auto_batch, dry_run)
     if not dry_run:
         fit(parts, target, resumed.path if resumed else _path(run, parts), resumed, predictions)
+
+
+def _local(path: str) -> Run:
+    """The run to resume; ``UserError`` for one on the Hub, which is not written to."""
+    from scmrl_plugins.core.run import directory, hub
+
+    if hub.is_remote(path):
+        raise UserError(f"{path}: a run on the Hub is not trained; start from it with train.pretrained")
+    return directory.open_run(path)
 
 
 def _join(processes: int | None, dry_run: bool) -> int:
