@@ -27,8 +27,8 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 """The parts of a request, and the beginnings of the types that each may have."""
 REFUSED = frozenset({"image/svg+xml", "image/heic", "image/heif", "audio/midi", "audio/x-mpegurl"})
 """Types of these beginnings that are text, scores, lists, or not read."""
-UNTYPED = ("", "application/octet-stream")
-"""Types of files of which the client does not know the type; the first bytes then tell it."""
+UNTYPED = ("", "application/octet-stream", "application/ogg", "application/mp4", "application/x-matroska")
+"""Types that do not tell a sound, a picture or a video; the first bytes then do."""
 DISCARDED = 4 << 30
 """Bytes of a request that is refused which are read and thrown away, so that the client sees the answer."""
 _MAGIC = (
@@ -38,6 +38,8 @@ _MAGIC = (
     (0, b"BM", "image/"),
     (0, b"II*\0", "image/"),
     (0, b"MM\0*", "image/"),
+    (0, b"P5", "image/"),
+    (0, b"P6", "image/"),
     (8, b"WEBP", "image/"),
     (8, b"WAVE", "audio/"),
     (8, b"AVI ", "video/"),
@@ -47,13 +49,16 @@ _MAGIC = (
     (0, b"fLaC", "audio/"),
     (0, b"OggS", "audio/"),
     (0, b"ID3", "audio/"),
-    (0, b"\xff\xfb", "audio/"),
-    (0, b"\xff\xf3", "audio/"),
-    (0, b"\xff\xf2", "audio/"),
+    (0, b"riff", "audio/"),
+    (0, b"\x0b\x77", "audio/"),
+    (0, b"\x30\x26\xb2\x75", "audio/"),
+    *((0, b"\xff" + bytes([second]), "audio/") for second in (0xF1, 0xF2, 0xF3, 0xF9, 0xFA, 0xFB)),
+    (4, b"ftypavif", "image/"),
     (4, b"ftyp", "video/"),
     (0, b"\x1a\x45\xdf\xa3", "video/"),
     (0, b"FLV", "video/"),
     (0, b"\0\0\1\xba", "video/"),
+    (0, b"\0\0\1\xb3", "video/"),
 )
 """Where a file has which bytes, and the beginning of its type."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +40,8 @@ def readers(folder: Path, names: Sequence[str] | None = None) -> dict[str, Kind]
         "checkpoint": checkpoint,
         "import": imported,
         "metrics": metrics,
+        "prediction": prediction,
+        "upload": upload,
     }
     return {name: make(folder / name) for name, make in made.items() if not names or name in names}
 
@@ -287,3 +291,85 @@ def metrics(folder: Path) -> Kind:
         report.write(run)
 
     return Kind({".jsonl": "".join(json.dumps(line) + "\n" for line in lines).encode()}, read)
+
+
+def _samples(folder: Path) -> dict[str, bytes]:
+    """A sound, a picture and a video of both."""
+    clips_made = clip(folder / "clips").files
+    return {
+        ".wav": sound(folder / "sounds").files[".wav"],
+        ".flac": sound(folder / "sounds").files[".flac"],
+        ".png": picture(folder / "pictures").files[".png"],
+        ".jpg": picture(folder / "pictures").files[".jpg"],
+        ".mp4": clips_made[".mp4"],
+    }
+
+
+def _given(folder: Path, path: Path) -> tuple[Path, Path]:
+    """A sound and a picture, one of which is the file, or both for a video."""
+    if path.suffix == ".mp4":
+        return path, path
+    heard = path.suffix in (".wav", ".flac")
+    return (path, folder / "good.png") if heard else (folder / "good.wav", path)
+
+
+def prediction(folder: Path) -> Kind:
+    """The files of ``scmrl predict``."""
+    import torch
+
+    from scmrl_plugins.core.evaluation.predict import Predictor
+
+    predictor = Predictor(_run(folder / "run").assemble(), torch.device("cpu"), convert=True)
+    made = _samples(folder)
+    for ending in (".wav", ".png"):
+        (folder / f"good{ending}").write_bytes(made[ending])
+
+    def read(path: Path) -> None:
+        [ranked] = predictor.ranked([predictor.inputs(*_given(folder, path))])
+        assert abs(sum(one["probability"] for one in ranked) - 1) < 1e-4
+
+    return Kind(made, read)
+
+
+def upload(folder: Path) -> Kind:
+    """Requests to ``scmrl serve``: damaged files in a form, and damaged forms."""
+    import torch
+    from fastapi.testclient import TestClient
+
+    from scmrl_plugins.registry import UserError
+    from scmrl_plugins.serve import app
+    from scmrl_plugins.serve.answer import Answers
+    from scmrl_plugins.serve.uploads import Limits
+
+    answers = Answers(_run(folder / "run"), torch.device("cpu"), 10.0)
+
+    @functools.cache
+    def client(_process: int) -> TestClient:
+        """Of one process: the thread that computes does not survive a fork."""
+        created = app.create(answers, "run", Limits(1 << 20, 10.0), 4)
+        return TestClient(created, raise_server_exceptions=False)
+
+    made = _samples(folder)
+    lines = []
+    for name, ending in (("audio", ".wav"), ("visual", ".png")):
+        (folder / f"good{ending}").write_bytes(made[ending])
+        head = f'--x\r\nContent-Disposition: form-data; name="{name}"; filename="a{ending}"\r\n'
+        lines += [head.encode(), b"Content-Type: application/octet-stream\r\n\r\n", made[ending], b"\r\n"]
+    form = b"".join([*lines, b"--x--\r\n"])
+
+    def read(path: Path) -> None:
+        if path.suffix == ".form":
+            headers = {"content-type": "multipart/form-data; boundary=x"}
+            done = client(os.getpid()).post("/predict", content=path.read_bytes(), headers=headers)
+        elif path.suffix == ".mp4":
+            done = client(os.getpid()).post("/predict", files={"video": ("a.mp4", path.read_bytes(), "video/mp4")})
+        else:
+            given = dict(zip(("audio", "visual"), _given(folder, path), strict=True))
+            types = {".wav": "audio/wav", ".flac": "audio/flac", ".png": "image/png", ".jpg": "image/jpeg"}
+            sent = {name: (file.name, file.read_bytes(), types[file.suffix]) for name, file in given.items()}
+            done = client(os.getpid()).post("/predict", files=sent)
+        assert done.status_code in (200, 413, 415, 422), done.text
+        if done.status_code != 200:
+            raise UserError(done.json()["detail"])
+
+    return Kind({**made, ".form": form}, read)

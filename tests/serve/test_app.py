@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from cli_runs import invoke
 from fastapi.testclient import TestClient
 from PIL import Image
 from served import LIMITS, WAITING
 
+from scmrl_plugins.core.run.directory import create_run, open_run
 from scmrl_plugins.serve import app
 from scmrl_plugins.serve.answer import Answers
 
@@ -35,6 +37,7 @@ def parts(files: Path, **other: Any) -> dict[str, Any]:
     return {"audio": ("a.wav", sound, "audio/wav"), "visual": ("a.png", picture, "image/png"), **other}
 
 
+@pytest.mark.slow
 def test_a_served_prediction_is_that_of_the_command(client: TestClient, run: Path, files: Path) -> None:
     typed = ["--audio", files / "a.wav", "--visual", files / "a.png", "--device", "cpu", "--json"]
     expected = json.loads(invoke("predict", run, *typed).out)["predictions"]
@@ -67,6 +70,7 @@ def long_sound() -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 def test_what_is_refused(client: TestClient, files: Path) -> None:
     sound, picture = (parts(files)[name] for name in ("audio", "visual"))
     for code, given, words in (
@@ -102,6 +106,7 @@ def test_what_is_refused(client: TestClient, files: Path) -> None:
     assert client.post("/predict", files=parts(files)).status_code == 200
 
 
+@pytest.mark.slow
 def test_names_of_files_are_ignored(client: TestClient, files: Path) -> None:
     sound, picture = (files / "a.wav").read_bytes(), (files / "a.png").read_bytes()
     expected = client.post("/predict?explain=false", files=parts(files)).json()["predictions"]
@@ -145,3 +150,19 @@ def test_pages_and_health_need_no_network(client: TestClient) -> None:
         page = client.get(path)
         assert "default-src 'none'" in page.headers["content-security-policy"]
         assert not any(word in page.text for word in ("https://", "//cdn", '<link rel="stylesheet"', 'src="http'))
+
+
+def test_a_missing_modality_where_it_is_known_how(small: Any, tmp_path: Path) -> None:
+    """Of a data set that knows no durations, with a fusion in which nothing crosses."""
+    create_run(tmp_path / "run", small(fusion={"name": "late"}))
+    answers = Answers(open_run(tmp_path / "run"), torch.device("cpu"), 3.0)
+    served = TestClient(app.create(answers, "run", LIMITS, WAITING))
+    buffer = io.BytesIO()
+    np.save(buffer, np.random.default_rng(0).normal(size=(1, 8, 8)))
+    found = served.post("/predict", files={"audio": ("a", buffer.getvalue(), "audio/wav")}).json()
+    assert found["alone"]["method"] == "split"
+    assert "visual" not in found["alone"]
+    for said, predicted in zip(found["alone"]["audio"], found["predictions"], strict=True):
+        assert said["label"] == predicted["label"]
+        assert said["probability"] == pytest.approx(predicted["probability"], abs=1e-6)
+    assert list(found["images"]) == ["audio"]
