@@ -93,10 +93,10 @@ METHODS: dict[str, dict[str, Any]] = {
 def test_losses_see_the_full_batch(forked: Forked, tmp_path: Path, method: str) -> None:
     for count in (1, 2):
         # Adam would turn rounding errors, such as the gradient of a bias before batch norm, into steps.
-        sets = [*SETS, "train.batch_size=13", "train.epochs=1", "train.optimizer=sgd"]
+        sets = [*SETS, "train.batch_size=5", "train.epochs=1", "train.optimizer=sgd"]
         done = forked(run=tmp_path / f"{count}", sets=sets, options=METHODS[method], processes=count)
         assert done["code"] == 0, done
-    assert len(steps(tmp_path / "1")) in (2, 4)
+    assert len(steps(tmp_path / "1")) in (5, 10)
     for own, theirs in zip(steps(tmp_path / "1"), steps(tmp_path / "2"), strict=True):
         assert own == pytest.approx(theirs, rel=1e-5)
 
