@@ -136,7 +136,7 @@ def test_a_directory_of_something_else_is_one_line() -> None:
     refuse(good, "out: already exists", "-o")
     assert contents(Path("out")).keys() == {"notes.txt"}
     Path("file").write_text("")
-    assert_refused(invoke("sweep", write(good), "-o", "file", *SMALL), "file: already exists")
+    assert_refused(invoke("sweep", write(good), "-o", "file", *SMALL), "-o", "'file' is a file")
 
 
 @pytest.mark.parametrize(

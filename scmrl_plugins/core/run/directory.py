@@ -130,6 +130,7 @@ class Run:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the run for training. Raises ``UserError`` if it is locked or not writable."""
+        files.check_creatable(self.path, "make it writable or copy it")
         with files.locked(self.path, self.path / "checkpoints" / ".lock", "trains this run", "copy it"):
             files.remove_partial(self.path)
             files.remove_partial(self.path / "checkpoints")
