@@ -48,6 +48,8 @@ class Comparison:
     within: int
     """Samples whose logits all differ by ``TOLERANCE`` at most."""
     same_top1: int
+    unit: str = "samples"
+    """``values`` where the parts of a file are compared, each value for itself."""
     rounding: int | None = None
     """Samples on which the model itself differs by more between single and double precision, if measured."""
 
@@ -64,7 +66,7 @@ class Comparison:
 
     def __str__(self) -> str:
         found = (
-            f"compared on {self.n:,} samples ({self.source}): largest difference of a logit "
+            f"compared on {self.n:,} {self.unit} ({self.source}): largest difference "
             f"{self.max_difference:.2g}, {self.within:,} within {TOLERANCE:g}, "
             f"{self.same_top1:,} with the same class"
         )
@@ -97,6 +99,7 @@ class Exported:
             "max_difference": found.max_difference,
             "verified": found.n,
             "verified_on": found.source,
+            "verified_unit": found.unit,
             "within_tolerance": found.within,
             "same_top1": found.same_top1,
             "rounding": found.rounding,
@@ -137,6 +140,8 @@ def export(
         cut = module.write(model, example, temporary, **({"partial": True} if partial else {}))
         compared = cut.compare if cut else _against(model, module.reader(temporary))
         found = _compare(compared, batches, source, progress)
+        if cut:
+            found = dataclasses.replace(found, unit="values")
         if not (found.holds or cut):
             found = _explained(model, module.reader(temporary), batches, found, progress)
         if not found.holds and found.rounding is None:

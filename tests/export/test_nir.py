@@ -71,7 +71,10 @@ def test_what_nir_lacks_is_named_by_layer(make: Make, tmp_path: Path) -> None:
         assert words in str(refused.value)
     assert not path.exists()
     exported = export(run, "nir", path, partial=True, progress=Progress.silent())
-    assert exported.lacking["backbones.audio.patches.pool"] == ["max pooling"]
+    assert exported.lacking == {
+        "backbones.audio.patches.pool": ["max pooling"],
+        "fusion.attention": ["a product of two signals"],
+    }
     assert exported.comparison.holds
     assert exported.comparison.max_difference < 1e-4
     graph = nir.read(path, type_check=False)

@@ -117,20 +117,26 @@ class Converter:
         kwargs: Any = fx.map_arg(node.kwargs, lambda n: self.values[n])
         tracked = [x for x in _leaves((args, kwargs)) if isinstance(x, Value | Lost | Joined)]
         target: Any = node.target
+        if "_assert" in str(target):
+            return None
         if target is operator.getitem:
             return args[0][args[1]] if isinstance(args[0], list | tuple) else Lost(node)
         if not tracked:
-            return target(*args, **kwargs) if "_assert" not in str(target) and "sym" not in str(target) else None
+            return target(*args, **kwargs) if "sym" not in str(target) else None
         name = str(target).removeprefix("aten.").removeprefix("scmrl.").partition(".")[0]
         try:
             if name in VIEWS or name in LISTS:
                 return self._view(node, target, args, kwargs)
             if name not in OPERATORS:
                 raise Unsupported(NAMES.get(name, name.replace("_", " ")))
+            lost = [x for x in tracked if isinstance(x, Lost)]
+            if lost and name not in LAYERS and (name != "add" or len(lost) == len(tracked)):
+                self._leave(node)  # it goes on outside of the graph
+                return Lost(node)
             given = [self._known(x) if isinstance(x, Lost) else x for x in args]
             return OPERATORS[name](self, node, *given, **kwargs)
         except Unsupported as reason:
-            self._lack(node, str(reason), tracked)
+            self._lack(node, str(reason))
             return Lost(node)
 
     def _view(self, node: fx.Node, target: Any, args: Any, kwargs: Any) -> Any:
@@ -164,10 +170,14 @@ class Converter:
             self.lost[lost.node] = Value((name,), inner, numbers)
         return self.lost[lost.node]
 
-    def _lack(self, node: fx.Node, reason: str, tracked: list[Any]) -> None:
+    def _lack(self, node: fx.Node, reason: str) -> None:
         found = self.result.lacking.setdefault(self.layer(node), [])
         if reason not in found:
             found.append(reason)
+        self._leave(node)
+
+    def _leave(self, node: fx.Node) -> None:
+        """What an operator outside of the graph gets of it as outputs."""
         for source in node.all_input_nodes:
             value = self.values[source]
             for one in value.parts if isinstance(value, Joined) else [value]:
@@ -389,10 +399,19 @@ def add(c: Converter, node: fx.Node, x: Any, y: Any, *, alpha: float = 1) -> Val
     if not isinstance(y, Value) or not isinstance(x, Value):
         raise Unsupported("a sum with a constant")
     y = scaled(c, node, y, alpha) if alpha != 1 else y
+    x, y = _as_tokens(c, node, x, y), _as_tokens(c, node, y, x)
     if set(x.sources) & set(y.sources):
         y = scaled(c, node, y, 1.0)
     numbers, static = aligned(x, y, c.batch)
     return Value(x.sources + y.sources, x.shape, numbers, static)
+
+
+def _as_tokens(c: Converter, node: fx.Node, x: Value, other: Value) -> Value:
+    """Images ``[D, H, W]`` as tokens ``[D, H W]`` where the other value has tokens."""
+    if len(x.shape) != 3 or other.shape != (x.shape[0], math.prod(x.shape[1:])):
+        return x
+    made = c.nir.Flatten(input_type={"input": np.array(x.shape)}, start_dim=1, end_dim=2)
+    return c.of(x, c.add(node, "Flatten", made, x.sources, ".flatten"), other.shape)
 
 
 def scaled(c: Converter, node: fx.Node, x: Any, factor: Any) -> Value:
@@ -532,6 +551,10 @@ def _leaves(value: Any) -> list[Any]:
     return [leaf for one in value.values() for leaf in _leaves(one)] if isinstance(value, dict) else [value]
 
 
+LAYERS = frozenset(
+    ["conv1d", "conv2d", "linear", "batch_norm", "neuron_layer", "avg_pool2d", "adaptive_avg_pool2d"]
+)
+"""Operators for which the graph takes up again what was computed outside of it."""
 OPERATORS: dict[str, Callable[..., Any]] = {
     "conv1d": convolution,
     "conv2d": convolution,

@@ -60,7 +60,7 @@ class Stepper:
             case "Scale":
                 return x * of["scale"]
             case "Flatten":
-                first, last = (int(d) + (d >= 0) for d in (node.start_dim, node.end_dim))
+                first, last = (int(d) + (d >= 0) for d in (node.start_dim, node.end_dim))  # after the samples
                 return x.flatten(first, last)
             case "Conv1d" | "Conv2d":
                 convolve: Any = F.conv1d if kind == "Conv1d" else F.conv2d
