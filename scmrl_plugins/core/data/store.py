@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
@@ -164,6 +165,9 @@ class TableStore(FeatureStore):
         if 0 < left < len(self.rows):
             progress.line(f"{self.split}: {len(self.rows) - left} samples are stored, {left} are to be computed")
         progress.stage(f"features of the {self.split} split", left)
+        if workers and missing:
+            for name in self.dataset.libraries:
+                importlib.import_module(name)
         outcomes = map_items(self._compute_part, missing, workers, self.source)
         for part, outcome in zip(missing, outcomes, strict=True):
             self._complete[part] = outcome

@@ -100,6 +100,8 @@ class Dataset(Component):
 
     clip_endings: frozenset[str] = frozenset()
     """Endings, in lower case, of files that may hold both modalities, such as ``.mp4``."""
+    libraries: Sequence[str] = ()
+    """Modules that ``transform`` imports: where processes are forked for it, they share those in memory."""
     spectrograms: ClassVar[bool] = True
     """Whether audio is a spectrogram, or one a step, with the lowest frequency in row 0: plots draw that below."""
     group_columns: Sequence[str] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from blob_data import SIZES, Blobs, spoil
 
+from scmrl_plugins.core.data import store
 from scmrl_plugins.core.data.loading import training_loader
 from scmrl_plugins.core.data.prepare import Estimate, estimate, load_splits, prepare
 from scmrl_plugins.core.data.store import FeatureStore
@@ -176,3 +178,17 @@ def test_memory_does_not_grow_with_the_data_set(small: Small, monkeypatch: pytes
         finally:
             tracemalloc.stop()
     assert peaks[256] < 1.05 * peaks[32] + 2**17  # the record of each part is kept; 256 samples are 8 MiB
+
+
+def test_workers_share_the_libraries_of_a_data_set(
+    small: Small, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They are imported before processes are forked; without workers they are when they are needed."""
+    (tmp_path / "heavy_library.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(Blobs, "libraries", ("heavy_library",), raising=False)
+    monkeypatch.setattr(store, "map_items", lambda function, items, workers, source: map(function, items))
+    for workers in (0, 2):
+        parts = small(sets=[f"dataset.seed={workers}"])
+        prepare(parts.dataset, parts.config, workers=workers)
+        assert ("heavy_library" in sys.modules) == bool(workers)

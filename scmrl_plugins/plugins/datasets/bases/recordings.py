@@ -72,6 +72,7 @@ class Recordings(SoundDataset):
     Config: ClassVar[type[RecordingsConfig]] = RecordingsConfig
     channels: Mapping[str, int] = {"audio": 1, "visual": 3}
     clip_endings = VIDEOS
+    libraries = ("av", "PIL.Image", "scipy.signal")
     windows_in_table = False
     """Whether the data set's table may say where the windows are; its rows then have them."""
 

@@ -123,19 +123,21 @@ class PictureFrontEnd:
 
     def stored(self, picture: np.ndarray, name: str) -> np.ndarray:
         """A picture, uint8 ``[H, W, 3]``, in the size in which it is stored. ``BadFileError`` for one too thin."""
-        from PIL import Image
-        from torchvision.transforms.v2 import functional as tv
+        from PIL import Image  # and not torchvision, which takes 160 MB and two seconds to import
 
+        height, width, *_ = *map(int, self.stored_size), 0
         if len(self.stored_size) == 1:
             short, long = sorted(picture.shape[:2])
-            pixels = int(self.stored_size[0]) ** 2 * long // short * self.frames
+            pixels = height**2 * long // short * self.frames
             if pixels > images.LARGEST:
                 raise BadFileError(
                     name,
                     f"of {picture.shape[1]} x {picture.shape[0]} pixels, it would be stored with {pixels:,}, "
                     f"at most {images.LARGEST:,} are; crop it, or set dataset.resize = 'fit'",
                 )
-        return np.asarray(tv.resize(Image.fromarray(picture), self.stored_size))
+            side = height
+            height, width = (side if each == short else int(side * long / short) for each in picture.shape[:2])
+        return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
 
     @property
     def blank(self) -> np.ndarray:

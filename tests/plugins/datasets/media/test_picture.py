@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,17 @@ def noise(height: int = 30, width: int = 60) -> np.ndarray:
 def drawn(made: PictureFrontEnd, stored: np.ndarray, seed: int) -> np.ndarray:
     torch.manual_seed(seed)
     return made.inputs(stored, True)
+
+
+@pytest.mark.parametrize("resize", ["fit", "double", 17])
+@pytest.mark.parametrize("size", [(30, 60), (61, 29), (SIZE, SIZE), (34, 34), (7, 99)])
+def test_pictures_are_resized_as_torchvision_does_without_importing_it(
+    resize: Any, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, picture = front_end(resize=resize), noise(*size)
+    expected = np.asarray(tv.resize(Image.fromarray(picture), made.stored_size))
+    monkeypatch.setitem(sys.modules, "torchvision.transforms.v2", None)
+    assert np.array_equal(made.stored(picture, "a"), expected)
 
 
 def test_the_published_transform_is_as_it_was() -> None:
