@@ -205,7 +205,7 @@ def test_what_cannot_be_written_at_the_end_is_refused_at_once(args: list[str], t
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-@pytest.mark.parametrize("args", [BUILD[:-3], ["eval", "run"], ["predict", "run"], ["demo"]])
+@pytest.mark.parametrize("args", [BUILD[:-3], ["eval", "run"], ["predict", "run", "--audio", "a.wav"], ["demo"]])
 def test_a_device_that_is_not_there(args: list[str], tmp_path: Path) -> None:
     assert_refused(invoke(*args, "--device", "cuda"), "--device cuda", "--device cpu")
     assert contents(tmp_path) == {}
