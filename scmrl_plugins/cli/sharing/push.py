@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +39,7 @@ def command(run: str, repository: str, private: bool, license: str | None, as_js
     folder = Path(repository).expanduser() if repository.startswith(("./", "../", "/", "~")) else None
     name, revision = ("", None) if folder else hub.repository(repository)
     opened = open_run(run)
-    card: dict[str, Any] = {"repository": name or None, "license": license, "energy": _energy(opened)}
+    card: dict[str, Any] = {"repository": name or None, "license": license, **_measured(opened)}
     model = opened.load_model()
     if folder:
         with files.saved(folder):
@@ -54,8 +56,8 @@ def command(run: str, repository: str, private: bool, license: str | None, as_js
     click.echo(f"run: {found} (evaluate it with scmrl eval {found})")
 
 
-def _energy(run: Run) -> dict[str, Any]:
-    """The estimate on some samples of the test split, or on random inputs where the data is not here."""
+def _measured(run: Run) -> dict[str, Any]:
+    """The energy on some samples of the test split and the digests of the data; without it, on random inputs."""
     import torch
 
     from scmrl_plugins.core.data.loading import EvaluationData, Loader
@@ -71,12 +73,22 @@ def _energy(run: Run) -> dict[str, Any]:
             split, _ = samples_of_test(parts, SAMPLES, progress, SAMPLES)
         [batch] = Loader(EvaluationData(split), parts.config, [range(len(split))])
         inputs, samples = batch, f"mean of {len(split)} test samples"
+        rows = parts.dataset.splits()
+        digests = {name: _digest(one) for name, one in rows.items() if isinstance(one, Sized)}  # no stream
     except UserError:
         inputs, samples = operations.random_inputs(model, torch.device("cpu")), "random inputs"
+        digests = {}
     found = energy.estimate(model, [{one: inputs[one] for one in model.modalities}])
-    return {
+    figures = {
         "joules": found.joules,
         "multiply_accumulates": found.multiply_accumulates,
         "accumulates": found.accumulates,
         "samples": samples,
     }
+    return {"energy": figures, "digests": digests}
+
+
+def _digest(rows: Any) -> str:
+    """SHA-256 of the ids and labels of a split, a line for each sample."""
+    lines = [f"{name}\t{label}\n" for name, label in zip(rows["id"], rows["label"], strict=True)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

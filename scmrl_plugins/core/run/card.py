@@ -23,11 +23,13 @@ def card(
     repository: str | None = None,
     license: str | None = None,
     energy: Mapping[str, Any] | None = None,
+    digests: Mapping[str, str] | None = None,
 ) -> str:
     """The README of a model: YAML for the Hub, then sections.
 
     ``license``: of the weights, an identifier of the Hub such as ``apache-2.0``. ``energy``: the estimate, with
-    ``joules``, ``multiply_accumulates``, ``accumulates`` and ``samples``, what it was measured on.
+    ``joules``, ``multiply_accumulates``, ``accumulates`` and ``samples``, what it was measured on. ``digests``: by
+    split, of its ids and labels.
     """
     test, environment = _results(model.run), _environment(model.run)
     config = model.config
@@ -39,7 +41,7 @@ def card(
         "An audio-visual spiking neural network of scmrl-plugins. Written from the files of the run.",
         "\n".join(_usage(model, name)),
         "\n".join(_model(model)),
-        "\n".join(_data(model, environment)),
+        "\n".join(_data(model, digests or {})),
         "\n".join(_figures(model, test)),
         "\n".join(_contribution(model, test)),
         "\n".join(_energy(energy)),
@@ -97,17 +99,16 @@ def _model(model: Any) -> Iterator[str]:
     yield f"| classes | {len(model.classes)}: {_cell(shown)} |"
 
 
-def _data(model: Any, environment: Mapping[str, Any]) -> Iterator[str]:
+def _data(model: Any, digests: Mapping[str, str]) -> Iterator[str]:
     section = model.config.dataset
     yield "## Data\n"
     options = {key: value for key, value in section.options.items() if value is not None and key != "root"}
     yield f"`{section.name}`, with the settings\n"
     yield "\n".join(f"- `{key}`: {_cell(json.dumps(value, default=str))}" for key, value in options.items())
     digest = hashlib.sha256(json.dumps({"name": section.name, **options}, default=str, sort_keys=True).encode())
-    data = environment.get("data")
     yield ""
-    if isinstance(data, dict):
-        yield "\n".join(f"- SHA-256 of the rows of `{split}`: `{value}`" for split, value in data.items())
+    for split, value in digests.items():
+        yield f"- SHA-256 of the ids and labels of `{split}`: `{value}`"
     yield f"- SHA-256 of the settings: `{digest.hexdigest()}`"
     yield "- Licence of the data: that of its publisher; this card does not grant one."
 

@@ -157,6 +157,7 @@ def test_push_evaluate_and_load_without_a_network(run: Run, server: ModelHub, tm
     assert set(repository) == {*hub.FILES, "README.md"} - {"skipped.json", "report.html"}
     assert repository["model.safetensors"]
     assert b"test samples" in repository["README.md"]
+    assert b"SHA-256 of the ids and labels of `test`" in repository["README.md"]
     online, offline = (json.loads(found[case][1]) for case in ("evaluated", "offline"))
     assert online["accuracy"] == offline["accuracy"]
     assert torch.tensor(found["loaded"]).equal(logits(run.load_model()))
