@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import gc
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -145,3 +147,24 @@ def test_items_keep_their_order(workers: int) -> None:
     source = catalogue().get("dataset", "av-digits")
     assert list(map_items(abs, range(-9, 0), workers, source)) == list(range(9, 0, -1))
     assert list(map_items(abs, [], workers, source)) == []
+
+
+def test_garbage_is_collected_before_processes_are_forked() -> None:
+    """What is left of a decoded frame holds threads, for which a forked process would wait forever."""
+    collected: list[int] = []
+
+    class Frame:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            collected.append(os.getpid())
+
+    source = catalogue().get("dataset", "av-digits")
+    gc.disable()
+    try:
+        Frame()
+        assert list(map_items(abs, [-1], 1, source)) == [1]
+    finally:
+        gc.enable()
+    assert collected == [os.getpid()]
