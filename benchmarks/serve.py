@@ -115,7 +115,7 @@ def main() -> None:
         server.terminate()
         server.wait()
     result = {
-        "command": " ".join(["python", "benchmarks/serve.py", "RUN", *(["--explain"] if options.explain else [])]),
+        "command": " ".join(["python benchmarks/serve.py RUN", *sys.argv[2:]]),
         "run": options.run.name,
         "cpus": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
