@@ -8,7 +8,9 @@ A table of results stands between two comments, and the first says what it shows
     <!-- end of table -->
 
 The folder in benchmarks/results and the task, then accuracy, alone, worst, costs, contribution, versus METHOD or
-the name of a metric. Without a list, all methods and all conditions are shown.
+the name of a metric. Without a list, all methods and all conditions are shown. Without a task, as in
+``digits accuracy; methods: late, cmrl; tasks: same, match``, both lists are needed, and the accuracy without
+corruption is shown by task.
 
 With --check, write nothing and fail if a page is out of date.
 
@@ -176,14 +178,24 @@ def result_table(what: str) -> list[str]:
     file = RESULTS / folder / "results.json"
     if not file.exists():
         raise UserError(f"there are no results {folder!r} in benchmarks/results")
-    results = _known(json.loads(file.read_text(encoding="utf-8"))["tasks"], task, "task")
-    only: dict[str, list[str]] = {"methods": [], "conditions": []}
+    tasks = json.loads(file.read_text(encoding="utf-8"))["tasks"]
+    only: dict[str, list[str]] = {"methods": [], "conditions" if task else "tasks": []}
     for part in lists:
         key, _, names = part.partition(":")
         _known(only, key.strip(), "list")
         only[key.strip()] = [name.strip() for name in names.split(",")]
-        for name in only[key.strip()]:
-            _known(results[key.strip()], name, key.strip().removesuffix("s"))
+    if not task:
+        columns = {name: _known(tasks, name, "task") for name in only["tasks"]}
+        if kind != "accuracy" or of:
+            raise UserError("without a task there is only accuracy")
+        try:
+            return tables.by_task(columns, only["methods"])
+        except ValueError as error:
+            raise UserError(str(error)) from None
+    results = _known(tasks, task, "task")
+    for key, chosen in only.items():
+        for name in chosen:
+            _known(results[key], name, key.removesuffix("s"))
     _known({**dict.fromkeys(TABLES), **METRICS}, kind, "table or metric")
     if len(of) != (kind == "versus"):
         raise UserError("write a METHOD after versus, and nothing after another table")

@@ -11,8 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TESTED = {"accuracy": {"mean": 0.5, "low": 0.4, "high": 0.6}, "metrics": {}, "versus": {}, "contribution": {}}
-METHOD = {"conditions": {"clean": TESTED, "noisy": TESTED}, "costs": None}
-TASK = {"methods": {"late": METHOD, "cmrl": METHOD}, "conditions": {"clean": {}, "noisy": {}}}
+METHOD = {"cells": ["0", "1"], "conditions": {"clean": TESTED, "noisy": TESTED}, "costs": None}
+HALF = {**METHOD, "cells": ["0"]}
+TASK = {"methods": {"late": METHOD, "cmrl": METHOD, "sca": HALF}, "conditions": {"clean": {}, "noisy": {}}}
 COMMENT = "<!-- table: digits/same accuracy; methods: cmrl; conditions: noisy -->"
 DOCUMENT = f"Before.\n\n{COMMENT}\n<!-- end of table -->\nAfter.\n"
 MADE = "-->\n\n| method | noisy |\n|---|---:|\n| cmrl | 50.0 ± 10.0 |\n\n<!-- end of table -->\nAfter.\n"
@@ -64,6 +65,9 @@ def test_a_table_is_made_from_the_results_and_a_stale_one_is_found(
         ("digits/same accuracy; methods: lat", "there is no method 'lat' (did you mean 'late'?)"),
         ("digits/same accuracy; conditions: noise", "there is no condition 'noise' (did you mean 'noisy'?)"),
         ("digits/same accuracy; method: late", "there is no list 'method' (did you mean 'methods'?)"),
+        ("digits accuracy; methods: sca; tasks: same", "sca on same is not complete"),
+        ("digits accuracy; methods: late; tasks: sum", "there is no task 'sum'"),
+        ("digits worst; methods: late; tasks: same", "without a task there is only accuracy"),
         ("digits/same versus", "write a METHOD after versus"),
         ("digits/same versus late", "the results have no such figures"),
     ],
@@ -74,3 +78,8 @@ def test_a_table_that_cannot_be_made_is_one_line(generate: ModuleType, asked: st
         generate.with_results(text, "page.md")
     assert str(caught.value).startswith(f"page.md: table: {asked}: {message}")
     assert "\n" not in str(caught.value)
+
+
+def test_methods_by_tasks(generate: ModuleType) -> None:
+    lines = generate.result_table("digits accuracy; methods: late, audio; tasks: same")
+    assert lines == ["| method | same |", "|---|---:|", "| late | 50.0 ± 10.0 |", "| audio |  |"]

@@ -120,6 +120,23 @@ def costs(task: Task) -> list[str]:
     ]
 
 
+def by_task(tasks: Mapping[str, Task], methods: Sequence[str]) -> list[str]:
+    """The accuracy without corruption in %, methods by tasks, with half the width of its interval.
+
+    Raises ``ValueError`` for a figure of fewer folds and seeds than the others: they cannot be compared.
+    """
+    lines = [f"| method | {' | '.join(tasks)} |", "|---|" + "---:|" * len(tasks)]
+    for name in methods:
+        cells = []
+        for of, task in tasks.items():
+            method = task["methods"].get(name)
+            if method and len(method["cells"]) < max(len(one["cells"]) for one in task["methods"].values()):
+                raise ValueError(f"{name} on {of} is not complete")
+            cells.append(_percent(method["conditions"]["clean"]["accuracy"]) if method else "")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
 def chosen(task: Task, methods: Sequence[str], conditions: Sequence[str]) -> Task:
     """Only some methods and conditions of a task, in the given order; all where none are given. ``KeyError``."""
     rows = {name: task["methods"][name] for name in methods or task["methods"]}
