@@ -5,39 +5,28 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import threading
-from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from local_server import LocalServer, running
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class Hub(ThreadingHTTPServer):
-    """Serves folders by the ids of data sets; ``asked`` is every request, as ``METHOD path``."""
-
-    daemon_threads = True
+class Hub(LocalServer):
+    """Serves folders by the ids of data sets; a data set with a token is gated."""
 
     def __init__(self, folders: Mapping[str, Path], tokens: Mapping[str, str]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.folders, self.tokens, self.asked = folders, tokens, list[str]()
-        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+        super().__init__(Handler)
+        self.folders, self.tokens = folders, tokens
 
 
-@contextlib.contextmanager
-def serve(folders: Mapping[str, Path], tokens: Mapping[str, str]) -> Iterator[Hub]:
-    """The hub, up as long as the block runs; a data set with a token is gated."""
-    hub = Hub(folders, tokens)
-    thread = threading.Thread(target=hub.serve_forever)
-    thread.start()
-    try:
-        yield hub
-    finally:
-        hub.shutdown()
-        hub.server_close()
-        thread.join()
+def serve(folders: Mapping[str, Path], tokens: Mapping[str, str]) -> contextlib.AbstractContextManager[Hub]:
+    """The hub, up as long as the block runs."""
+    return running(Hub(folders, tokens))
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -6,39 +6,27 @@ import base64
 import contextlib
 import hashlib
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from local_server import LocalServer, running
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class ModelHub(ThreadingHTTPServer):
-    """``repositories`` have the files by name; ``asked`` is every request, as ``METHOD path``."""
-
-    daemon_threads = True
+class ModelHub(LocalServer):
+    """``repositories`` have the files by name; who writes needs the token."""
 
     def __init__(self, token: str) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.token, self.asked = token, list[str]()
+        super().__init__(Handler)
+        self.token = token
         self.repositories: dict[str, dict[str, bytes]] = {}
-        self.address = f"http://127.0.0.1:{self.server_address[1]}"
 
 
-@contextlib.contextmanager
-def serve(token: str) -> Iterator[ModelHub]:
-    """The hub, up as long as the block runs; who writes needs the token."""
-    hub = ModelHub(token)
-    thread = threading.Thread(target=hub.serve_forever)
-    thread.start()
-    try:
-        yield hub
-    finally:
-        hub.shutdown()
-        hub.server_close()
-        thread.join()
+def serve(token: str) -> contextlib.AbstractContextManager[ModelHub]:
+    """The hub, up as long as the block runs."""
+    return running(ModelHub(token))
 
 
 class Handler(BaseHTTPRequestHandler):
