@@ -75,7 +75,11 @@ class Samples:
         ranked = one.ranked[: self.top_k]
         times = [f"{seconds:.2f} s" for seconds in one.window or ()]
         if not self.rows:
-            self.header += [*("start", "end")[: len(times)], "label", *["next"] * (len(ranked) - 1)]
+            self.header += [
+                *("start", "end")[: len(times)],
+                "label",
+                *(f"{n}." for n in range(2, len(ranked) + 1)),
+            ]
         self.rows.append([one.name, *times, *(f"{each['label']} {each['probability']:.1%}" for each in ranked)])
 
     def end(self) -> None:

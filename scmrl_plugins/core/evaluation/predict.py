@@ -5,9 +5,8 @@ file is replaced where that is known to work, by the first that applies:
 
 - ``blank``: the data set's silence or black, for a modality that was left out at random in training
   (``data.modality_dropout``)
-- ``split``: the read-out's share of the other modality, where ``alone.method`` is that: nothing of the missing one
-  is
-  in it
+- ``split``: the read-out's share of the other modality, where ``alone.method`` is that: it has nothing of the
+  missing one
 """
 
 from __future__ import annotations
