@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import NoReturn
@@ -28,6 +29,15 @@ _SMALLER = {
     "bench": f"reduce the batch size, {_SIZES}",
 }
 """What needs less memory, by command."""
+_REMEDIES = {
+    errno.EACCES: "change its permissions, or use another path",
+    errno.EPERM: "change its permissions, or use another path",
+    errno.EROFS: "use a path that can be written",
+    errno.ENOSPC: "free space where files or the output go",
+    errno.EDQUOT: "free space where files or the output go",
+    errno.EMFILE: "allow more open files with ulimit -n",
+}
+"""What helps against errors of the operating system."""
 
 
 def explain(error: BaseException, command: str = "") -> str | None:
@@ -48,7 +58,8 @@ def explain(error: BaseException, command: str = "") -> str | None:
     if message := catalogue().culprit(error):
         return message
     if isinstance(error, OSError):
-        return f"{error.filename or 'system'}: {error.strerror or error}"
+        what, remedy = error.filename or "system", _REMEDIES.get(error.errno or 0)
+        return f"{what}: {error.strerror or error}" + (f"; {remedy}" if remedy else "")
     return None
 
 
