@@ -188,10 +188,9 @@ def result_table(what: str) -> list[str]:
         columns = {name: _known(tasks, name, "task") for name in only["tasks"]}
         if kind != "accuracy" or of:
             raise UserError("without a task there is only accuracy")
-        try:
-            return tables.by_task(columns, only["methods"])
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        for name in only["methods"]:
+            _known({known: None for one in columns.values() for known in one["methods"]}, name, "method")
+        return tables.by_task(columns, only["methods"])
     results = _known(tasks, task, "task")
     for key, chosen in only.items():
         for name in chosen:

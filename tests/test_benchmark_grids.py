@@ -12,14 +12,11 @@ from scmrl_plugins.core.model.assembly import assemble
 from scmrl_plugins.registry import catalogue
 
 GRIDS = Path(__file__).parents[1] / "benchmarks" / "grids"
-PARTS = {"methods.toml", "conditions.toml"}
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in sorted(GRIDS.glob("*.toml")) if path.name not in PARTS], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", sorted(GRIDS.glob("*.toml")), ids=lambda path: path.stem)
 def test_it_can_be_assembled(path: Path) -> None:
     # The sizes do not matter here, the memory of the full ones does.
     sets = ["model.embed_dims=32", "model.image_size=32", "model.num_heads=4"]
