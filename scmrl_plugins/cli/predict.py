@@ -93,7 +93,7 @@ def command(
     as_json: bool,
     **files: Path | None,
 ) -> None:
-    """Classify a sound, a picture, both, a video with its sound, or many of them.
+    """Classify sounds, pictures, pairs of them, and videos with sound.
 
     Prints the labels that the model of RUN predicts, with their probabilities. Files that cannot be used are a
     line each on standard error; the exit code is 2 if no sample could be classified.

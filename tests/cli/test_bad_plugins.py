@@ -137,6 +137,10 @@ def test_every_command_works_beside_them(folder: Path, all_bad: Path, tmp_path: 
     scmrl("bench", "accuracy", "none.toml", "-o", run, code=2)
     scmrl("sweep", "none.toml", "-o", run, code=2)
     assert "scmrl:small_cpu" in scmrl("examples")
+    scmrl("export", run, "--format", "safetensors", "--samples", "4", "-o", tmp_path / "run.safetensors")
+    scmrl("import", "none.pt", "-o", "imported", code=2)
+    scmrl("push", run, tmp_path / "shared")
+    scmrl("serve", "none", code=2)
     assert "av-digits" in scmrl("data", "list")
     assert shown == set(COMMANDS)
 

@@ -197,7 +197,7 @@ def test_kills_of_a_trial_and_of_the_driver_lose_nothing(
             assert driver.poll() is None, (tmp_path / "output").read_text()
             return (marks / "waiting").exists()
 
-        wait(reached, 200, lambda: f"a trial that waits: {(tmp_path / 'output').read_text()}")
+        wait(reached, 270, lambda: f"a trial that waits: {(tmp_path / 'output').read_text()}")
         driver.kill()
         driver.wait()
     none_left(marks)

@@ -38,10 +38,14 @@ class Folder:
 
 
 def use(folder: Path, dataset: str, paths: Iterable[Path]) -> None:
-    """Record that these files of a folder are used now; not in a cache that is read-only."""
+    """Record that these files of a folder are used now.
+
+    Not in a cache that is read-only, nor where a process that begins to fill the folder clears it at that moment:
+    then the next use is recorded.
+    """
     text = json.dumps({"dataset": dataset, "stems": sorted(path.stem for path in paths)})
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}{_USE}"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UserError):
         if path.exists():
             path.touch()
         else:

@@ -84,3 +84,22 @@ def test_lists_that_are_damaged_are_no_use(small: Small) -> None:
     [folder] = cache.held(30)
     assert folder.unused == folder.size
     assert folder.dataset.startswith("blobs-")
+
+
+def test_a_record_that_another_process_clears_is_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that begins to fill the folder removes temporary files."""
+    write = files.write_text
+
+    def cleared(path: Path, text: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("pathlib.Path.replace", lambda self, _: self.unlink() or self.stat())
+            write(path, text)
+
+    monkeypatch.setattr(files, "write_text", cleared)
+    cache.use(tmp_path, "blobs", [tmp_path / "a"])
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(files, "write_text", write)
+    cache.use(tmp_path, "blobs", [tmp_path / "a"])
+    assert len(list(tmp_path.iterdir())) == 1

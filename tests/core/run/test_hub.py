@@ -139,7 +139,7 @@ def test_push_evaluate_and_load_without_a_network(run: Run, server: ModelHub, tm
     )
     helpers = [str(tmp_path), *(path for path in sys.path if path.endswith(("helpers", "fuzz")))]
     env = {"HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path / "hf"), "HELPERS": json.dumps(helpers)}
-    env |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "SCMRL_CACHE": os.environ["SCMRL_CACHE"]}
+    env |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "SCMRL_CACHE": os.environ["SCMRL_CACHE"]}
     done = run_python("-c", PROGRAM, str(run.path), cwd=tmp_path, **env)
     assert done.code == 0, done.err
     found: dict[str, Any] = json.loads(done.out.splitlines()[-1])
