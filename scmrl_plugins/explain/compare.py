@@ -159,6 +159,7 @@ def _accuracies(known: Sequence[Facts], names: list[str]) -> Drawing:
             axes.plot([value], [row], "o", color=SERIES[0], ms=6)
         axes.set_yticks(range(len(names)), names)
         axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="test accuracy, 95 % interval")
+        axes.locator_params(axis="x", nbins=4)  # labels with two decimals are wide
         percent(axes.xaxis)
     rows = [
         [
