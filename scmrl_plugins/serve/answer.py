@@ -21,7 +21,7 @@ from scmrl_plugins.core.data.picture import colours_of
 from scmrl_plugins.core.data.transform import collect_repairs
 from scmrl_plugins.core.evaluation import alone
 from scmrl_plugins.core.evaluation.evaluate import trained_precision
-from scmrl_plugins.core.evaluation.predict import Predictor, Ranked
+from scmrl_plugins.core.evaluation.predict import Predictor, rank
 from scmrl_plugins.core.measure.firing import FiringRates
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.run.directory import Run
@@ -78,10 +78,7 @@ class Answers:
         started = time.perf_counter()
         with collect_repairs() as repairs:
             inputs = self.predictor.inputs(audio, visual)
-        [ranked] = self.predictor.ranked([inputs])
-        if not ranked:
-            raise UserError("the output of the model is not finite; train the run again")
-        found: dict[str, Any] = {"predictions": ranked}
+        found: dict[str, Any] = {"predictions": self.predictor.classified(inputs)}
         if explain:
             found |= self._explained(inputs)
         found["notes"] = list(dict.fromkeys(repair.what for repair in repairs))
@@ -103,19 +100,17 @@ class Answers:
             "alone": {
                 "method": method,
                 "meaning": alone.METHODS.get(method, ""),
-                **{name: self._ranked(x) for name, x in logits.items() if name in inputs},
+                **{
+                    name: rank(model.classes, x[0].float().softmax(0))
+                    for name, x in logits.items()
+                    if name in inputs
+                },
             },
             "attention": {name: _map(example, example.attention, name) for name in shown},
             "grad_cam": {name: _map(example, example.cams, name) for name in shown},
             "images": {name: _image(example, name) for name in shown},
             "firing_rates": firing.rates,
         }
-
-    def _ranked(self, logits: Tensor) -> Ranked:
-        probabilities = logits[0].float().softmax(0).tolist()
-        pairs = zip(self.predictor.model.classes, probabilities, strict=True)
-        ranked = sorted(pairs, key=lambda pair: -pair[1])
-        return [{"label": label, "probability": probability} for label, probability in ranked]
 
 
 def _flipped(example: Example, name: str) -> bool:

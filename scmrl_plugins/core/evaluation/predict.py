@@ -137,10 +137,15 @@ class Predictor:
                 torch.manual_seed(0)
                 logits = self._logits({name: x.to(self.device) for name, x in stacked.items()})
             for index, row in zip(members, logits.float().softmax(1).cpu(), strict=True):
-                pairs = sorted(zip(self.model.classes, row.tolist(), strict=True), key=lambda pair: -pair[1])
-                ranked = [{"label": label, "probability": probability} for label, probability in pairs]
-                found[index] = ranked if row.isfinite().all() else []
+                found[index] = rank(self.model.classes, row) if row.isfinite().all() else []
         return [found[index] for index in range(len(batch))]
+
+    def classified(self, inputs: Inputs) -> Ranked:
+        """The classes of one sample. Raises ``UserError`` where the prediction is not finite."""
+        [[found]] = self.predictions([Sample("the sample", inputs)])
+        if isinstance(found, Failure):
+            raise UserError(f"{found.name}: {found.reason}")
+        return found.ranked
 
     def _named(self, sample: Sample, ranked: Ranked) -> Prediction | Failure:
         if ranked:
@@ -194,6 +199,12 @@ class Predictor:
         }
 
 
+def rank(classes: Sequence[str], probabilities: Tensor) -> Ranked:
+    """The classes with their probabilities ``[K]``, best first."""
+    ranked = sorted(zip(classes, probabilities.tolist(), strict=True), key=lambda pair: -pair[1])
+    return [{"label": label, "probability": probability} for label, probability in ranked]
+
+
 def _batches(samples: Iterable[Sample | Failure], size: int) -> Iterator[list[Sample | Failure]]:
     """Lists of ``size`` samples; ``itertools.batched`` needs Python 3.12."""
     remaining = iter(samples)
@@ -206,10 +217,7 @@ def predict(
 ) -> Ranked:
     """The classes of one sample. Raises as ``Predictor.inputs``, and where the prediction is not finite."""
     predictor = Predictor(parts, device, convert=convert)
-    [[found]] = predictor.predictions([Sample("the sample", predictor.inputs(audio, visual))])
-    if isinstance(found, Failure):
-        raise UserError(f"{found.name}: {found.reason}")
-    return found.ranked
+    return predictor.classified(predictor.inputs(audio, visual))
 
 
 def file_inputs(
