@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
+from scmrl_plugins.core.system.files import write_text
 from scmrl_plugins.registry import UserError, catalogue
 from scmrl_plugins.registry.kinds import TABLE
 
@@ -39,10 +40,9 @@ def install(ctx: click.Context, _param: click.Parameter, shell: str | None) -> N
     assert made is not None
     text = made(ctx.command, {}, "scmrl", "_SCMRL_COMPLETE").source()
     script, start = _files(shell)
-    _write(script, text if shell != "zsh" else _STARTED + text)
-    line = f"source {shlex.quote(str(script))}"
-    if start is not None and line not in (_read(start).splitlines()):
-        _write(start, f"{_read(start).rstrip()}\n\n{line}\n".lstrip())
+    write_text(script, text if shell != "zsh" else _STARTED + text)
+    if start is not None:
+        _add_line(start, f"source {shlex.quote(str(script))}")
     click.echo(f"completion for {shell}: {script}; open a new shell to use it")
     ctx.exit()
 
@@ -56,13 +56,14 @@ def _files(shell: str) -> tuple[Path, Path | None]:
     return Path(get("XDG_DATA_HOME") or home / ".local" / "share") / "scmrl" / f"completion.{shell}", start
 
 
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+def _add_line(path: Path, line: str) -> None:
+    """Append a line to a file of the user's, with an empty one before it, unless it is there."""
+    present, added = path.read_bytes() if path.exists() else b"", os.fsencode(line)
+    if added not in present.splitlines():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = b"" if not present else b"\n" if present.endswith(b"\n") else b"\n\n"
+        with path.open("ab") as file:
+            file.write(before + added + b"\n")
 
 
 def components(*kinds: str) -> Complete:
