@@ -59,7 +59,7 @@ _OUTPUTS = (
         "-o",
         "--output",
         "table",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=options.output_file,
         metavar="FILE",
         help="CSV file to write the predictions to, a row a sample.",
     ),
@@ -145,9 +145,11 @@ def _check(files: Mapping[str, Path | None], window: float | None, hop: float | 
     return window is not None or bool(given & {"folder", "manifest"})
 
 
-def _named(audio: Path | None, visual: Path | None) -> Files:
+def _pair(files: Mapping[str, Path | None]) -> Files:
+    """The files of the one sample, named after them."""
     from scmrl_plugins.core.interfaces import Files
 
+    audio, visual = files["video"] or files["audio"], files["video"] or files["visual"]
     return Files(" ".join(dict.fromkeys(path.name for path in (audio, visual) if path is not None)), audio, visual)
 
 
@@ -155,7 +157,7 @@ def _one(predictor: Predictor, files: Mapping[str, Path | None]) -> Iterator[Sam
     """The one sample; what is wrong with its files is an error."""
     from scmrl_plugins.core.evaluation.predict import Sample
 
-    pair = _named(files["video"] or files["audio"], files["video"] or files["visual"])
+    pair = _pair(files)
     yield Sample(pair.name, predictor.inputs(pair.audio, pair.visual))
 
 
@@ -168,7 +170,7 @@ def _samples(
 
     bad: list[BadFileError] = []
     if (source := files["folder"] or files["manifest"]) is None:
-        found: Sequence[Files] = [_named(files["video"] or files["audio"], files["video"] or files["visual"])]
+        found: Sequence[Files] = [_pair(files)]
         predictor.given(found[0].audio, found[0].visual)  # which says what is missing
     elif source.exists() and source.is_dir() != (files["folder"] is not None):
         raise UserError(

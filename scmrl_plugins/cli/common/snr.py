@@ -107,6 +107,7 @@ def wanted(run: str, given: dict[str, Any], *, alone: bool) -> Curves | None:
     ``alone``: whether other options ask for what is of one condition.
     """
     from scmrl_plugins.core.evaluation.robustness import affected, ratios
+    from scmrl_plugins.core.run.hub import is_remote
 
     text, noisy, plot = (given.pop(name) for name in ("snr", "noisy", "plot"))
     if text is None:
@@ -121,7 +122,7 @@ def wanted(run: str, given: dict[str, Any], *, alone: bool) -> Curves | None:
     for name in {one for modality in modalities for one in affected(modality)}:
         if given.get(f"noise_{name}") is not None:
             raise UserError(f"--{name}-snr: --snr sets the noise on {name}; leave one of them out")
-    file = plot or Path("" if run.startswith("hf://") else run) / "snr.svg"
+    file = plot or Path("" if is_remote(run) else run) / "snr.svg"
     if file.suffix not in (".svg", ".png", ".pdf"):
         raise UserError(f"--plot {file}: name a file that ends in .svg, .png or .pdf")
     return Curves(ratios(text), modalities, file)

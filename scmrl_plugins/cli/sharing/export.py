@@ -16,7 +16,7 @@ from scmrl_plugins.export.formats import FORMATS
     "-o",
     "--output",
     "path",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.output_file,
     metavar="FILE",
     show_default="RUN/exported with the ending of the format",
     help="File to write.",

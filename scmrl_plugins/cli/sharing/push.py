@@ -11,7 +11,7 @@ import click
 from scmrl_plugins.cli.common import completion, options, output
 
 if TYPE_CHECKING:
-    from scmrl_plugins.core.run.directory import Run
+    from scmrl_plugins.core.model.assembly import Assembly
 
 SAMPLES = 32
 """Samples of the test split that the energy is estimated on."""
@@ -38,9 +38,9 @@ def command(run: str, repository: str, private: bool, license: str | None, as_js
 
     folder = Path(repository).expanduser() if repository.startswith(("./", "../", "/", "~")) else None
     name, revision = ("", None) if folder else hub.repository(repository)
-    opened = open_run(run)
-    card: dict[str, Any] = {"repository": name or None, "license": license, **_measured(opened)}
-    model = opened.load_model()
+    parts = open_run(run).assemble()
+    model = parts.model.eval()
+    card: dict[str, Any] = {"repository": name or None, "license": license, **_measured(parts)}
     if folder:
         with files.saved(folder):
             model.save_pretrained(folder, model_card_kwargs=card)
@@ -56,7 +56,7 @@ def command(run: str, repository: str, private: bool, license: str | None, as_js
     click.echo(f"run: {found} (evaluate it with scmrl eval {found})")
 
 
-def _measured(run: Run) -> dict[str, Any]:
+def _measured(parts: Assembly) -> dict[str, Any]:
     """The energy on some samples of the test split and the digests of the data; without it, on random inputs."""
     import torch
 
@@ -66,8 +66,7 @@ def _measured(run: Run) -> dict[str, Any]:
     from scmrl_plugins.core.system.progress import Progress
     from scmrl_plugins.registry import UserError
 
-    parts = run.assemble()
-    model = parts.model.eval()
+    model = parts.model
     try:
         with Progress() as progress:
             split, _ = samples_of_test(parts, SAMPLES, progress, SAMPLES)
