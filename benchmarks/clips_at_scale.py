@@ -106,10 +106,10 @@ def undisturbed(root: Path, cache: Path) -> dict[str, Any]:
         peak = max(peak, held(process.pid))
         time.sleep(INTERVAL)
     seconds, after = time.perf_counter() - began, os.times()
-    told, errors = process.communicate()
+    output, errors = process.communicate()
     if process.returncode:
         raise SystemExit(errors)
-    splits = json.loads(told)["splits"]
+    splits = json.loads(output)["splits"]
     return {
         "clips": sum(split["samples"] for split in splits.values()),
         "seconds": seconds,
@@ -136,10 +136,10 @@ def killed(root: Path, cache: Path, kills: int, seconds: float) -> dict[str, Any
             stored.append(records(cache))
         process.communicate()
     process = start(root, cache)
-    told, errors = process.communicate()
+    output, errors = process.communicate()
     if process.returncode:
         raise SystemExit(errors)
-    splits = json.loads(told)["splits"].values()
+    splits = json.loads(output)["splits"].values()
     return {"kills": len(stored), "stored": stored, "before": sum(split["before"] for split in splits)}
 
 

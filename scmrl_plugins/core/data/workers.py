@@ -100,9 +100,7 @@ def map_items(
     ``source``: the component that the items come from, for messages.
     """
     data, count = Guarded(_Calls(function, items), source), min(workers, len(items))
-    if (
-        count
-    ):  # a forked process that frees a frame waits forever for the threads of FFmpeg, which it does not have
+    if count:  # a forked process that frees a frame waits forever for FFmpeg's threads, which it does not have
         gc.collect()
     loader = DataLoader(data, batch_size=None, num_workers=count, worker_init_fn=start_worker)
     return unguarded(loader, source)

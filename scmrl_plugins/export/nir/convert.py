@@ -60,7 +60,6 @@ class Converter:
         self.producers: dict[str, fx.Node] = {}
         self.lost: dict[fx.Node, Value] = {}
         self.values: dict[fx.Node, Any] = {}
-        self.used: set[str] = set()
 
     def run(self, traced: fx.GraphModule) -> Converted:
         """The conversion of the whole graph."""
@@ -211,7 +210,6 @@ class Converter:
     def _prune(self) -> None:
         """Remove what only passes an input of a cut to an output."""
         result = self.result
-        used = {a for a, _ in result.edges}
         for name in [name for name in result.left if name != "logits"]:
             sources = [a for a, b in result.edges if b == name]
             if all(source in result.entered for source in sources):

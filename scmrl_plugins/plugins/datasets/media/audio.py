@@ -140,10 +140,9 @@ def windows(
                 first += taken.drop(round(index * hop * rate) - first)
             if hop > seconds:
                 first += taken.drop(round(index * hop * rate) - first)
-    rest = first / (taken.rate or 1) + taken.count / (taken.rate or 1)
     if not index:
         yield 0.0, Sound(taken.samples(), taken.rate)
-    elif (left := rest - (index - 1) * hop - seconds) > SHORTEST:
+    elif (left := (first + taken.count) / taken.rate - (index - 1) * hop - seconds) > SHORTEST:
         warnings.warn(RepairedFileWarning(name, f"its last {left:.2f} s are in no window"), stacklevel=2)
 
 
