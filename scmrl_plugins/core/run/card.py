@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scmrl_plugins.core.config.sections import PROTOCOLS
-from scmrl_plugins.core.interfaces import OTHER
+from scmrl_plugins.core.run.metrics_file import read_metrics
 from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError
 
@@ -172,7 +172,7 @@ def _limits(model: Any, test: Mapping[str, Any]) -> Iterator[str]:
         yield "- The accuracy has no interval, as the samples are of one group."
     dead = [one for one, row in (test.get("contribution") or {}).items() if row.get("dead")]
     for direction in dead:
-        yield f"- Nothing crosses in the fusion from {_cell(direction.partition('_from_')[2] or OTHER['audio'])}."
+        yield f"- Nothing crosses in the fusion: {_cell(direction.replace('_', ' '))}."
     yield "- Arithmetic differs between processors; where rounding moves a spike, so does a probability."
 
 
@@ -196,11 +196,8 @@ def _results(run: Path | None) -> dict[str, Any]:
     if run is None:
         return {}
     path = run / "metrics.jsonl"
-    found: dict[str, Any] = {}
-    for line in files.read_lines(path):
-        value = files.from_json(line, path)
-        if isinstance(value, dict) and value.get("split") == "test":
-            found = value
+    tested = [line for line in read_metrics(path) if line.get("split") == "test"]
+    found = tested[-1] if tested else {}
     if found and not isinstance(found.get("accuracy"), int | float):
         raise UserError(f"{path}: the test result has no accuracy; restore the file")
     return found

@@ -15,6 +15,7 @@ from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.run import environment, hub, pretrained, weights
+from scmrl_plugins.core.run.metrics_file import read_metrics
 from scmrl_plugins.core.system import files
 from scmrl_plugins.registry import UserError, catalogue
 
@@ -68,13 +69,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``."""
-        lines = [files.from_json(line, self.metrics_file) for line in files.read_lines(self.metrics_file)]
-        for number, line in enumerate(lines, 1):
-            if not isinstance(line, dict) or not _has_position(line):
-                raise UserError(
-                    f"{self.metrics_file}: line {number} is not one that training writes; restore or remove it"
-                )
-        return lines
+        return read_metrics(self.metrics_file)
 
     def _absent_plugins(self) -> str:
         """Plugins of the run that are not installed, as the end of a message; empty if none is missing."""
@@ -152,13 +147,6 @@ class Run:
         """Path of the training state after ``epoch`` epochs and ``step`` steps of the next one."""
         steps = f"-step-{step:07d}" if step else ""
         return self.path / "checkpoints" / f"epoch-{epoch:05d}{steps}.safetensors"
-
-
-def _has_position(line: Mapping[str, Any]) -> bool:
-    """Whether the epoch and step in a line of the metrics, where it has them, are numbers of such."""
-    positions = [line[key] for key in ("epoch", "step", "of_epoch") if key in line]
-    complete = "of_epoch" not in line or "step" in line
-    return complete and all(type(value) is int and value >= 0 for value in positions)
 
 
 def check_free(path: str | Path) -> Path:
