@@ -16,7 +16,7 @@ from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.export.exporting import export
 from scmrl_plugins.export.formats import nir as nir_format
-from scmrl_plugins.export.nir.convert import DT
+from scmrl_plugins.export.nir.operators import DT
 from scmrl_plugins.export.nir.steps import Stepper
 from scmrl_plugins.plugins.neurons.alif import ALIF
 from scmrl_plugins.plugins.neurons.integrate_and_fire import IF

@@ -17,7 +17,9 @@ from torch import Tensor
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.export import layers
 from scmrl_plugins.export.formats import Cut
-from scmrl_plugins.export.nir.convert import DT, Converted, Converter
+from scmrl_plugins.export.nir.convert import Converter
+from scmrl_plugins.export.nir.graph import Converted
+from scmrl_plugins.export.nir.operators import DT
 from scmrl_plugins.export.nir.steps import Stepper
 from scmrl_plugins.export.traced import trace
 from scmrl_plugins.registry import UserError
