@@ -106,7 +106,8 @@ def _pickled(path: Path, size: int) -> Any:
                 f"{path}: holds objects whose code would run ({found[1] or found[2]}), which is refused: save its "
                 f"state_dict, torch.save(model.state_dict(), FILE)"
             ) from None
-        raise UserError(f"{path}: damaged or no checkpoint ({_reason(error)})") from None
+        # Not in torch's words, which advise to load it with the code that it may hold.
+        raise UserError(f"{path}: damaged or no checkpoint of torch or safetensors: save a state_dict") from None
     except Exception as error:  # torch raises any error for a damaged file
         raise UserError(f"{path}: damaged or no checkpoint ({_reason(error)})") from None
 

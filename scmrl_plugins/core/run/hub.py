@@ -14,6 +14,7 @@ from scmrl_plugins.core.config import layers
 from scmrl_plugins.core.run import environment, weights
 from scmrl_plugins.core.run.card import card
 from scmrl_plugins.core.system import files
+from scmrl_plugins.core.system.private import hub_client_error
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import shortened
 
@@ -60,7 +61,6 @@ def fetch(name: str, **options: Any) -> Path:
 @contextlib.contextmanager
 def explained(name: str) -> Iterator[None]:
     """Errors of the Hub in one line."""
-    import httpx
     from huggingface_hub import errors
 
     known: dict[type[Exception], str] = {
@@ -73,7 +73,7 @@ def explained(name: str) -> Iterator[None]:
         errors.EntryNotFoundError: "no run there (no config.toml or model.safetensors); push one with scmrl push",
         errors.HFValidationError: f"no name of a repository, such as {SCHEME}user/name",
     }
-    kinds: tuple[type[Exception], ...] = (errors.HfHubHTTPError, httpx.HTTPError, ConnectionError, *known)
+    kinds: tuple[type[Exception], ...] = (hub_client_error(), ConnectionError, *known)
     try:
         yield
     except kinds as error:

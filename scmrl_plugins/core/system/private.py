@@ -67,6 +67,13 @@ def reset_accelerator() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
+def hub_client_error() -> type[Exception]:
+    """The base of all errors of the HTTP library that huggingface_hub uses, such as a refused connection."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return HfHubHTTPError.__bases__[0]
+
+
 def fingerprint(rows: datasets.Dataset) -> str:
     """A hash of a data set's content and transformations, computed without reading it."""
     return rows._fingerprint

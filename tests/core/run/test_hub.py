@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 import yaml
@@ -93,6 +95,17 @@ def test_a_model_that_was_never_a_run_is_saved_too(small: Small, tmp_path: Path)
 def test_what_is_no_repository_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="no name of a repository"):
         open_run(name)
+
+
+def test_a_hub_that_does_not_answer_is_one_line() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and not listening
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with (
+            pytest.raises(UserError, match="hf://user/name: the hub cannot be reached"),
+            hub.explained("hf://user/name"),
+        ):
+            huggingface_hub.get_session().get(address)
 
 
 @pytest.fixture

@@ -163,10 +163,19 @@ def optimizer_steps() -> None:
         assert torch.equal(*weights)
 
 
+def hub_client_error() -> None:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    kind = private.hub_client_error()
+    assert kind.__module__.startswith("httpx")
+    assert issubclass(HfHubHTTPError, kind)
+
+
 BREAKS: dict[Callable[[], None], str] = {
     batch_norm: "batch norm over several processes, recomputed blocks and the recalibration of running statistics",
     dispatch_mode: "counts of operations and energy, the products of scmrl bench speed, the check of devices; "
     "with them, compiled kernels would hide operations that are counted",
+    hub_client_error: "the line of scmrl push and hf:// for a hub that cannot be reached",
     pytree: "neurons of more than 16 time steps, scmrl bench speed, the check of devices",
     forward_hooks: "hooks on neurons would see a part of the batch, and hooks on a pooling would not be called",
     fixed_sizes: "neurons fused with pooling take seconds longer to compile in each process",
