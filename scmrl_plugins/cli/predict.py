@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scmrl_plugins.cli.common import completion, options, predictions
+from scmrl_plugins.cli.common import completion, options
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import printable
 
 if TYPE_CHECKING:
+    from scmrl_plugins.cli.common import predictions
     from scmrl_plugins.core.evaluation.predict import Failure, Prediction, Predictor, Sample
     from scmrl_plugins.core.interfaces import Files
 
@@ -98,6 +99,7 @@ def command(
     Prints the labels that the model of RUN predicts, with their probabilities. Files that cannot be used are a
     line each on standard error; the exit code is 2 if no sample could be classified.
     """
+    from scmrl_plugins.cli.common import predictions
     from scmrl_plugins.core.evaluation.predict import Predictor
     from scmrl_plugins.core.model.folding import optimize as fold
     from scmrl_plugins.core.run.directory import open_run

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from scmrl_plugins.core.system.files import write_text
 from scmrl_plugins.registry import UserError, catalogue
 from scmrl_plugins.registry.kinds import TABLE
 
@@ -33,6 +31,10 @@ def install(ctx: click.Context, _param: click.Parameter, shell: str | None) -> N
     """
     if shell is None or ctx.resilient_parsing:
         return
+    import shlex  # here, as every command imports this module
+
+    from scmrl_plugins.core.system.files import write_text
+
     shell = shell or Path(os.environ.get("SHELL", "")).name
     if shell not in SHELLS:
         raise UserError(f"no completion for shell {shell!r}; name one: --install-completion bash, zsh or fish")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from scmrl_plugins.cli.common import completion, output
-from scmrl_plugins.core.system import collector, files
+from scmrl_plugins.core.system import collector
 from scmrl_plugins.registry import UserError, catalogue, register_file
 from scmrl_plugins.registry.kinds import TABLE, Kind
 
@@ -59,6 +59,8 @@ class _Output(click.Path):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | bytes | os.PathLike[str]:
+        from scmrl_plugins.core.system import files  # here, as --help imports this module
+
         path = super().convert(value, param, ctx)
         if not (ctx and ctx.resilient_parsing):  # as in completion
             files.check_name(Path(os.fsdecode(path)))

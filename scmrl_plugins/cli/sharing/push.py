@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sized
 from pathlib import Path
@@ -89,5 +88,7 @@ def _measured(parts: Assembly) -> dict[str, Any]:
 
 def _digest(rows: Any) -> str:
     """SHA-256 of the ids and labels of a split, a line for each sample."""
+    import hashlib
+
     lines = [f"{name}\t{label}\n" for name, label in zip(rows["id"], rows["label"], strict=True)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
