@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from scmrl_plugins.registry.catalogue import INLINE, Entry, Plugin, as_component
 from scmrl_plugins.registry.discovery import catalogue
@@ -72,9 +75,16 @@ def register_file(path: str | Path) -> Plugin:
     return staged.plugin
 
 
+class _Uncached(SourceFileLoader):
+    """Compiles the file anew: a cached module passes for a file that was edited in the same second."""
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        raise OSError
+
+
 def _import(file: Path) -> ModuleType:
     name = re.sub(r"\W", "_", f"scmrl_inline_{file.stem}")
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=_Uncached(name, str(file)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from scmrl_plugins.core.system.interrupts import handling
+from scmrl_plugins.core.system.interrupts import handling, interrupt
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.sweep.sweep import SweepSection
 
@@ -97,12 +97,8 @@ def _started(ray: Any, address: str | None) -> Iterator[None]:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             where = f"--address {address}" if address else "this machine"
             raise UserError(f"{where}: Ray does not start: {reason}") from None
-        stack.enter_context(handling(_interrupt, signal.SIGTERM))
+        stack.enter_context(handling(interrupt, signal.SIGTERM))
         yield
-
-
-def _interrupt(_number: int, _frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def check_address(address: str) -> None:

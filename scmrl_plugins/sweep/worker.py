@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.run import environment, series
 from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.core.system import allocator, devices, files
+from scmrl_plugins.core.system.interrupts import handling, interrupt
 from scmrl_plugins.core.system.memory import out_of_memory
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.core.training.loop import Training
@@ -92,8 +94,9 @@ def work(task: Task) -> None:
 def _attempt(task: Task, log: Console) -> None:
     name = task.trial.name
     try:
-        _set_up(task)
-        with Progress(log) as progress:
+        # Ray would end a process whose driver is killed by SystemExit: that is no failure of the trial.
+        with handling(interrupt, signal.SIGTERM), Progress(log) as progress:
+            _set_up(task)
             _train(task, progress)
         task.directory.failure_file(name).unlink(missing_ok=True)
     except (Exception, SystemExit) as error:  # a component of a plugin may raise anything

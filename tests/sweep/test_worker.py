@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,7 @@ import pytest
 from sweep_files import FILE, read, work
 
 from scmrl_plugins.sweep import report, worker
+from scmrl_plugins.sweep.directory import SweepDirectory
 
 
 def test_a_failure_is_recorded_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,3 +32,17 @@ def test_a_failure_is_recorded_and_tried_again(tmp_path: Path, monkeypatch: pyte
     again = directory.outcome(sweep.trials()[1])
     assert again["reason"].startswith("not enough memory: ")
     assert "MemoryError" in directory.log_file("trial-002").read_text()
+
+
+def test_a_trial_that_its_machine_ends_has_not_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray ends the processes of a driver that was killed by SIGTERM, and handles it by ``sys.exit``."""
+    monkeypatch.setattr(worker, "Training", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        sweep = read(tmp_path, FILE)
+        with pytest.raises(KeyboardInterrupt):
+            work(sweep, tmp_path / "out")
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    first, *_ = sweep.trials()
+    assert SweepDirectory(tmp_path / "out").outcome(first)["status"] == "waiting"

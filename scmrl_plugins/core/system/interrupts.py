@@ -36,6 +36,11 @@ class Interrupted(KeyboardInterrupt):
     """An interruption that says what the user can do then, or, with no text, of which the user knows."""
 
 
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """A handler that ends the main thread as Ctrl-C does."""
+    raise Interrupted
+
+
 class Interrupts:
     """``with Interrupts("scmrl train RUN") as interrupts: ...; if interrupts.requested: raise Interrupted``.
 
