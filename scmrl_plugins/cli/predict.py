@@ -180,6 +180,8 @@ def _samples(
         )
     else:
         found = predictor.parts.dataset.find(source, bad)
+        if span and any(one.window for one in found):
+            raise UserError(f"{source}: its rows say which parts to classify; leave out --window")
     for error in bad:
         yield Failure(error.path, error.reason)
     yield from predictor.samples(found, span)

@@ -110,6 +110,18 @@ def test_windows_are_predicted_as_if_cut(trained: Path, folder: Path, tmp_path: 
     cut = json.loads(predict(trained, "--audio", tmp_path / "part.wav", "--visual", picture, "--json").out)
     assert cut["predictions"] == found[1]["predictions"]
 
+    table = tmp_path / "t.csv"
+    table.write_text(f"audio,visual,start,seconds\nlong.wav,{picture},0.25,0.25\nlong.wav,{picture},2,1\n")
+    done = predict(trained, "--manifest", table, "--json")
+    [row] = lines(done)
+    assert {**row, "name": found[1]["name"]} == found[1]
+    assert "at 2 s: " in done.err
+    assert "its sound ends at 1.00 s" in done.err
+    assert_refused(predict(trained, "--manifest", table, "--window", "1"), "its rows say which parts")
+    table.write_text(f"audio,visual,start\npart.wav,{picture},0\n")
+    done = predict(trained, "--manifest", table, "--json")
+    assert lines(done) == [{"name": f"part.wav {picture}", "start": 0, "end": None, **cut}]
+
 
 def test_nothing_that_works_is_an_error(trained: Path, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "x.wav").write_bytes(b"no sound")

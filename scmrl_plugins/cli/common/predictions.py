@@ -38,7 +38,10 @@ class Document:
 
 
 class Lines:
-    """A line of JSON for each sample: its name, the times of its window, its predictions."""
+    """A line of JSON for each sample: its name, the times of its window, its predictions.
+
+    The end of a window is ``null`` where that is the end of the file.
+    """
 
     def __init__(self, top_k: int | None) -> None:
         self.top_k = top_k
@@ -73,7 +76,7 @@ class Samples:
 
     def add(self, one: Prediction) -> None:
         ranked = one.ranked[: self.top_k]
-        times = [f"{seconds:.2f} s" for seconds in one.window or ()]
+        times = ["" if seconds is None else f"{seconds:.2f} s" for seconds in one.window or ()]
         if not self.rows:
             self.header += [
                 *("start", "end")[: len(times)],

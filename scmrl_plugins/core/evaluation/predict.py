@@ -23,7 +23,7 @@ from torch import Tensor
 
 from scmrl_plugins.core.evaluation import alone
 from scmrl_plugins.core.evaluation.evaluate import trained_precision
-from scmrl_plugins.core.interfaces import MODALITIES, Files
+from scmrl_plugins.core.interfaces import MODALITIES, Files, Span
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.system import seeds
 from scmrl_plugins.registry import UserError
@@ -32,8 +32,6 @@ Inputs = Mapping[str, Tensor]
 """Of one sample, ``[C, H, W]`` or ``[T, C, H, W]`` by modality; a missing one is left out."""
 Ranked = list[dict[str, Any]]
 """``{"label", "probability"}`` of each class, best first."""
-Window = tuple[float, float]
-"""Start and end in seconds."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Sample:
 
     name: str
     inputs: Inputs
-    window: Window | None = None
+    window: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Failure:
 
     name: str
     reason: str
-    window: Window | None = None
+    window: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Prediction:
 
     name: str
     ranked: Ranked
-    window: Window | None = None
+    window: Span | None = None
 
 
 class Predictor:
@@ -94,26 +92,29 @@ class Predictor:
             return paths
         return {name: paths[name] if name in self.model.modalities else None for name in MODALITIES}
 
-    def inputs(self, audio: Path | None, visual: Path | None) -> Inputs:
-        """The inputs from a user's files.
+    def inputs(self, audio: Path | None, visual: Path | None, window: Span | None = None) -> Inputs:
+        """The inputs from a user's files, or from a part of them.
 
         Raises ``UserError`` for a missing modality, an unreadable file, or one that does not match the training
         data.
         """
-        return self._inputs(self.parts.dataset.read(**self.given(audio, visual), convert=self.convert))
+        given, dataset = self.given(audio, visual), self.parts.dataset
+        if window is None:
+            return self._inputs(dataset.read(**given, convert=self.convert))
+        return self._inputs(dataset.part(**given, window=window, convert=self.convert))
 
     def samples(
         self, files: Iterable[Files], window: tuple[float, float] | None = None
     ) -> Iterator[Sample | Failure]:
-        """Read files one after the other, complete or in parts; ``window``: their duration and hop in seconds."""
+        """Read files one after the other, or their parts; ``window``: duration and hop of these in seconds."""
         for one in files:
             try:
-                if window is None:
-                    yield Sample(one.name, self.inputs(one.audio, one.visual))
-                else:
+                if window is not None:
                     yield from self._windows(one, *window)
+                else:
+                    yield Sample(one.name, self.inputs(one.audio, one.visual, one.window), one.window)
             except UserError as error:
-                yield Failure(one.name, str(error))
+                yield Failure(one.name, str(error), one.window)
 
     def predictions(
         self, samples: Iterable[Sample | Failure], batch_size: int = 32

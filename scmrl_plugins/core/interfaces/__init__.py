@@ -31,6 +31,7 @@ from scmrl_plugins.core.interfaces.dataset import (
     EmptySplitError,
     Files,
     RepairedFileWarning,
+    Span,
     cache_dir,
 )
 from scmrl_plugins.core.interfaces.equations import IntegrateAndFire
@@ -84,6 +85,7 @@ __all__ = [
     "NeuronFactory",
     "Readout",
     "RepairedFileWarning",
+    "Span",
     "Teaching",
     "TrainingPass",
     "TrainingStep",

@@ -67,13 +67,21 @@ class Contents:
     """What looks wrong though the files can be read, such as a still picture in a video."""
 
 
+Span = tuple[float, float | None]
+"""Start and end of a part of a file in seconds; the end is none where that is the end of the file."""
+
+
 @dataclass(frozen=True)
 class Files:
-    """The files of one sample to classify, and its name; none for a modality without a file."""
+    """The files of one sample to classify, and its name; none for a modality without a file.
+
+    ``window``: the part of the files that is used; none: all of them.
+    """
 
     name: str
     audio: Path | None = None
     visual: Path | None = None
+    window: Span | None = None
 
 
 def cache_dir() -> Path:
@@ -201,6 +209,15 @@ class Dataset(Component):
         read; by default for any.
         """
         raise UserError(f"{source}: this data set lists no files to classify; give --audio and --visual")
+
+    def part(
+        self, audio: Path | None, visual: Path | None, window: Span, *, convert: bool = False
+    ) -> dict[str, Any]:
+        """One row as of ``read``, of a part of the user's files that ``find`` returned.
+
+        Raises ``UserError`` as ``read`` does; by default for any files.
+        """
+        raise UserError("this data set does not read parts of files; remove the columns that name them")
 
     def windows(
         self, audio: Path | None, visual: Path | None, seconds: float, hop: float, *, convert: bool = False

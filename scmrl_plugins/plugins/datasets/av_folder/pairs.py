@@ -19,7 +19,7 @@ from scmrl_plugins.plugins.datasets.files.folders import (
 )
 from scmrl_plugins.plugins.datasets.files.samples import pair_by_stem
 from scmrl_plugins.plugins.datasets.files.tables import Row, read_table
-from scmrl_plugins.plugins.datasets.files.window import Window
+from scmrl_plugins.plugins.datasets.files.window import Window, window_of
 from scmrl_plugins.plugins.datasets.media.clip import ClipConfig
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import near
@@ -156,7 +156,7 @@ def _in_row(row: Row, divided: bool, group_columns: Sequence[str], clip: ClipCon
     columns = _columns(row)
     files = [row.file(column) for column in columns]
     name = " ".join(row.text(column) for column in dict.fromkeys(columns))
-    window = _window(row, clip) if clip and clip.columns else None
+    window = window_of(row, clip.start, clip.seconds) if clip and clip.columns else None
     if window:
         name += f" {window.start:g}"
     if row.cells.get("id") not in (None, ""):
@@ -173,16 +173,6 @@ def _columns(row: Row) -> tuple[str, str]:
         if row.cells.get(column) not in (None, ""):
             raise row.bad("video", f"names a file, and so does column {column!r}; empty one of the two")
     return "video", "video"
-
-
-def _window(row: Row, clip: ClipConfig) -> Window:
-    """The part of the row's files that ``clip`` says."""
-    start, seconds = (row.number(each) if isinstance(each, str) else each for each in (clip.start, clip.seconds))
-    if start is None or start < 0:
-        raise row.bad(str(clip.start), f"{start} is before the start of the file; write seconds from there")
-    if seconds is not None and seconds <= 0:
-        raise row.bad(str(clip.seconds), f"{seconds:g} s is no duration; write a positive number")
-    return Window(start, seconds)
 
 
 def _group(row: Row, column: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from scmrl_plugins.core.interfaces import MODALITIES, ModelConfig
+from scmrl_plugins.core.interfaces import MODALITIES, ModelConfig, Span
 from scmrl_plugins.plugins.datasets.bases.sound import SoundDataset
 from scmrl_plugins.plugins.datasets.bases.tasks import TASKS, Task, TaskName
 from scmrl_plugins.plugins.datasets.files.folders import VIDEOS
@@ -140,16 +141,31 @@ class Digits(SoundDataset):
             "visual": self._read_visual(Path(visual), convert) if visual is not None else None,
         }
 
+    def part(
+        self, audio: Path | None, visual: Path | None, window: Span, *, convert: bool = False
+    ) -> dict[str, Any]:
+        """One row of a part of a recording, with the picture."""
+        picture = self._still(visual, convert)
+        if audio is None:
+            return {"audio": None, "visual": picture}
+        span = (window[0], math.inf if window[1] is None else window[1])
+        heard = sound.decode_timed(audio, audio, self.config.longest_sound, span=span)
+        return {"audio": self._cell(heard.samples, heard.rate, audio, convert), "visual": picture}
+
     def windows(
         self, audio: Path | None, visual: Path | None, seconds: float, hop: float, *, convert: bool = False
     ) -> Iterator[tuple[float, float, dict[str, Any]]]:
         """Rows of parts of a recording, all with the one picture."""
-        if visual is not None and visual.suffix.lower() in VIDEOS:
-            raise UserError(f"{visual}: digits have one picture, also with --window; give --visual a picture")
-        picture = self._read_visual(Path(visual), convert) if visual is not None else None
+        picture = self._still(visual, convert)
         for start, heard in self.heard(audio or visual, seconds, hop):
             cell = self._cell(heard.samples, heard.rate, audio, convert)
             yield start, heard.end, {"audio": cell, "visual": picture}
+
+    def _still(self, path: Path | None, convert: bool) -> dict[str, Any] | None:
+        """The cell of the picture that goes with parts of a recording."""
+        if path is not None and path.suffix.lower() in VIDEOS:
+            raise UserError(f"{path}: digits have one picture, also with a part of the sound; give a picture")
+        return None if path is None else self._read_visual(path, convert)
 
     def _read_audio(self, path: Path, convert: bool) -> dict[str, Any]:
         samples, rate = sound.decode(path, path, self.config.longest_sound)

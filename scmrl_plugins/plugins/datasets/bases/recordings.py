@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from scmrl_plugins.core.interfaces import MODALITIES, Contents, Modality, ModelConfig, RepairedFileWarning
+from scmrl_plugins.core.interfaces import (
+    MODALITIES,
+    BadFileError,
+    Contents,
+    Files,
+    Modality,
+    ModelConfig,
+    RepairedFileWarning,
+    Span,
+)
 from scmrl_plugins.plugins.datasets.bases.content import Source, inspect
 from scmrl_plugins.plugins.datasets.bases.sound import SoundDataset
 from scmrl_plugins.plugins.datasets.files.folders import VIDEOS
-from scmrl_plugins.plugins.datasets.files.window import Window, split_window
+from scmrl_plugins.plugins.datasets.files.unlabelled import WINDOW, find
+from scmrl_plugins.plugins.datasets.files.window import Window, note_rest, split_window, windows_until
 from scmrl_plugins.plugins.datasets.media import video
 from scmrl_plugins.plugins.datasets.media.audio import encode_exactly
 from scmrl_plugins.plugins.datasets.media.clip import RANDOM, ClipConfig, ClipReader, drawn_window, is_clip
@@ -26,7 +35,7 @@ from scmrl_plugins.registry import UserError
 
 ROUNDING = 0.01
 """Seconds by which the end of a video is uncertain."""
-VERSION = 4
+VERSION = 5
 """Incremented when the result of ``transform`` changes."""
 
 
@@ -141,6 +150,18 @@ class Recordings(SoundDataset):
             result["visual"] = self.pictures.inputs(stored["visual"], training)
         return result
 
+    def find(self, source: Path, bad: list[BadFileError]) -> Sequence[Files]:
+        """The samples to classify in a folder or a table; its windows are in the columns that training had."""
+        clip = self.config.clip
+        return find(source, bad, (clip.start, clip.seconds) if clip and clip.columns else WINDOW)
+
+    def part(
+        self, audio: Path | None, visual: Path | None, window: Span, *, convert: bool = False
+    ) -> dict[str, Any]:
+        """One row of a part of the user's files, as of a window that a table has in training."""
+        start, end = window
+        return _row(Window(start, None if end is None else end - start), audio, visual)
+
     def read(self, audio: Path | None, visual: Path | None, *, convert: bool = False) -> dict[str, Any]:
         """One row from the user's files, ``{"audio": {"bytes", "path"}, "visual": ...}``; ``None`` if not given.
 
@@ -163,10 +184,8 @@ class Recordings(SoundDataset):
     ) -> Iterator[tuple[float, float, dict[str, Any]]]:
         """Rows of parts of the user's files; of a video also its frames of that time."""
         if visual is not None and visual.suffix.lower() in VIDEOS:
-            given = {name: path for name, path in (("audio", audio), ("visual", visual)) if path is not None}
             for window in self._windows_of_video(visual, seconds, hop):
-                cells = {name: {"bytes": None, "path": window.of(path)} for name, path in given.items()}
-                yield window.start, window.end, {"audio": None, "visual": None, **cells}
+                yield window.start, window.end, _row(window, audio, visual)
         else:
             picture = self.read(None, visual)["visual"] if visual is not None else None
             for start, heard in self.heard(audio or visual, seconds, hop):
@@ -178,10 +197,17 @@ class Recordings(SoundDataset):
         if end < seconds + ROUNDING:
             yield Window(0.0, end)
             return
-        count = math.floor((end - seconds + ROUNDING) / hop) + 1
+        count = windows_until(end, seconds, hop, ROUNDING)
         yield from (Window(index * hop, seconds) for index in range(count))
-        if (left := end - (count - 1) * hop - seconds) > ROUNDING:
-            warnings.warn(RepairedFileWarning(path, f"its last {left:.2f} s are in no window"), stacklevel=2)
+        note_rest(path, end, count, seconds, hop)
+
+
+def _row(window: Window, audio: Path | None, visual: Path | None) -> dict[str, Any]:
+    """The row of a window of files."""
+    return {
+        name: None if path is None else {"bytes": None, "path": window.of(path)}
+        for name, path in (("audio", audio), ("visual", visual))
+    }
 
 
 def _sources(cells: Mapping[Any, Any]) -> tuple[dict[str, Source], Window | None]:

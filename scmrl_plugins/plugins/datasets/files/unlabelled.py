@@ -8,18 +8,22 @@ from pathlib import Path, PurePath
 from scmrl_plugins.core.interfaces import BadFileError, Files
 from scmrl_plugins.plugins.datasets.files.folders import PICTURES, SOUNDS, VIDEOS, files_below, is_folder
 from scmrl_plugins.plugins.datasets.files.tables import Row, read_table
+from scmrl_plugins.plugins.datasets.files.window import Window, window_of
 from scmrl_plugins.registry import UserError
 
 APART = ("audio", "visual")
 """Names of two folders side by side, one with the sounds and one with the pictures."""
+WindowColumns = tuple[float | str, float | str | None]
+"""The columns for the start and the duration of windows, or values for all rows; see ``window_of``."""
+WINDOW: WindowColumns = ("start", "seconds")
 
 
-def find(source: Path, bad: list[BadFileError]) -> list[Files]:
+def find(source: Path, bad: list[BadFileError], window: WindowColumns = WINDOW) -> list[Files]:
     """The samples in a folder, see ``in_folder``, or in the rows of a table, see ``in_table``."""
     if is_folder(source):
         return in_folder(source, bad)
     if source.is_file():
-        return in_table(source, bad)
+        return in_table(source, bad, window)
     raise UserError(f"{source}: no such file or folder; check the path")
 
 
@@ -66,25 +70,32 @@ def _key(root: Path, path: Path, apart: dict[Path, bool]) -> tuple[PurePath, int
     return PurePath(*folders, stem), None
 
 
-def in_table(path: Path, bad: list[BadFileError]) -> list[Files]:
+def in_table(path: Path, bad: list[BadFileError], window: WindowColumns = WINDOW) -> list[Files]:
     """The samples in the rows of a table with ``audio``, ``visual``, both or ``video``, and optionally ``id``.
 
     Cells name files, seen from the table's folder; some may be empty. A sample is named by its ``id``, otherwise
-    by its cells. Raises ``UserError`` as ``read_table``, and for a table without rows.
+    by its cells. Where the table has one of the columns of ``window``, each row says which part of its files is
+    used; a start that is not there is 0, and without a duration it is all from there. Raises ``UserError`` as
+    ``read_table``, and for a table without rows.
     """
-    rows = read_table(path, ("audio",), ("id",), bad, instead={"visual": ("audio",), "video": ("audio",)})
+    columns = [each for each in window if isinstance(each, str)]
+    instead = {"visual": ("audio",), "video": ("audio",)}
+    rows = read_table(path, ("audio",), ("id", *columns), bad, instead=instead)
     if not rows and not bad:
         raise UserError(f"{path}: holds no rows; write one a sample")
+    there = {each for each in columns if any(each in row.cells for row in rows)}
+    start, seconds = (each if each in there or not isinstance(each, str) else None for each in window)
     samples = []
     for row in rows:
         try:
-            samples.append(_in_row(row))
+            part = window_of(row, start or 0.0, seconds) if there else None
+            samples.append(_in_row(row, part))
         except BadFileError as error:
             bad.append(error)
     return samples
 
 
-def _in_row(row: Row) -> Files:
+def _in_row(row: Row, window: Window | None) -> Files:
     given = [column for column in (*APART, "video") if row.cells.get(column) not in (None, "")]
     if not given:
         raise row.bad("audio", "is empty, and so are visual and video; name a file in one of them")
@@ -94,4 +105,6 @@ def _in_row(row: Row) -> Files:
     name = " ".join(row.text(column) for column in given)
     if row.cells.get("id") not in (None, ""):
         name = row.text("id", number=True)
-    return Files(name, *(paths.get("video", paths.get(column)) for column in APART))
+    audio, visual = (paths.get("video", paths.get(column)) for column in APART)
+    part = None if window is None else (window.start, None if window.seconds is None else window.end)
+    return Files(name, audio, visual, part)

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from scmrl_plugins.core.interfaces import BadFileError, RepairedFileWarning
+from scmrl_plugins.plugins.datasets.files.window import note_rest, windows_until
 from scmrl_plugins.plugins.datasets.media import cut_off
 from scmrl_plugins.plugins.datasets.media.container import chosen, complete, go_near, opened_container, start_of
 from scmrl_plugins.plugins.datasets.media.mel import blocks
@@ -39,8 +40,6 @@ SLACK = {"flac": Fraction(0), "mov": Fraction(1, 4), "matroska": Fraction(1, 4),
 """Seconds that a complete sound may end before the end in its header, of formats where that is no estimate."""
 GAP = 0.1
 """Seconds by which time stamps may differ from the count of samples, before a clip has silence there."""
-SHORTEST = 0.01
-"""Seconds of sound behind the last of several windows that are worth a note."""
 SILENCE = 2.0 / 32768.0
 """Largest range of the samples of digital silence: the last bit of 16."""
 
@@ -133,7 +132,7 @@ def windows(
         for block, rate, at in _placed(blocks, name):
             first = first if taken.count else at
             taken.add(block, rate)
-            while at + len(block) >= round((index * hop + seconds) * rate):
+            while index < windows_until((at + len(block)) / rate, seconds, hop, 0.5 / rate):
                 heard = Sound(taken.samples(), rate, first / rate).between(index * hop, index * hop + seconds)
                 yield index * hop, Sound(heard, rate, index * hop)
                 index += 1
@@ -142,8 +141,8 @@ def windows(
                 first += taken.drop(round(index * hop * rate) - first)
     if not index:
         yield 0.0, Sound(taken.samples(), taken.rate)
-    elif (left := (first + taken.count) / taken.rate - (index - 1) * hop - seconds) > SHORTEST:
-        warnings.warn(RepairedFileWarning(name, f"its last {left:.2f} s are in no window"), stacklevel=2)
+    else:
+        note_rest(name, (first + taken.count) / taken.rate, index, seconds, hop)
 
 
 class _Taken:

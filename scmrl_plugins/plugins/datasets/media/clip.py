@@ -102,8 +102,8 @@ class ClipReader:
         return result if drawn else {name: array[0] for name, array in result.items()}
 
     def _span(self, window: Window) -> Span:
-        """The part of the file that is read."""
-        if self.clip is None or not isinstance(self.clip.start, float):
+        """The part of the file that is read. Where a table says a window, this is the whole answer."""
+        if self.clip is None or self.clip.columns or not isinstance(self.clip.start, float):
             return window.start, window.end
         start = window.start + self.clip.start
         seconds = self.clip.seconds if isinstance(self.clip.seconds, float) else math.inf

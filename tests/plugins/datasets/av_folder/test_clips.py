@@ -102,6 +102,31 @@ def test_a_table_names_videos_and_windows(clips: Path) -> None:
     assert not np.array_equal(first["audio"][0], second["audio"][0])
 
 
+def test_a_table_to_classify_has_the_windows_of_training(clips: Path) -> None:
+    path = windows(clips)
+    made = dataset(manifest=path, clip={"start": "from", "seconds": "lasts"})
+    trained = {row["audio"]["path"]: row for rows in made.splits().values() for row in rows}
+    found = made.find(Path(path), [])
+    assert len(found) == len(trained) == 16
+    for one in found:
+        row = made.part(one.audio, one.visual, one.window)
+        assert {name: trained[row["audio"]["path"]][name] for name in ("audio", "visual")} == row
+    # Those of data sets without windows have the columns start and seconds.
+    plain = dataset(root=str(clips))
+    assert {one.window for one in plain.find(Path(path), [])} == {None}
+    assert plain.find(Path(table(clips, "start", "train/cat/train 0.mp4,,,1.5")), [])[0].window == (1.5, None)
+
+
+def test_a_window_that_starts_at_the_same_time_in_every_row(clips: Path) -> None:
+    rows = (f"{file.relative_to(clips)},cat,{file.parts[-3]},1.0" for file in clips.rglob("*.mp4"))
+    path = table(clips, "lasts", *rows)
+    fixed, cut = (dataset(manifest=path, clip={"start": start, "seconds": "lasts"}) for start in (0.5, 0.0))
+    cell = fixed.splits()["test"][0]["audio"]
+    assert cell["path"].endswith("#t=0.5,1.5")
+    found = fixed.transform({"audio": [cell], "visual": [cell]})
+    assert np.array_equal(found["audio"][0], cut.transform({"audio": [cell], "visual": [cell]})["audio"][0])
+
+
 @pytest.mark.parametrize(
     ("cells", "reason"),
     [

@@ -89,6 +89,30 @@ def test_a_table(tmp_path: Path, ending: str) -> None:
     ] * 3
 
 
+def spans(table: Path, *columns: object) -> tuple[list[object], list[str]]:
+    bad: list[BadFileError] = []
+    found = find(table, bad, *([columns] if columns else []))  # type: ignore[list-item]
+    return [one.window for one in found], [str(error) for error in bad]
+
+
+def test_a_table_says_which_parts_are_used(tmp_path: Path) -> None:
+    fill(tmp_path, "a.wav")
+    table = tmp_path / "t.csv"
+    table.write_text("audio,start,seconds,from\na.wav,0.5,1.5,2\na.wav,,1,3\na.wav,1,0,4\n")
+    windows, bad = spans(table)
+    assert windows == [(0.5, 2.0)]
+    assert "line 3, column 'start': is empty" in bad[0]
+    assert "line 4, column 'seconds': 0 s is no duration" in bad[1]
+    # The columns, or the one duration of all rows, that training had.
+    assert spans(table, "from", "seconds")[0] == [(2.0, 3.5), (3.0, 4.0)]
+    assert spans(table, "from", 0.25) == ([(2.0, 2.25), (3.0, 3.25), (4.0, 4.25)], [])
+    assert spans(table, 1.0, "from") == ([(1.0, 3.0), (1.0, 4.0), (1.0, 5.0)], [])
+    # Without a duration it is all from there; without a start it begins with the file; without both it is all.
+    assert spans(table, "start", "missing")[0] == [(0.5, None), (1.0, None)]
+    assert spans(table, "missing", "from")[0] == [(0.0, 2.0), (0.0, 3.0), (0.0, 4.0)]
+    assert spans(table, "missing", 1.0) == ([None] * 3, [])
+
+
 def test_a_table_of_pictures_needs_no_sounds(tmp_path: Path) -> None:
     fill(tmp_path, "a.png")
     (tmp_path / "t.csv").write_text("visual\na.png\n")
