@@ -17,11 +17,10 @@ from scmrl_plugins.core.evaluation.contribution import Contribution, contributio
 from scmrl_plugins.core.evaluation.disturbance import Disturbance
 from scmrl_plugins.core.evaluation.evaluate import CLEAN, Evaluation, evaluate, trained_precision
 from scmrl_plugins.core.evaluation.modalities import Carried, carried
+from scmrl_plugins.core.evaluation.profile import Profile, bounds, profile, verdicts
 from scmrl_plugins.core.evaluation.robustness import Point, curve, hidden, noisy
 from scmrl_plugins.core.evaluation.samples import samples_of_test
 from scmrl_plugins.core.evaluation.steps import hits_by_step
-from scmrl_plugins.core.measure import energy
-from scmrl_plugins.core.measure.energy import Energy
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.system import seeds
 from scmrl_plugins.core.system.progress import Progress
@@ -68,7 +67,9 @@ class Measured:
     """By modality the stream after the fusion, or the residual that is aligned, as means over steps and tokens."""
     aligned: bool = False
     curves: list[Curve] = field(default_factory=list)
-    energy: dict[str, Energy] = field(default_factory=dict)
+    profile: Profile | None = None
+    verdicts: dict[str, str] = field(default_factory=dict)
+    """By energy model, whether a network without spikes would be cheaper."""
     examples: list[Example] = field(default_factory=list)
     omitted: dict[str, str] = field(default_factory=dict)
     """By what could not be measured, the reason."""
@@ -193,9 +194,8 @@ class _Measurement:
         self.result.space = {name: torch.cat(parts).numpy() for name, parts in found.items()}
 
     def _energy(self) -> None:
-        inputs, _ = next(self._batches())
-        with seeds.generators_kept(self.device):
-            self.result.energy = energy.by_layer(self.model, [{name: x[:16] for name, x in inputs.items()}])
+        self.result.profile = found = profile(self.model, self.loader, self.device)
+        self.result.verdicts = verdicts(found, bounds(self.parts))
 
     def _examples(self) -> None:
         data = self.loader.dataset

@@ -15,7 +15,8 @@ from scmrl_plugins.core.evaluation import metrics
 from scmrl_plugins.core.evaluation.disturbance import Disturbance, DisturbedData
 from scmrl_plugins.core.evaluation.evaluate import CLEAN, Evaluation, evaluate
 from scmrl_plugins.core.evaluation.metrics import Predictions
-from scmrl_plugins.core.measure import energy, firing, operations
+from scmrl_plugins.core.evaluation.profile import profile
+from scmrl_plugins.core.measure import firing, operations
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.system.progress import Progress
@@ -78,14 +79,23 @@ def costs(model: AudioVisualModel, loader: Loader, clean: Evaluation, device: to
         return {name: batch[name].to(device) for name in model.channels if name in batch}
 
     measured, _ = operations.measure(model, inputs(next(iter(loader))))
-    spent = energy.estimate(model, map(inputs, loader))
+    found = profile(model, loader, device)
+    spent = found.total
     rates = clean.firing_rates
     return {
         "parameters": measured.parameters,
         "operations": measured.operations,
         "firing_rate": sum(rates.values()) / max(1, len(rates)),
         "dead_layers": firing.dead_layers(rates),
-        "energy_joules": spent.joules,
-        "multiply_accumulates": spent.multiply_accumulates,
-        "accumulates": spent.accumulates,
+        "spike_rate": 1 - (spent.activation_sparsity or 0),
+        "footprint": spent.footprint,
+        "dense": spent.dense,
+        "effective": spent.effective,
+        "multiply_accumulates": spent.macs,
+        "accumulates": spent.acs,
+        "attention": spent.attention,
+        "membrane_updates": spent.membrane_updates,
+        "energy_joules": found.energy["arithmetic"],
+        "energy_int8_joules": found.energy["arithmetic_int8"],
+        "energy_lemaire_joules": found.energy["lemaire"],
     }

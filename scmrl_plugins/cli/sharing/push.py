@@ -61,7 +61,7 @@ def _measured(parts: Assembly) -> dict[str, Any]:
 
     from scmrl_plugins.core.data.loading import EvaluationData, Loader
     from scmrl_plugins.core.evaluation.samples import samples_of_test
-    from scmrl_plugins.core.measure import energy, operations
+    from scmrl_plugins.core.measure import counting, energy, operations
     from scmrl_plugins.core.system.progress import Progress
     from scmrl_plugins.registry import UserError
 
@@ -76,11 +76,11 @@ def _measured(parts: Assembly) -> dict[str, Any]:
     except UserError:
         inputs, samples = operations.random_inputs(model, torch.device("cpu")), "random inputs"
         digests = {}
-    found = energy.estimate(model, [{one: inputs[one] for one in model.modalities}])
+    found = counting.total(counting.count_batches(model, [{one: inputs[one] for one in model.modalities}]))
     figures = {
-        "joules": found.joules,
-        "multiply_accumulates": found.multiply_accumulates,
-        "accumulates": found.accumulates,
+        "joules": energy.arithmetic(found),
+        "multiply_accumulates": found.macs,
+        "accumulates": found.acs,
         "samples": samples,
     }
     return {"energy": figures, "digests": digests}

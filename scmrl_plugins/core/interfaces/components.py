@@ -61,6 +61,9 @@ class Neuron(Component, nn.Module):
     """With ``requires_mem``, the membrane potentials ``[B, *]`` after each step of the last call (BrainCog's
     name); empty for a neuron without a membrane."""
 
+    bits: int | None = None
+    """Bits of an output that is quantised; none for spikes and for real numbers."""
+
     def single_step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """One time step, ``x [B, *] -> spikes [B, *]``, and the state after it; required.
 
