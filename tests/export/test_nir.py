@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.export.exporting import export
 from scmrl_plugins.export.formats import nir as nir_format
-from scmrl_plugins.export.nir.operators import DT
+from scmrl_plugins.export.nir.operators import DT, _squared
 from scmrl_plugins.export.nir.steps import Stepper
 from scmrl_plugins.plugins.neurons.alif import ALIF
 from scmrl_plugins.plugins.neurons.integrate_and_fire import IF
@@ -39,12 +40,10 @@ def test_convolutions_and_neurons_go_out_complete(make: Make) -> None:
     assert not exported.lacking
     assert exported.comparison.max_difference < 1e-5
     assert exported.comparison.n == 18
-    graph = nir.read(path, type_check=False)
+    graph = nir.read(path)
     kinds = {name: type(node).__name__ for name, node in graph.nodes.items()}
-    assert set(kinds.values()) == {
-        *("Input", "Output", "Conv2d", "LIF", "AvgPool2d", "Flatten", "Affine", "Scale")
-    }
-    assert list(kinds.values()).count("Scale") == 1  # where both modalities' logits are summed up, at the output
+    assert set(kinds.values()) == {*("Input", "Output", "Conv2d", "LIF", "AvgPool2d", "Flatten", "Affine")}
+    assert list(kinds.values()).count("Affine") == 3  # one sums both modalities' logits up, before the output
     assert kinds["logits"] == "Output"
     assert {name for name, kind in kinds.items() if kind == "Input"} == {"audio", "visual"}
     neuron = graph.nodes["backbones.visual.neuron"]
@@ -59,6 +58,49 @@ def test_convolutions_and_neurons_go_out_complete(make: Make) -> None:
         expected = model(**inputs).logits
     torch.testing.assert_close(nir_format.reader(path)(inputs), expected, atol=1e-5, rtol=0)
     assert expected.std(0).max() > 1e-3
+
+
+def reached(graph: Any, source: str) -> Any:
+    """The part of a graph that a change of one input can reach."""
+    names = {source}
+    for _ in graph.nodes:
+        names |= {after for before, after in graph.edges if before in names}
+    nodes = {name: node for name, node in graph.nodes.items() if name in names}
+    return nir.NIRGraph(nodes, [edge for edge in graph.edges if edge[0] in names])
+
+
+@pytest.mark.slow
+@pytest.mark.numerical
+@pytest.mark.parametrize("reader", ["spikingjelly.activation_based.nir_exchange", "snntorch.import_nir"])
+def test_other_libraries_read_it(make: Make, reader: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their readers take graphs of one input, and snnTorch's only samples without a batch in front."""
+    read = pytest.importorskip(reader).import_from_nir
+    run = make(backbone={"name": "conv-net"}, fusion={"name": "late"}, readout={"name": "concat"})
+    path = run.path / "net.nir"
+    export(run, "nir", path, progress=Progress.silent())
+    part = reached(nir.read(path), "visual")
+    x = torch.randn(6, 5, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = Stepper(part, DT)({"visual": x})["logits"]
+    assert expected.std(0).min() > 1e-3
+    batches = [(x, expected)]
+    if reader.startswith("snntorch"):
+        batches = [(x[:, index], expected[:, index]) for index in range(2)]
+    for given, logits in batches:
+        network, state = read(part), None  # snnTorch's neurons keep their state
+        for one, at_step in zip(given, logits, strict=True):
+            with torch.no_grad():
+                found, state = network(one, state)
+            torch.testing.assert_close(found, at_step, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(3, 1), (1, 5), (2, 3), (3, 3)])
+def test_a_kernel_becomes_square_where_zeros_fit_around_it(size: tuple[int, int]) -> None:
+    weight, x = torch.randn(4, 2, *size), torch.randn(1, 2, 9, 11)
+    squared, padding = _squared(weight, [1, 0], [2, 1])
+    assert (squared.shape[2] == squared.shape[3]) == (size != (2, 3))
+    expected = torch.nn.functional.conv2d(x, weight, padding=(1, 0), dilation=(2, 1))
+    found = torch.nn.functional.conv2d(x, squared, padding=padding, dilation=(2, 1))
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.slow

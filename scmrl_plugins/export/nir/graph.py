@@ -57,12 +57,17 @@ class Graph:
     def leave(self, node: fx.Node, source: fx.Node, value: Value, suffix: str) -> str:
         """The value as an output of the graph, which stands for the traced tensor of ``source``."""
         if len(value.sources) > 1:  # some readers do not add at an output
-            ones = np.ones(value.shape, np.float32)
-            value = self.of(value, self.add(node, self.nir.Scale(scale=ones), value.sources, ".sum"))
+            value = self.of(value, self.add(node, self._same(value.shape), value.sources, ".sum"))
         made = self.nir.Output(output_type={"output": np.array(value.shape)})
         name = self.add(node, made, value.sources, suffix)
         self.result.left[name] = (source, value)
         return name
+
+    def _same(self, shape: tuple[int, ...]) -> Any:
+        """A node that changes nothing: of vectors an affine layer, as fewer readers know a scale."""
+        if len(shape) > 1:
+            return self.nir.Scale(scale=np.ones(shape, np.float32))
+        return self.nir.Affine(weight=np.eye(*shape, dtype=np.float32), bias=np.zeros(shape, np.float32))
 
     def rename(self, old: str, new: str) -> None:
         """Give an output another name."""

@@ -84,6 +84,8 @@ def convolution(
         pad = padding if isinstance(padding, str) else padding[0]
         made = c.nir.Conv1d(x.shape[1], _array(weight), stride[0], pad, dilation[0], groups, offset)
     elif dims == 2 and len(x.shape) == 3:
+        if not isinstance(padding, str):
+            weight, padding = _squared(weight, padding, dilation)
         pad = padding if isinstance(padding, str) else tuple(padding)
         made = c.nir.Conv2d(x.shape[1:], _array(weight), tuple(stride), pad, tuple(dilation), groups, offset)
     else:
@@ -91,6 +93,20 @@ def convolution(
     name = c.add(node, made, x.sources)
     shape = tuple(node.meta["val"].shape[1:])
     return c.of(x, name, shape, replaced(row, shape))
+
+
+def _squared(weight: Tensor, padding: list[int], dilation: list[int]) -> tuple[Tensor, list[int]]:
+    """The same convolution with a square kernel, with zeros around the other one, where these are symmetric.
+
+    NIR's check of types takes the height of a kernel for its width.
+    """
+    side = max(weight.shape[2:])
+    further = [side - size for size in weight.shape[2:]]
+    if any(extra % 2 for extra in further):
+        return weight, padding
+    top, left = (extra // 2 for extra in further)
+    wider = [padding[0] + top * dilation[0], padding[1] + left * dilation[1]]
+    return torch.nn.functional.pad(weight, (left, left, top, top)), wider
 
 
 def linear(c: Graph, node: fx.Node, x: Any, weight: Tensor, bias: Tensor | None = None) -> Value:
