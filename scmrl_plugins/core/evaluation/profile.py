@@ -132,7 +132,7 @@ def profile(
     finally:
         hook.remove()
     right = torch.cat(hits) if hits else torch.zeros(0)
-    kind, bits = _kind(model)
+    kind, bits = kind_of(model)
     accuracy = float(right.double().mean()) if len(right) else None
     return Profile(layers, len(right), accuracy, model.config.model.steps, kind, bits)
 
@@ -158,7 +158,7 @@ def _draws(model: AudioVisualModel) -> bool:
     return any("stochastic" in part.tags for part in parts)
 
 
-def _kind(model: AudioVisualModel) -> tuple[Kind, int]:
+def kind_of(model: AudioVisualModel) -> tuple[Kind, int]:
     """What the model's neurons make of it, and the bits of their outputs."""
     neurons: list[Any] = [module for module in model.modules() if isinstance(module, model.neuron_type)]
     bits = max((neuron.bits for neuron in neurons if neuron.bits is not None), default=None)
@@ -174,7 +174,7 @@ def bounds(parts: Assembly) -> list[Profile]:
     The QNN has ceil(log2(T + 1)) bits. Empty for a model that has no spikes, or that does not work with one step.
     """
     model = parts.model
-    if _kind(model)[0] != "snn":
+    if kind_of(model)[0] != "snn":
         return []
     one = parts.config.model.model_copy(update={"steps": 1})
     try:

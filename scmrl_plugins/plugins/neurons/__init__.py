@@ -18,3 +18,9 @@ def scmrl_register(register: Register) -> None:
     register(
         "neuron", "relu", f"{_HERE}.relu:ReLU", "rectified linear unit without memory, for an artificial twin"
     )
+    register(
+        "neuron",
+        "quantized",
+        f"{_HERE}.quantized:Quantized",
+        "relu with few bits, for a quantised twin in one step",
+    )
