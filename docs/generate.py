@@ -7,8 +7,8 @@ A table of results stands between two comments, and the first says what it shows
     <!-- table: digits/same accuracy; methods: late, cmrl; conditions: clean, audio-0dB -->
     <!-- end of table -->
 
-The folder in benchmarks/results and the task, then accuracy, alone, worst, costs, contribution, versus METHOD or
-the name of a metric. Without a list, all methods and all conditions are shown. Without a task, as in
+The folder in benchmarks/results and the task, then ranking, accuracy, alone, worst, costs, contribution, versus
+METHOD or the name of a metric. Without a list, all methods and all conditions are shown. Without a task, as in
 ``digits accuracy; methods: late, cmrl; tasks: same, match``, both lists are needed, and the accuracy without
 corruption is shown by task.
 
@@ -203,7 +203,7 @@ def result_table(what: str) -> list[str]:
     return lines
 
 
-TABLES = ("accuracy", "alone", "worst", "costs", "contribution", "versus")
+TABLES = ("ranking", "accuracy", "alone", "worst", "costs", "contribution", "versus")
 
 
 def _known(given: Mapping[str, Any], name: str, what: str) -> Any:

@@ -78,7 +78,8 @@ def accuracy(
     GRID is a TOML file with [grid], [[method]], [[baseline]], [[task]] and [[condition]] sections;
     benchmarks/grids has examples. --set applies to every cell. The same command resumes an interrupted benchmark.
     Several processes may make different cells in one DIR; cells of several machines may be copied together. DIR
-    receives results.json, results.md and results.png.
+    receives results.json, results.md, results.png and front.png. Methods are ranked by accuracy, and those on the
+    front of accuracy and energy are marked.
     """
     from scmrl_plugins.bench.accuracy import report
     from scmrl_plugins.bench.accuracy.cells import select

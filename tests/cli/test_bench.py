@@ -72,6 +72,7 @@ def test_a_killed_grid_resumes(tmp_path: Path, small_cache: Path) -> None:
     assert results["command"].startswith("scmrl bench accuracy ")
     assert sorted(file.name for file in out.iterdir()) == [
         "cells",
+        "front.png",
         "predictions",
         "results.json",
         "results.md",

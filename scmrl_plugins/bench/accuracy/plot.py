@@ -1,4 +1,4 @@
-"""The accuracy of every method on every task and under every condition, as a plot."""
+"""The accuracy of every method on every task and under every condition, and against energy, as plots."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from scmrl_plugins.bench.accuracy.front import ranking
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS = 4
@@ -41,3 +44,44 @@ def figure(summary: Mapping[str, Any]) -> Figure:
         axis.set_visible(False)
     figure.supxlabel("test accuracy, %, with 95 % interval", fontsize=9)
     return figure
+
+
+def front(summary: Mapping[str, Any]) -> Figure:
+    """A panel for each task: accuracy against energy, a point a network, and a line through the front."""
+    from matplotlib.figure import Figure
+
+    tasks = {name: task for name, task in summary["tasks"].items() if any(one.on_front for one in ranking(task))}
+    columns = min(2, len(tasks))
+    rows = math.ceil(len(tasks) / columns)
+    figure = Figure(figsize=(4.6 * columns, 3.4 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis, (name, task) in zip(axes, tasks.items(), strict=False):
+        _front(axis, task)
+        axis.set_title(name, loc="left", fontsize=9)
+    for axis in axes[len(tasks) :]:
+        axis.set_visible(False)
+    figure.supxlabel("energy of a sample, nJ: arithmetic in 45 nm", fontsize=9)
+    figure.supylabel("test accuracy, %", fontsize=9)
+    return figure
+
+
+def _front(axis: Axes, task: Mapping[str, Any]) -> None:
+    places = [(place, 1e9 * place.joules) for place in ranking(task) if place.joules is not None]
+    for place, energy in places:
+        spread, colour = place.accuracy, "C3" if place.on_front else "C0"
+        axis.plot(energy, 100 * spread["mean"], "o", color=colour, markersize=4)
+        if spread["low"] is not None:
+            axis.plot(
+                [energy] * 2, [100 * spread["low"], 100 * spread["high"]], color=colour, linewidth=0.7, alpha=0.5
+            )
+        at = (energy, 100 * spread["mean"])
+        axis.annotate(place.method, at, (4, 3), textcoords="offset points", fontsize=6, color=colour)
+    best = sorted((energy, 100 * place.accuracy["mean"]) for place, energy in places if place.on_front)
+    axis.step([x for x, _ in best], [y for _, y in best], where="post", color="C3", linewidth=1, label="front")
+    energies = [energy for _, energy in places]
+    if 0 < 10 * min(energies) < max(energies):
+        axis.set_xscale("log")
+    axis.margins(0.2, 0.1)
+    axis.grid(alpha=0.3)
+    axis.tick_params(labelsize=7)
+    axis.legend(fontsize=7)

@@ -7,13 +7,30 @@ from statistics import fmean
 from typing import Any
 
 from scmrl_plugins.bench.accuracy.cells import Cell
+from scmrl_plugins.bench.accuracy.front import ranking
 from scmrl_plugins.bench.accuracy.grid import Grid, Method, Task
 from scmrl_plugins.bench.accuracy.pooled import Pool, difference, mean, worst
 from scmrl_plugins.bench.accuracy.records import Record
 from scmrl_plugins.bench.spread import over_seeds
 from scmrl_plugins.core.evaluation.statistics import holm
 
-COSTS = ("parameters", "operations", "firing_rate", "energy_joules")
+COSTS = (
+    "parameters",
+    "operations",
+    "firing_rate",
+    "energy_joules",
+    "spike_rate",
+    "footprint",
+    "dense",
+    "effective",
+    "multiply_accumulates",
+    "accumulates",
+    "attention",
+    "membrane_updates",
+    "energy_int8_joules",
+    "energy_lemaire_joules",
+)
+"""Those after the energy are not in records of earlier versions."""
 
 CONTROL = "control"
 """The key of the difference of a method from its own-fed control."""
@@ -26,7 +43,8 @@ Made = Sequence[tuple[Cell, Record]]
 def summarize(grid: Grid, made: Made, expected: int) -> dict[str, Any]:
     """The summary of the cells that exist, of ``expected`` ones, for JSON and the report.
 
-    By task: the conditions, the samples of a cell, and by method the folds and seeds, the mean of every metric
+    By task: the methods ranked by accuracy, those on the front of accuracy and energy, the conditions, the samples
+    of a cell, and by method the folds and seeds, the mean of every metric
     with its values by cell, the accuracy with a 95 % interval clustered by ``grid.cluster``, the worst cluster,
     the paired differences from ``grid.references``, and the costs.
     """
@@ -63,7 +81,10 @@ def _task(grid: Grid, task: Task, made: Made) -> dict[str, Any]:
         _compare(methods, pools, {name: reference for name in methods if name != reference}, reference)
     controls = {row.name: row.control for row in grid.rows_of(task) if isinstance(row, Method) and row.control}
     _compare(methods, pools, controls, CONTROL)
+    places = ranking({"methods": methods})
     return {
+        "ranking": [place.method for place in places],
+        "front": [place.method for place in places if place.on_front],
         "conditions": {condition.name: condition.settings() for condition in grid.conditions_of(task)},
         "samples": next(iter(made[0][1]["conditions"].values()))["n"],
         "cluster": next((pool.column for one in pools.values() for pool in one.values() if pool.column), None),
@@ -127,7 +148,7 @@ def _costs(records: Sequence[Record]) -> dict[str, Any] | None:
     if not costs:
         return None
     return {
-        **{key: over_seeds([one[key] for one in costs]) for key in COSTS},
+        **{key: over_seeds([one[key] for one in costs]) for key in COSTS if all(key in one for one in costs)},
         "seconds": over_seeds([record["training"]["seconds"] for record in records]),
         "dead_layers": sorted({layer for one in costs for layer in one["dead_layers"]}),
     }

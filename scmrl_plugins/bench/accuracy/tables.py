@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from scmrl_plugins.bench.accuracy.front import ranking
 from scmrl_plugins.core.evaluation.metrics import METRICS
 from scmrl_plugins.core.interfaces import MODALITIES
 
@@ -21,6 +22,7 @@ def meaning(task: Task) -> str:
 def named(task: Task, kind: str, *of: str) -> list[str]:
     """The table of a kind, such as ``accuracy``, ``worst`` or ``versus METHOD``, or of a metric."""
     table: dict[str, Callable[..., list[str]]] = {
+        "ranking": ranked,
         "accuracy": accuracy,
         "alone": alone,
         "worst": worst,
@@ -29,6 +31,20 @@ def named(task: Task, kind: str, *of: str) -> list[str]:
         "versus": versus,
     }
     return table[kind](task, *of) if kind in table else metric(task, kind)
+
+
+def ranked(task: Task) -> list[str]:
+    """The methods by accuracy without corruption, with their energy; empty if none was tested so.
+
+    Those on the front of accuracy and energy are marked.
+    """
+    lines = [
+        f"| {number} | {place.method} | {_percent(place.accuracy)} "
+        f"| {'' if place.joules is None else f'{place.joules * 1e9:.1f}'} | {'yes' if place.on_front else ''} |"
+        for number, place in enumerate(ranking(task), 1)
+    ]
+    head = ["| rank | method | accuracy, % | energy, nJ | on the front |", "|---:|---|---:|---:|---|"]
+    return [*head, *lines] if lines else []
 
 
 def accuracy(task: Task) -> list[str]:
@@ -108,16 +124,26 @@ def costs(task: Task) -> list[str]:
     rows = {name: method["costs"] for name, method in task["methods"].items() if method["costs"]}
     if not rows:
         return []
-    return [
-        "| method | parameters | million operations | firing rate | energy, nJ | training, s |",
-        "|---|---:|---:|---:|---:|---:|",
-        *(
-            f"| {name} | {one['parameters']['mean']:,.0f} | {one['operations']['mean'] / 1e6:.2f} "
-            f"| {one['firing_rate']['mean']:.3f} | {one['energy_joules']['mean'] * 1e9:.1f} "
-            f"| {one['seconds']['mean']:.0f} |"
-            for name, one in rows.items()
-        ),
-    ]
+    further = {
+        title: key
+        for title, key in (
+            ("8-bit energy, nJ", "energy_int8_joules"),
+            ("with memory, nJ", "energy_lemaire_joules"),
+        )
+        if all(key in one for one in rows.values())
+    }
+    titles = ["method", "parameters", "million operations", "firing rate", "energy, nJ", *further, "training, s"]
+    lines = []
+    for name, one in rows.items():
+        cells = [
+            f"{one['parameters']['mean']:,.0f}",
+            f"{one['operations']['mean'] / 1e6:.2f}",
+            f"{one['firing_rate']['mean']:.3f}",
+            *(f"{one[key]['mean'] * 1e9:.1f}" for key in ("energy_joules", *further.values())),
+            f"{one['seconds']['mean']:.0f}",
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [f"| {' | '.join(titles)} |", "|---|" + "---:|" * (len(titles) - 1), *lines]
 
 
 def by_task(tasks: Mapping[str, Task], methods: Sequence[str]) -> list[str]:

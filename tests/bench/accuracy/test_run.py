@@ -69,7 +69,11 @@ def test_results_are_those_of_the_runs(trained: tuple[Path, dict[str, Record]]) 
         assert record["conditions"]["nothing"]["metrics"]["accuracy"] == pytest.approx(1 / 3)  # one answer for all
         assert record["protocol"] == "honest"
         assert record["training"]["epochs"] == 2
-        assert record["costs"]["energy_joules"] > 0
+        costs = record["costs"]
+        assert costs["energy_lemaire_joules"] > costs["energy_joules"] > costs["energy_int8_joules"] > 0
+        assert costs["energy_joules"] == pytest.approx(
+            4.6e-12 * costs["multiply_accumulates"] + 0.9e-12 * costs["accumulates"]
+        )
         assert json.loads((folder / "cells" / f"{name}.json").read_text()) == record
 
 

@@ -183,6 +183,13 @@ def test_the_page_has_every_table_and_says_how_it_was_made(summary: dict[str, An
     assert "- `deaf`: no audio" in page
     assert "cmrl: neuron layers that never fired in one run or more: fusion.neuron" in page
     assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert "| 2 | late | 60.0 ± 23.1 | 3.0 |  |" in page  # no better than cmrl, at the same energy
+    assert "](front.png)" in page
+    assert (summary["tasks"]["same"]["ranking"], summary["tasks"]["same"]["front"]) == (
+        ["cmrl", "late", "chance"],
+        ["cmrl"],
+    )
     assert report.PAGE == "results.md"
 
 
