@@ -78,11 +78,12 @@ class Neuron(Component, nn.Module):
         """
         return None
 
-    def pooled(self, x: Tensor, pool: nn.Module) -> Tensor | None:
-        """``pool(spikes[t])`` for each time step, fused with the neuron, for inference.
+    def pooled(self, x: Tensor, pool: nn.Module, steps: int) -> Tensor | None:
+        """``pool(spikes[t])`` for each time step, fused with the neuron, with the gradient of x.
 
-        ``x [T, B, C, H, W] -> [T, B, C, H / s, W / s]`` for a pooling of stride s. None, the default, means that
-        fusing does not pay or is not supported: the layer then calls the neuron and the pooling in turn.
+        ``x [T, B, C, H, W] -> [T, B, C, H / s, W / s]`` for a pooling of stride s; ``x [1, B, C, H, W]`` is the
+        current of all T = ``steps`` steps. None, the default, means that fusing does not pay or is not supported:
+        the layer then calls the neuron and the pooling in turn.
         """
         return None
 

@@ -7,7 +7,6 @@ These are private names, and submodules imported without their package. Any rele
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import importlib
 import importlib.util
@@ -26,16 +25,6 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 if TYPE_CHECKING:
     import datasets
-
-
-def compile_cpp(source: str) -> ctypes.CDLL:
-    """Compile C++ for this machine and cache the result in torch's cache on disk.
-
-    torch selects the flags for vectorisation and threads, and locks the cache. Raises the errors of the compiler.
-    """
-    from torch._inductor.codecache import CppCodeCache
-
-    return CppCodeCache.load(source)
 
 
 def fix_sizes(x: Tensor, dims: Sequence[int]) -> None:
@@ -164,7 +153,6 @@ class TorchDispatchMode(_python_dispatch.TorchDispatchMode):
 __all__ = [
     "BatchNorm",
     "TorchDispatchMode",
-    "compile_cpp",
     "fingerprint",
     "fix_sizes",
     "has_forward_hooks",

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import os
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from scmrl_plugins.core.system.private import compile_cpp, operations_intercepted
+from scmrl_plugins.core.system.private import operations_intercepted
 from scmrl_plugins.registry import UserError
 
 # Smaller tensors are processed op by op: a few milliseconds per call do not recover the seconds of compilation.
@@ -49,24 +46,12 @@ class Compiled:
         except Exception as error:
             # Compilers raise any error. An error caused by the arguments is raised again by the call below.
             _broken = True
-            _warn(error)
+            warn_once(error)
             return self.function(*args)
 
 
-@functools.cache
-def library(source: Path) -> ctypes.CDLL | None:
-    """The functions of a C++ file, compiled for this machine and cached on disk by torch.
-
-    ``None``, with a single warning, if compilation fails.
-    """
-    try:
-        return compile_cpp(source.read_text(encoding="utf-8"))
-    except Exception as error:  # of the compiler, its headers, its cache or its output
-        _warn(error)
-        return None
-
-
-def _warn(error: Exception) -> None:
+def warn_once(error: Exception) -> None:
+    """Warn that compiling failed, once in a process."""
     global _warned
     if _warned:
         return
@@ -79,8 +64,11 @@ def _warn(error: Exception) -> None:
     )
 
 
-def worth(x: Tensor, pays: bool = True) -> bool:
-    """Whether work on ``x`` is compiled: by default if it ``pays`` and x is large; see ``SCMRL_COMPILE``."""
+def worth(x: Tensor, pays: bool = True, least: int = ELEMENTS) -> bool:
+    """Whether work on ``x`` is compiled: by default if it ``pays`` and x has ``least`` elements.
+
+    ``SCMRL_COMPILE`` may be ``always`` or ``never``.
+    """
     policy = os.environ.get("SCMRL_COMPILE", "auto")
     if policy not in POLICIES:
         raise UserError(f"SCMRL_COMPILE = {policy!r}: expected one of {', '.join(POLICIES)}")
@@ -90,7 +78,7 @@ def worth(x: Tensor, pays: bool = True) -> bool:
         # Other compilations and operation counters must see each operation.
         and not torch.compiler.is_compiling()
         and not operations_intercepted()
-        and (policy == "always" or (pays and x.numel() >= ELEMENTS))
+        and (policy == "always" or (pays and x.numel() >= least))
         and x.device.type in ("cpu", "cuda")
         # In half precision, compiled code rounds once instead of after every operation.
         and x.dtype in (torch.float32, torch.float64)

@@ -5,9 +5,6 @@
 // rows and 32 columns the sums are computed once, in tables that fit in the L1 cache, and looked up for every pixel
 // (forward) or for every weight (gradient).
 
-// torch disables this when compiling.
-#pragma GCC optimize("tree-loop-vectorize")
-
 #include <algorithm>
 #include <cstdint>
 #include <cstring>

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input
 
 from scmrl_plugins.plugins.kernels import compiled
+from scmrl_plugins.plugins.kernels.library import call, library
 
 # As in lookup.cpp: channels per block, bytes per block, and the maximum number of pixels in a row.
 BLOCK, BYTES, PIXELS = 32, 8, 1024
@@ -35,16 +36,12 @@ class Packed(NamedTuple):
     shape: torch.Size
     kernel: int
 
-    def call(self, name: str, *args: Tensor | int | None) -> Any:
-        """Call a function of the library for the type of the first argument."""
-        library = compiled.library(_source)
-        assert library is not None
-        assert isinstance(args[0], Tensor)
-        function = library[f"{name}_{str(args[0].dtype).removeprefix('torch.')}"]
-        function.restype = ctypes.c_bool if name == "pack" else None
+    def call(self, name: str, x: Tensor, *args: Tensor | int | None) -> Any:
+        """Call a function of the library for the type of x."""
+        functions = library(_source)
+        assert functions is not None
         spikes = _Spikes(self.bits.data_ptr(), *self.shape, self.kernel, torch.get_num_threads())
-        with torch.profiler.record_function(f"scmrl::{name}"):
-            return function(ctypes.byref(spikes), *map(_argument, args))
+        return call(functions, name, x.dtype, spikes, x, *args, result=ctypes.c_bool if name == "pack" else None)
 
 
 class _Spikes(ctypes.Structure):
@@ -54,12 +51,6 @@ class _Spikes(ctypes.Structure):
         ("bytes", ctypes.c_void_p),
         *((name, ctypes.c_long) for name in ("images", "channels", "height", "width", "kernel", "threads")),
     )
-
-
-def _argument(value: Tensor | int | None) -> Any:
-    if isinstance(value, Tensor):
-        return ctypes.c_void_p(value.data_ptr())
-    return None if value is None else ctypes.c_long(value)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
@@ -81,7 +72,7 @@ def _packed(x: Tensor, weight: Tensor) -> Packed | None:
         and x.dtype == weight.dtype
         and not torch.is_autocast_enabled("cpu")
         and compiled.worth(x, min(weight.shape[:2]) >= BLOCK)
-        and compiled.library(_source) is not None
+        and library(_source) is not None
     ):
         return None
     batch, channels, height, width = x.shape

@@ -55,7 +55,7 @@ class SpikingConv(nn.Module):
 
         if pool is None or _is_recorded(self.neuron) or torch.compiler.is_compiling():
             return fire(z)
-        if (maps := self.neuron.pooled(z.expand(steps, *z.shape[1:]), pool)) is not None:
+        if (maps := self.neuron.pooled(z, pool, steps)) is not None:
             return maps
         return in_chunks(fire, z, steps * y[0].numel()) if z.device.type == "cpu" else fire(z)
 

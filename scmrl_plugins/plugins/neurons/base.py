@@ -92,14 +92,14 @@ class FusedNeuron(Neuron, node.BaseNode):
             membrane.append(state if isinstance(state, Tensor) else state[0])
         return torch.stack(spikes), membrane
 
-    def pooled(self, x: Tensor, pool: nn.Module) -> Tensor | None:
-        """``pool`` of each step's spikes in one loop with them: ``[T, B, C, H, W] -> [T, B, C, H / s, W / s]``.
+    def pooled(self, x: Tensor, pool: nn.Module, steps: int) -> Tensor | None:
+        """``pool`` of each step's spikes in one loop with them, where nothing else reads the spikes.
 
-        For inference, where nothing else reads the spikes. ``None`` if it is not faster.
+        ``[T or 1, B, C, H, W] -> [T, B, C, H / s, W / s]``. ``None`` if it is not faster.
         """
-        if not self.mem_detach or torch.is_grad_enabled():
+        if not self.mem_detach or torch.compiler.is_exporting():
             return None
-        return fused.pooled_spikes(x, self.rate(), self.threshold, self.dynamics, pool)
+        return fused.pooled_spikes(x, self.rate(), self.threshold, self.dynamics, pool, steps)
 
     def extra_repr(self) -> str:
         """The settings that the neuron was built with."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from scmrl_plugins.core.interfaces import ComponentConfig
+from scmrl_plugins.plugins.kernels.neuron import Charge, Kernel
 from scmrl_plugins.plugins.neurons.surrogates import SURROGATES, Surrogate, SurrogateName
 
 Rate = Tensor | float
@@ -42,10 +44,21 @@ class Dynamics:
     surrogate: Surrogate
     alpha: float
 
+    charging: ClassVar[Charge | None] = None
+    """How ``charge`` works in C++, for the class that names it and no subclass, as that may change a method."""
+
     @classmethod
     def of(cls, config: Any) -> Self:
         """The dynamics with a neuron's settings."""
         return cls(SURROGATES[config.surrogate], config.alpha)
+
+    @functools.cached_property
+    def kernel(self) -> Kernel | None:
+        """The same neuron in C++, where the class itself, not a base, names its ``charging``."""
+        charging: Charge | None = vars(type(self)).get("charging")
+        if charging is None:
+            return None
+        return Kernel(charging, self.surrogate.name, self.surrogate.tie, self.alpha)
 
     def start(self, v: Tensor) -> Any:
         """The state beside the membrane ``v``, which is zero; none for most neurons."""

@@ -1,7 +1,7 @@
 """All time steps of a neuron in one pass where the membrane is detached, forward and backward.
 
-``spikes`` and ``pooled_spikes`` run a ``Dynamics`` over time: compiled into one loop over memory where that pays,
-else op by op.
+``spikes`` and ``pooled_spikes`` run a ``Dynamics`` over time: on the CPU by its kernel in C++, if it has one, else
+compiled into one loop over memory where that pays, else op by op.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from scmrl_plugins.core.system.private import fix_sizes, has_forward_hooks, tree_map_only
 from scmrl_plugins.plugins.kernels.compiled import Compiled, worth
+from scmrl_plugins.plugins.kernels.neuron import POOLED_STEPS, Kernel, Window
 from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Rate
 from scmrl_plugins.plugins.neurons.strides import empty_like_steps, flat, has_dense_steps, unflat, without_base
 
@@ -37,25 +39,57 @@ def spikes(
     return compute(x, rate, threshold, dynamics, keep_membrane)
 
 
-def pooled_spikes(x: Tensor, rate: Rate, threshold: Tensor, dynamics: Dynamics, pool: nn.Module) -> Tensor | None:
-    """``pool`` of each step's spikes, without a gradient: ``[T, B, C, H, W] -> [T, B, C, H / s, W / s]``.
+def pooled_spikes(
+    x: Tensor, rate: Rate, threshold: Tensor, dynamics: Dynamics, pool: nn.Module, steps: int
+) -> Tensor | None:
+    """``pool`` of each step's spikes: ``[T or 1, B, C, H, W] -> [T, B, C, H / s, W / s]``.
 
-    ``None`` unless a joint loop is faster, as for a few time steps of large images in channels-last layout.
+    One step stands for T = ``steps`` equal ones. ``None`` unless a joint loop is faster: in channels-last layout,
+    by the kernel in C++, or compiled, which has no gradient.
     """
     # With channels first the loop would run along rows, which pooling takes apart.
-    if len(x) > UNROLLED or not worth(x) or not x[0].is_contiguous(memory_format=torch.channels_last):
+    if not (x[0].is_contiguous(memory_format=torch.channels_last) and has_dense_steps(x)):
         return None
-    if not has_dense_steps(x) or (window := _window(pool)) is None:
+    if (window := _window(pool)) is None:
         return None
-    key = (dynamics, len(x), x.dtype, x.shape[2:], window)
-    last = without_base(x.permute(0, 1, 3, 4, 2))
+    if steps <= POOLED_STEPS and (kernel := _kernel(x, threshold, dynamics)):
+        return _Pooled.apply(x, rate, threshold, kernel, window, steps)
+    repeated = x.expand(steps, *x.shape[1:])
+    if torch.is_grad_enabled() or steps > UNROLLED or not worth(repeated):
+        return None
+    key = (dynamics, steps, x.dtype, x.shape[2:], window)
+    last = without_base(repeated.permute(0, 1, 3, 4, 2))
     # All sizes but the number of samples are fixed: symbolic ones cost seconds in each new process.
     fix_sizes(last, [2, 3, 4])
     maps, *_ = _compiled_pool(key, last, rate, threshold, dynamics, window)
     return maps.permute(0, 1, 4, 2, 3)
 
 
-def _window(pool: nn.Module) -> tuple[int, int, int] | None:
+class _Pooled(torch.autograd.Function):
+    """Neuron and pooling by the kernel in C++. Only x is stored for the gradient, no spikes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, rate: Rate, threshold: Tensor, kernel: Kernel, window: Window, steps: int
+    ) -> Tensor:
+        ctx.save_for_backward(x, threshold)
+        ctx.rate, ctx.kernel, ctx.window = rate, kernel, window
+        maps = kernel.pooled(x.permute(0, 1, 3, 4, 2), float(rate), float(threshold), window, steps)
+        return maps.permute(0, 1, 4, 2, 3)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, threshold = ctx.saved_tensors
+        of_x, of_rate = ctx.kernel.pooled_gradients(
+            grads[0].permute(0, 1, 3, 4, 2).contiguous(),
+            x.permute(0, 1, 3, 4, 2),
+            *(float(ctx.rate), float(threshold), ctx.window, ctx.needs_input_grad[1]),
+        )
+        return of_x.permute(0, 1, 4, 2, 3), of_rate, None, None, None, None
+
+
+def _window(pool: nn.Module) -> Window | None:
     """Kernel, stride and padding of a square max pooling without hooks; None for any other module."""
     if type(pool) is not nn.MaxPool2d or pool.dilation != 1 or pool.ceil_mode or pool.return_indices:
         return None
@@ -79,6 +113,7 @@ class _Detached(torch.autograd.Function):
         return out, membrane
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         x, threshold, saved_rate = ctx.saved_tensors
         rate = ctx.rate if saved_rate is None else saved_rate
@@ -89,6 +124,8 @@ class _Detached(torch.autograd.Function):
 def _forward(
     x: Tensor, rate: Rate, threshold: Tensor, dynamics: Dynamics, keep_membrane: bool
 ) -> tuple[Tensor, Tensor | None]:
+    if not keep_membrane and (kernel := _kernel(x, threshold, dynamics)):
+        return kernel.spikes(x, float(rate), float(threshold), empty_like_steps(x)), None
     if keep_membrane or not (worth(x) and has_dense_steps(x)):
         out, membrane = empty_like_steps(x), empty_like_steps(x) if keep_membrane else None
         run(x, rate, threshold, dynamics, None, out, membrane)
@@ -104,12 +141,15 @@ def _forward(
 def _backward(
     grad: Tensor, x: Tensor, rate: Rate, threshold: Tensor, dynamics: Dynamics, learned: bool
 ) -> tuple[Tensor, Tensor | None]:
-    if not (worth(x) and has_dense_steps(x)):
+    kernel = _kernel(x, threshold, dynamics)
+    if kernel is None and not (worth(x) and has_dense_steps(x)):
         out = empty_like_steps(x)
         of_x, of_rate, _ = gradients(grad, x, rate, threshold, dynamics, learned, None, out)
         return of_x, of_rate
     if not has_dense_steps(grad) or grad.stride()[1:] != x.stride()[1:]:
         grad = empty_like_steps(x).copy_(grad)
+    if kernel is not None:
+        return kernel.gradients(grad, x, float(rate), float(threshold), learned, empty_like_steps(x))
     carry, along_x, along_rate = _first_carry(x, dynamics), [], []
     for chunk_grad, chunk in zip(grad.split(UNROLLED), x.split(UNROLLED), strict=True):
         key = (dynamics, len(chunk), x.dtype, learned, carry is None)
@@ -119,6 +159,12 @@ def _backward(
         along_x.append(of_x)
         along_rate.append(of_rate)
     return unflat(_concatenated(along_x), x), functools.reduce(torch.add, along_rate) if learned else None
+
+
+def _kernel(x: Tensor, threshold: Tensor, dynamics: Dynamics) -> Kernel | None:
+    """The kernel in C++, if there is one for these dynamics and it computes x."""
+    kernel = dynamics.kernel
+    return kernel if kernel is not None and kernel.applies(x, threshold) and has_dense_steps(x) else None
 
 
 def _first_carry(x: Tensor, dynamics: Dynamics) -> Carry | None:

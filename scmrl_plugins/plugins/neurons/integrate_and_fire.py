@@ -13,6 +13,8 @@ from scmrl_plugins.plugins.neurons.upstream import node
 class Integrating(Dynamics):
     """The rate is 1 and not used: dv/dx = 1."""
 
+    charging = "add"
+
     def charge(self, x: Tensor, v: Tensor, rate: Rate) -> tuple[Tensor, None]:
         return v.add_(x), None
 

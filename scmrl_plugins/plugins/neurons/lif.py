@@ -16,6 +16,8 @@ from scmrl_plugins.plugins.neurons.upstream import node
 class Leaky(Dynamics):
     """The rate is tau: dv/dx = 1 / tau."""
 
+    charging = "divide"
+
     def charge(self, x: Tensor, v: Tensor, rate: Rate) -> tuple[Tensor, None]:
         # The order of these operations is BrainCog's, so that the bits agree.
         return torch.sub(x, v).div_(rate).add_(v), None

@@ -15,6 +15,8 @@ from scmrl_plugins.plugins.neurons.upstream import node
 class Learned(Dynamics):
     """The rate is k: dv/dx = k, and dv/dk is the drive x - v."""
 
+    charging = "multiply"
+
     def charge(self, x: Tensor, v: Tensor, rate: Rate) -> tuple[Tensor, Tensor]:
         drive = torch.sub(x, v)
         return (drive * rate).add_(v), drive

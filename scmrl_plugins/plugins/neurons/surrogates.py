@@ -75,6 +75,7 @@ def _gaussian(grad: Tensor, u: Tensor, alpha: float) -> Tensor:
 class Surrogate:
     """A step function H(u) and its surrogate derivative h'(u)."""
 
+    name: SurrogateName
     braincog: str | None
     """BrainCog's class of the same surrogate, if any."""
     backward: Callable[[Tensor, Tensor, float], Tensor]
@@ -95,16 +96,17 @@ class Surrogate:
         return functools.partial(Firing, self)
 
 
-SURROGATES: dict[str, Surrogate] = {
-    "sigmoid": Surrogate("SigmoidGrad", _sigmoid, tie=True),
-    "atan": Surrogate("AtanGrad", _atan, tie=False),
-    "gate": Surrogate("GateGrad", _gate, tie=False),
-    "quadratic-gate": Surrogate("QGateGrad", _quadratic_gate, tie=False),
-    "relu": Surrogate("ReLUGrad", _relu, tie=True),
-    "triangle": Surrogate(None, _triangle, tie=False),
-    "fast-sigmoid": Surrogate(None, _fast_sigmoid, tie=False),
-    "gaussian": Surrogate(None, _gaussian, tie=True),
-}
+_ALL = (
+    Surrogate("sigmoid", "SigmoidGrad", _sigmoid, tie=True),
+    Surrogate("atan", "AtanGrad", _atan, tie=False),
+    Surrogate("gate", "GateGrad", _gate, tie=False),
+    Surrogate("quadratic-gate", "QGateGrad", _quadratic_gate, tie=False),
+    Surrogate("relu", "ReLUGrad", _relu, tie=True),
+    Surrogate("triangle", None, _triangle, tie=False),
+    Surrogate("fast-sigmoid", None, _fast_sigmoid, tie=False),
+    Surrogate("gaussian", None, _gaussian, tie=True),
+)
+SURROGATES: dict[str, Surrogate] = {one.name: one for one in _ALL}
 
 
 class Fire(torch.autograd.Function):

@@ -21,8 +21,8 @@ from scmrl_plugins.bench.speed.step import Step
 from scmrl_plugins.core.config import layers
 from scmrl_plugins.core.model import assembly
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
-from scmrl_plugins.plugins.kernels import compiled, lookup
-from scmrl_plugins.plugins.layers import attention, recompute, spiking_conv
+from scmrl_plugins.plugins.kernels import compiled, lookup, neuron
+from scmrl_plugins.plugins.layers import attention, spiking_conv
 
 
 def tokens_first(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def channels_first(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
-    """Neurons compiled, sums looked up and stages a sample at a time; counts what ran."""
+    """Neurons and pooling in C++, sums looked up; counts what ran."""
     ran: Counter[str] = Counter()
 
     def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,12 +46,12 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
         return call
 
     monkeypatch.setenv("SCMRL_COMPILE", "always")
-    monkeypatch.setattr(recompute, "CHUNK", 1)
-    call = compiled.Compiled.__call__
+    call = neuron.Kernel._call
     monkeypatch.setattr(
-        compiled.Compiled, "__call__", lambda kernel, *args: counted(kernel.name, call)(kernel, *args)
+        neuron.Kernel,
+        "_call",
+        lambda kernel, name, *args, **more: counted(name, call)(kernel, name, *args, **more),
     )
-    monkeypatch.setattr(recompute.Join, "apply", counted("chunks", recompute.Join.apply))
     monkeypatch.setattr(spiking_conv.Repeat, "apply", counted("once", spiking_conv.Repeat.apply))
     monkeypatch.setattr(attention, "mix", counted("mix", attention.mix))
     monkeypatch.setattr(lookup._Convolution, "apply", counted("lookup", lookup._Convolution.apply))
@@ -80,7 +80,7 @@ def test_golden_numbers_with_every_fast_path(
     monkeypatch.setattr(attention, "mix", mix)
     golden = Golden(case)
     check_every_number(golden, golden.model().to(memory_format=torch.channels_last))
-    assert all(fast[name] > 0 for name in ("scmrl::neuron", "scmrl::neuron_backward", "chunks", "lookup")), fast
+    assert all(fast[name] > 0 for name in ("spikes", "gradients", "pooled", "pooled_gradients", "lookup")), fast
 
 
 @pytest.mark.slow
@@ -108,8 +108,7 @@ def test_a_static_input_with_every_fast_path_is_the_published_form(
     for name, buffer in ours.named_buffers():
         if "running" in name:
             close(buffer, statistics[name], name)
-    kernels = {"scmrl::neuron", "scmrl::neuron_backward", "scmrl::neuron_and_pooling"}
-    assert fast.keys() == {*kernels, "chunks", "once", "mix", "lookup"}
+    assert fast.keys() == {"spikes", "gradients", "pooled", "pooled_gradients", "mix", "lookup"}
 
 
 # Training ------------------------------------------------------------------------------------------------

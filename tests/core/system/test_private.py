@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from compiler import needs_compiler
 from torch import nn
 
 import scmrl_plugins
@@ -195,13 +194,6 @@ def test_a_private_name_still_works(check: Callable[[], None], breaks: str) -> N
         check()
     except Exception as error:
         raise AssertionError(f"core/system/private.py needs this version's name. Breaks: {breaks}") from error
-
-
-@needs_compiler
-def test_cpp_compiles() -> None:
-    """Without it convolutions of spikes are not looked up, and run several times slower."""
-    library = private.compile_cpp('extern "C" long scmrl_test_twice(long x) { return 2 * x; }')
-    assert library.scmrl_test_twice(21) == 42
 
 
 LIBRARIES = ("accelerate", "datasets", "safetensors", "timm", "torch", "torchvision")

@@ -21,11 +21,18 @@ from paths import HELPERS
 from torch import Tensor, nn
 
 from scmrl_plugins.plugins.kernels import compiled
+from scmrl_plugins.plugins.kernels.neuron import Kernel
 from scmrl_plugins.plugins.neurons import fused
 from scmrl_plugins.plugins.neurons.alif import ALIF
 from scmrl_plugins.plugins.neurons.lif import LIF
 from scmrl_plugins.plugins.neurons.plif import PLIF
 from scmrl_plugins.registry import UserError
+
+
+@pytest.fixture(autouse=True)
+def no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for neurons that have none in C++, and on a GPU."""
+    monkeypatch.setattr(Kernel, "applies", lambda *_: False)
 
 
 def inputs(dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -159,13 +166,13 @@ def test_spikes_pooled_in_one_kernel_are_the_same(repeated: bool, monkeypatch: p
     spikes = neuron(x)
     expected = pool(spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
     with torch.no_grad():
-        assert neuron.pooled(x, pool) is None
+        assert neuron.pooled(x, pool, 4) is None
         monkeypatch.setenv("SCMRL_COMPILE", "always")
-        found = neuron.pooled(x, pool)
+        found = neuron.pooled(x, pool, 4)
         assert torch.equal(found, expected)
         assert found[0].is_contiguous(memory_format=torch.channels_last)
-        assert neuron.pooled(x.contiguous(), pool) is None  # channels first
-    assert neuron.pooled(x, pool) is None  # with gradients
+        assert neuron.pooled(x.contiguous(), pool, 4) is None  # channels first
+    assert neuron.pooled(x, pool, 4) is None  # with gradients
     assert 0 < expected.mean() < 1
     assert not compiled._broken
 

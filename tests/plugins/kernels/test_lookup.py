@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from scmrl_plugins.plugins.kernels import compiled, lookup
+from scmrl_plugins.plugins.kernels import compiled, library, lookup
 from scmrl_plugins.plugins.layers import spiking_conv
 
 pytestmark = [needs_compiler, pytest.mark.numerical]
@@ -165,13 +166,14 @@ def test_a_layer_takes_it_and_keeps_bits_only(kind: str, monkeypatch: pytest.Mon
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-5)
 
 
-def test_a_broken_compiler_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_compiler_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_args: Any) -> Any:
         raise RuntimeError("no C++ compiler found\nand a long story")
 
     monkeypatch.setattr(compiled, "_warned", False)
-    monkeypatch.setattr(compiled, "compile_cpp", broken)
-    compiled.library.cache_clear()
+    monkeypatch.setattr(library, "_compile", broken)
+    monkeypatch.setattr(library.Path, "home", lambda: tmp_path)
+    library.library.cache_clear()
     layer = spiking_conv.Conv3x3(32, 32)
     x = spikes(1, 32, 8, 8, dtype=torch.float32)
     with pytest.warns(UserWarning, match="without a compiled kernel, .* no C\\+\\+ compiler found$"):
@@ -180,4 +182,4 @@ def test_a_broken_compiler_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> 
         warnings.simplefilter("error")
         assert torch.equal(layer(x), first)
     assert compiled.worth(x)  # neurons are compiled by other code
-    compiled.library.cache_clear()
+    library.library.cache_clear()
