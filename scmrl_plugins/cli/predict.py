@@ -32,7 +32,8 @@ _INPUTS = (
         "--manifest",
         type=_FILE,
         metavar="FILE",
-        help="Classify the rows of a table (.csv, .jsonl, .parquet) with the columns audio, visual or video.",
+        help="Classify the rows of a table (.csv, .jsonl, .parquet) with the columns audio, visual or video, "
+        "and start and seconds where a row is a part of its files.",
     ),
     click.option(
         "--window",

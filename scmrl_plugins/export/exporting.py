@@ -31,7 +31,7 @@ TOLERANCE = 1e-4
 SHARE = 0.99
 """Share of the samples whose logits must be equal. In others, rounding may have moved a spike at the threshold."""
 BATCH = 32
-STORED, NOT_STORED = 1000, 256
+STORED, NOT_STORED = 2000, 256
 """Samples to compare on where the features of the test split are stored, and where they have to be computed."""
 
 Inputs = Mapping[str, Tensor]

@@ -30,7 +30,7 @@ from scmrl_plugins.export.formats import FORMATS
 @click.option(
     "--samples",
     type=click.IntRange(1),
-    show_default="1000, or 256 whose features are not stored",
+    show_default="2000, or 256 whose features are not stored",
     help="Test samples at most to compare the file with the model on.",
 )
 @click.option("--partial", is_flag=True, help="With nir: leave out the layers that NIR does not have.")
