@@ -9,14 +9,18 @@ import statistics
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from cli_runs import TINY, invoke, run_python, run_scmrl
+from PIL import Image
 
 from scmrl_plugins import __version__
 from scmrl_plugins.cli import COMMANDS, main
 from scmrl_plugins.cli.common import output
 from scmrl_plugins.registry import KINDS, discover
 
+COMPILER = {"torch._dynamo", "torch._inductor.codecache", "sympy"}
 HEAVY = {"torch", "torchvision", "numpy", "pydantic", "rich", "timm", "braincog", "datasets", "matplotlib"}
 
 
@@ -79,25 +83,51 @@ def test_a_model_is_built_without_what_data_training_and_reports_need() -> None:
 
 
 @pytest.mark.slow
-def test_training_reaches_its_first_step_without_the_compiler_and_what_reports_need(
+def test_training_takes_its_first_step_without_the_compiler_and_what_reports_need(
     tmp_path: Path, small_cache: Path
 ) -> None:
-    """torch's compiler takes two seconds to import; optimizers, accelerate and torchvision each would."""
+    """torch's compiler takes seconds to import; neurons, optimizers, accelerate and torchvision each would."""
     program = (
         "import sys\n"
         "from scmrl_plugins.core.training.step import Step\n"
-        "def first(*_arguments):\n"
+        "step = Step.__call__\n"
+        "def first(*arguments):\n"
+        "    step(*arguments)\n"
         "    print(*sys.modules, file=sys.stderr)\n"
         "    sys.exit()\n"
         "Step.__call__ = first\n"
         "from scmrl_plugins.cli import main\n"
         f"main({['train', *TINY, '--device', 'cpu', '-o', 'run']})\n"
     )
-    done = run_python("-c", program, cwd=tmp_path, SCMRL_CACHE=str(small_cache))
+    done = run_python("-c", program, cwd=tmp_path, SCMRL_CACHE=str(small_cache), SCMRL_COMPILE="always")
     modules = set(done.err.splitlines()[-1].split())
     assert "scmrl_plugins.core.training.loop" in modules, done.err
-    late = {"torch._dynamo", "torch.distributed.tensor", "torchvision", "timm", "matplotlib", "jinja2"}
-    assert not late & modules
+    assert not {*COMPILER, "torch.distributed.tensor", "torchvision", "timm", "matplotlib", "jinja2"} & modules
+
+
+@pytest.mark.slow
+def test_predictions_and_evaluations_start_without_what_they_do_not_need(
+    trained: Path, tmp_path: Path, small_cache: Path
+) -> None:
+    Image.new("L", (8, 8), 200).save(tmp_path / "i.png")
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 4000), 8000)
+    program = (
+        "import sys\n"
+        "from scmrl_plugins.cli import main\n"
+        f"run = {str(trained)!r}\n"
+        "for line in (['predict', run, '--audio', 'a.wav', '--visual', 'i.png'], ['eval', run]):\n"
+        "    try:\n"
+        "        main(line)\n"
+        "    except SystemExit as end:\n"
+        "        print(end.code, *sys.modules, file=sys.stderr)\n"
+    )
+    done = run_python("-c", program, cwd=tmp_path, SCMRL_CACHE=str(small_cache), SCMRL_COMPILE="always")
+    lines = [line.split() for line in done.err.splitlines() if " torch " in line]
+    assert [line[0] for line in lines] == ["0", "0"], done.err
+    predicts, evaluates = (set(line) for line in lines)
+    needless = {*COMPILER, "torchvision", "timm", "matplotlib", "jinja2", "sklearn", "pandas", "scipy.signal"}
+    assert not {*needless, "datasets", "accelerate"} & predicts
+    assert not needless - {"pandas"} & evaluates
 
 
 @pytest.mark.slow

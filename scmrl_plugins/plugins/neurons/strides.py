@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from torch import Tensor
 
 
 def empty_like_steps(x: Tensor) -> Tensor:
     """An uninitialised tensor with contiguous steps, each in the layout of x's."""
-    step = torch.empty_like(x[0], device="meta")
-    return x.new_empty_strided(x.shape, (step.numel(), *step.stride()))
+    step = x[0]
+    strides = step.stride() if has_dense_steps(x) else torch.empty_like(step).stride()
+    return x.new_empty_strided(x.shape, (step.numel(), *strides))
 
 
 def has_dense_steps(x: Tensor) -> bool:
     """Whether each step of x covers its memory without gaps or overlaps."""
-    return _is_dense(tuple(x.shape[1:]), x.stride()[1:])
-
-
-@functools.lru_cache(maxsize=1024)
-def _is_dense(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
-    step = torch.empty_strided(shape, stride, device="meta")
-    return torch.empty_like(step).stride() == stride
+    covered = 1
+    for stride, size in sorted(zip(x.stride()[1:], x.shape[1:], strict=True)):
+        if size > 1:
+            if stride != covered:
+                return False
+            covered *= size
+    return True
 
 
 def flat(x: Tensor) -> Tensor:

@@ -316,10 +316,10 @@ def note_clamping(samples: np.ndarray, name: str | Path) -> None:
 
 def resample(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
     """Samples ``[n]`` at ``rate`` Hz to ``[n target / rate]`` at ``target`` Hz, by a polyphase filter."""
-    from scipy.signal import resample_poly
-
     if rate == target:
         return samples
+    from scipy.signal import resample_poly  # here, as it takes a second
+
     common = math.gcd(rate, target)
     up, down = target // common, rate // common
     return resample_poly(samples, up, down, window=_low_pass(max(up, down)))
