@@ -60,6 +60,7 @@ def command(
     parts, twins = _opened(run, against)
     found = _profiled(run, parts, split, batch_size, target)
     measured = [_profiled(name, other, split, batch_size, target) for name, other in twins.items()]
+    _check_samples(found, measured)
     missing = [bound for bound in bounds(parts) if bound.kind not in {one.kind for one in measured}]
     lines = verdicts(found, [*measured, *missing])
     against_it = [{"run": one.name, **one.as_dict()} for one in measured]
@@ -86,6 +87,13 @@ def _opened(run: str, against: tuple[str, ...]) -> tuple[Assembly, dict[str, Ass
                 f"--against {name}: its data set is {another!r}, that of {run} is {one!r}: name a twin"
             )
     return parts, twins
+
+
+def _check_samples(found: Profile, measured: list[Profile]) -> None:
+    """``UserError`` where a network has seen other samples."""
+    for one in measured:
+        if one.n != found.n:
+            raise UserError(f"--against {one.name}: its split has {one.n} samples, that of {found.name} {found.n}")
 
 
 def _profiled(name: str, parts: Assembly, split: str, batch_size: int | None, device: torch.device) -> Profile:

@@ -150,7 +150,12 @@ class _Counter(TorchDispatchMode):
         neurons: list[Any] = [module for module in model.modules() if isinstance(module, neuron)]
         self.membrane = any(_has_membrane(one) for one in neurons) and not dense
         self._calls: list[str] = []
-        self._known: dict[int, Tensor] = {}
+        held: list[Any] = [*model.parameters(), *model.buffers()]
+        for module in model.modules():
+            held += [value for value in vars(module).values() if isinstance(value, Tensor)]
+        # By the memory, as views of weights are weights; kept, so that no other tensor gets the same.
+        self._weights = {x.untyped_storage().data_ptr(): x for x in held if x.numel()}
+        self._known = dict(self._weights)
 
     @contextlib.contextmanager
     def hooks(self) -> Iterator[None]:
@@ -175,11 +180,7 @@ class _Counter(TorchDispatchMode):
     def begin(self, samples: int) -> None:
         """A batch follows."""
         self.setting = Setting(samples, self.steps, self.membrane, self.dense)
-        held: list[Any] = [*self.model.parameters(), *self.model.buffers()]
-        for module in self.model.modules():
-            held += [value for value in vars(module).values() if isinstance(value, Tensor)]
-        # By the memory, as views of weights are weights; kept, so that no other tensor gets the same.
-        self._known = {x.untyped_storage().data_ptr(): x for x in held if x.numel()}
+        self._known = dict(self._weights)
 
     def add(self, name: str, counts: Counts) -> None:
         """Counts of a module."""
@@ -190,8 +191,7 @@ class _Counter(TorchDispatchMode):
         active = out.numel() if self.dense else int(out.count_nonzero())
         counts = {"activations": out.numel(), "active": active}
         if _has_membrane(module) and not self.dense:
-            whole, graded = products.factors(out)
-            events = int(whole.sum(0).cpu().double().sum()) + int(graded.sum())
+            events = products.events(out) if "analogue" in module.tags else active
             equation = module.integrate_and_fire()
             leak = 0 if equation is not None and equation.tau is None else out.numel()
             counts |= {
@@ -215,7 +215,12 @@ class _Counter(TorchDispatchMode):
             # What follows from weights alone, such as their copy in half precision, is a weight.
             made = [x for x in _tensors((out,)) if x.numel()]
             self._known.update({x.untyped_storage().data_ptr(): x for x in made})
-        elif (counts := self._product(func.overloadpacket, args, kwargs or {}, out)) is not None:
+            return out
+        if func._schema.is_mutable:  # what is written to is a weight no longer
+            for x in _tensors((out,)):
+                for known in (self._known, self._weights):
+                    known.pop(x.untyped_storage().data_ptr(), None)
+        if (counts := self._product(func.overloadpacket, args, kwargs or {}, out)) is not None:
             self.add(self._calls[-1] if self._calls else "", counts)
         return out
 

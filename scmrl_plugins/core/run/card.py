@@ -153,7 +153,7 @@ def _contribution(model: Any, test: Mapping[str, Any]) -> Iterator[str]:
 def _energy(energy: Mapping[str, Any] | None) -> Iterator[str]:
     yield "## Energy\n"
     if not energy:
-        yield "Not measured; `scmrl explain` estimates it."
+        yield "Not measured; `scmrl profile` estimates it."
         return
     yield (
         f"{energy['joules'] * 1e6:.3g} µJ a sample ({energy['samples']}): "

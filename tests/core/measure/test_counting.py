@@ -146,6 +146,20 @@ def test_weights_are_known_wherever_they_are_multiplied() -> None:
     assert total(layers).dense * 2 == 5 * 2 * 3 * 4
 
 
+def test_a_state_that_is_written_in_place_is_no_weight() -> None:
+    class Stateful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.state = nn.Parameter(torch.full((4, 3), 0.5)), torch.zeros(2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(self.state.zero_().add_(x), self.weight)
+
+    x = torch.tensor([[1.0, 0, 1], [0, 0, 1]])
+    found = total(count(Stateful(), [{"x": x}, {"x": x}], neuron=LIF, steps=1))
+    assert (found.acs * 2, found.attention) == (3 * 4, 0)
+
+
 def test_weights_cast_by_autocast_are_weights(small: Small) -> None:
     model = small(fusion={"name": "late"}).model
     with torch.autocast("cpu", torch.bfloat16):

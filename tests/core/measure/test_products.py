@@ -113,9 +113,11 @@ def test_a_graded_value_changes_its_own_connections_only() -> None:
 
 
 def test_values_beyond_the_integers_of_single_precision_are_graded() -> None:
-    whole, graded = factors(torch.tensor([3.0, 2.0**24, float("inf"), float("nan"), -0.0]))
-    assert whole.tolist() == [3, 0, 0, 0, 0]
-    assert graded.tolist() == [False, True, True, True, False]
+    found = factors(torch.tensor([3.0, 2.0**24, float("inf"), float("nan"), -0.0]))
+    assert found.whole is not None
+    assert found.graded is not None
+    assert found.whole.tolist() == [3, 0, 0, 0, 0]
+    assert found.graded.tolist() == [0, 1, 1, 1, 0]
 
 
 def test_a_pointwise_convolution_is_a_linear_layer_of_each_pixel() -> None:
