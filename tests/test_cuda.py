@@ -10,6 +10,7 @@ import torch
 from scmrl_plugins.bench.speed.settings import OURS, Settings
 from scmrl_plugins.bench.speed.worker import Worker
 from scmrl_plugins.core.config.layers import compose
+from scmrl_plugins.core.measure.counting import count_batches
 from scmrl_plugins.core.measure.operations import random_inputs
 from scmrl_plugins.core.model.assembly import assemble
 from scmrl_plugins.core.run.directory import create_run
@@ -33,6 +34,14 @@ def test_the_numbers_are_those_of_the_cpu(neuron: str) -> None:
     expected = model(**inputs).logits
     found = model.cuda()(**{name: x.cuda() for name, x in inputs.items()}).logits
     torch.testing.assert_close(found.cpu(), expected, atol=1e-9, rtol=0)
+
+
+def test_operations_are_those_of_the_cpu() -> None:
+    """All counts, whichever device adds them up."""
+    model = assemble(compose(sets=[*SMALL, "neuron.threshold=0.02"])).model.double().eval()
+    inputs = {name: x.double() for name, x in random_inputs(model, torch.device("cpu")).items()}
+    expected = count_batches(model, [inputs])
+    assert count_batches(model.cuda(), [{name: x.cuda() for name, x in inputs.items()}]) == expected
 
 
 def test_the_kernels_of_a_step_are_counted() -> None:

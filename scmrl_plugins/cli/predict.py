@@ -95,7 +95,7 @@ def command(
     as_json: bool,
     **files: Path | None,
 ) -> None:
-    """Classify sounds, pictures, pairs of them, and videos with sound.
+    """Classify sounds, pictures, pairs of both or videos with sound.
 
     Prints the labels that the model of RUN predicts, with their probabilities. Files that cannot be used are a
     line each on standard error; the exit code is 2 if no sample could be classified.

@@ -69,7 +69,7 @@ def command(
     convert: bool,
     device: str,
 ) -> None:
-    """Classify files in a browser, or by HTTP, with the model of RUN.
+    """Classify files in a browser or by HTTP with the model of RUN.
 
     A page for sounds, pictures and videos, microphone and camera; POST /predict, GET /health, and /docs with their
     description. Only this machine can connect unless --host says otherwise.

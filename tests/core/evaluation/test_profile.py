@@ -27,6 +27,7 @@ def split_of(parts: Assembly) -> FeatureSplit:
     return prepare(parts.dataset, parts.config, ["test"]).splits["test"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["direct", "rate"])
 def test_neither_batches_nor_order_matter(small: Small, encoder: str) -> None:
     """Also for an encoder that draws at random, and for a split that is sorted by class."""
@@ -41,6 +42,7 @@ def test_neither_batches_nor_order_matter(small: Small, encoder: str) -> None:
     assert (again.n, again.accuracy) == (len(split), found.accuracy)
 
 
+@pytest.mark.slow
 def test_its_accuracy_is_that_of_the_evaluation_and_its_energy_adds_up(small: Small) -> None:
     parts = small(sets=[FIRES])
     loader = split_loader(parts, split_of(parts), None)
@@ -67,6 +69,7 @@ def test_a_whole_alpha_keeps_the_mlp_on_accumulates(small: Small, alpha: float) 
     assert found.macs < found.effective
 
 
+@pytest.mark.slow
 def test_the_bound_is_the_dense_network_of_one_step(small: Small) -> None:
     """A temporal attention over one step has 1 / T^2 of its products, every other layer 1 / T."""
     parts = small(fusion={"name": "cmrl", "attention": "temporal", "align": False})

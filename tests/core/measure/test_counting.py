@@ -81,6 +81,7 @@ def test_layers_add_up_and_every_parameter_belongs_to_one(small: Small) -> None:
     assert added.attention > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neuron", ["lif", "ternary", "relu"])
 def test_the_mean_is_the_same_for_batches_of_any_size_and_order(small: Small, neuron: str) -> None:
     model = small(fusion={"name": "cmrl", "attention": "spatial"}, neuron={"name": neuron}).model
