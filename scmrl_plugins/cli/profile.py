@@ -47,7 +47,7 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Count a run's operations, memory accesses and energy, by layer.
+    """Count operations, memory accesses and energy of a run.
 
     Means over all samples of the split: parameters, sparsity, multiply-accumulates and accumulates by connection,
     membrane updates, and the energy by several models. Says under which of them an ANN or a quantised network is
