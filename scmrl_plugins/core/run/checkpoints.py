@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from scmrl_plugins.core.system import files
+from scmrl_plugins.core.system import files, private
 from scmrl_plugins.registry import UserError
 from scmrl_plugins.registry.errors import shortened
 
@@ -96,15 +96,20 @@ def _pickled(path: Path, size: int) -> Any:
     elif size > LARGEST_PICKLE:
         raise UserError(f"{path}: larger than {LARGEST_PICKLE >> 30} GiB: save it again, with torch of today")
     try:
-        with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
+        with (
+            torch.serialization.safe_globals(_HARMLESS),
+            private.short_unpickling_errors(),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")  # of a protocol that torch may not read
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         reason = str(error)
         if found := re.search(r"GLOBAL ([\w.]+)|reduce for unrecognized function (.{1,100})", reason):
+            name = shortened(found[1] or found[2], 100)
             raise UserError(
-                f"{path}: holds objects whose code would run ({found[1] or found[2]}), which is refused: save its "
-                f"state_dict, torch.save(model.state_dict(), FILE)"
+                f"{path}: holds objects whose code would run ({name}), which is refused: save its state_dict, "
+                f"torch.save(model.state_dict(), FILE)"
             ) from None
         # Not in torch's words, which advise to load it with the code that it may hold.
         raise UserError(f"{path}: damaged or no checkpoint of torch or safetensors: save a state_dict") from None

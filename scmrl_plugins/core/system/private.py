@@ -11,9 +11,10 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import pickle
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,30 @@ def hub_client_error() -> type[Exception]:
     from huggingface_hub.errors import HfHubHTTPError
 
     return HfHubHTTPError.__bases__[0]
+
+
+@contextlib.contextmanager
+def short_unpickling_errors(length: int = 1000) -> Iterator[None]:
+    """Within it, ``torch.load`` cuts what it says of a damaged pickle.
+
+    It searches that message for a time that grows with the square of its longest word, which may be all of the
+    file.
+    """
+    from torch import _weights_only_unpickler as reader
+
+    load = reader.Unpickler.load
+
+    def cut(unpickler: Any) -> Any:
+        try:
+            return load(unpickler)
+        except pickle.UnpicklingError as error:
+            raise pickle.UnpicklingError(str(error)[:length]) from None
+
+    reader.Unpickler.load = cut  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        reader.Unpickler.load = load  # type: ignore[method-assign]
 
 
 def fingerprint(rows: datasets.Dataset) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import pickle
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -172,6 +173,17 @@ def test_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert len(str(refused.value)) < 500
     assert "code would run" in str(refused.value)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("word", [b"GLOBAL", b"n" * 300_000])
+def test_a_long_name_in_a_damaged_pickle_takes_no_time(word: bytes, tmp_path: Path) -> None:
+    """Torch's own search of the message takes a minute for it."""
+    (tmp_path / "a.pth").write_bytes(b"\x80\x02c" + word + b"\n" + b"a" * 300_000 + b"\n.")
+    started = time.process_time()
+    with pytest.raises(UserError, match=r"damaged|code would run") as refused:
+        checkpoints.read(tmp_path / "a.pth")
+    assert time.process_time() - started < 5
+    assert len(str(refused.value)) < 500
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

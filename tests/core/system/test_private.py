@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+import io
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -170,11 +172,20 @@ def hub_client_error() -> None:
     assert issubclass(HfHubHTTPError, kind)
 
 
+def short_unpickling_errors() -> None:
+    damaged = io.BytesIO(b"\x80\x02cm\n" + b"a" * 5000 + b"\n.")
+    with pytest.raises(pickle.UnpicklingError) as raised, private.short_unpickling_errors(100):
+        torch.load(damaged, weights_only=True)
+    assert "aaa" in str(raised.value)
+    assert "a" * 101 not in str(raised.value)
+
+
 BREAKS: dict[Callable[[], None], str] = {
     batch_norm: "batch norm over several processes, recomputed blocks and the recalibration of running statistics",
     dispatch_mode: "counts of operations and energy, the products of scmrl bench speed, the check of devices; "
     "with them, compiled kernels would hide operations that are counted",
     hub_client_error: "the line of scmrl push and hf:// for a hub that cannot be reached",
+    short_unpickling_errors: "scmrl import takes minutes to refuse some damaged checkpoints",
     pytree: "neurons of more than 16 time steps, scmrl bench speed, the check of devices",
     forward_hooks: "hooks on neurons would see a part of the batch, and hooks on a pooling would not be called",
     fixed_sizes: "neurons fused with pooling take seconds longer to compile in each process",

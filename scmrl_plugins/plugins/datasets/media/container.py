@@ -43,9 +43,10 @@ def opened_container(stream: BinaryIO) -> Iterator[Any]:
     import av
 
     options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"}
+    # A title may be in any encoding, and is not used. From PyAV 19 on this is not to be asked for.
+    lenient: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
-        # A title may be in any encoding, and is not used.
-        container = av.open(_Nameless(stream), options=options, metadata_errors="replace")
+        container = av.open(_Nameless(stream), options=options, **lenient)
     except av.ArgumentError as error:
         raise ValueError("of no known format") from error
     with container:

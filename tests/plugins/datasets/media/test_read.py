@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from scmrl_plugins.core.interfaces import BadFileError
 from scmrl_plugins.plugins.datasets.media import read
+from scmrl_plugins.plugins.datasets.media.container import opened_container
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,22 @@ def test_a_file_that_does_not_fit_into_memory_is_not_read(tmp_path: Path) -> Non
         file.truncate(3 << 30)
     with pytest.raises(BadFileError, match=r"a.png: has 3.0 GB, at most 1 is read"):
         read.read_bytes(tmp_path / "a.png", "a.png")
+
+
+def test_versions_of_pyav_differ_in_what_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From version 19 on, ``av.open`` replaces what it cannot decode in titles, and has no argument for it."""
+    import av
+
+    given: dict[str, dict[str, object]] = {}
+
+    def opens(_stream: object, **options: object) -> contextlib.nullcontext[None]:
+        given[av.__version__] = options
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(av, "open", opens)
+    for version in ("18.1.0", "19.0.2"):
+        monkeypatch.setattr(av, "__version__", version)
+        with opened_container(io.BytesIO()):
+            pass
+    assert given["18.1.0"] == {**given["19.0.2"], "metadata_errors": "replace"}
+    assert "metadata_errors" not in given["19.0.2"]
