@@ -43,8 +43,6 @@ def command(device: str, run: str | None) -> None:
     them. Takes about two minutes on a CPU, then prints commands to try next. Requires the extra demo:
     pip install 'scmrl-plugins[demo]'.
     """
-    # Compilation takes half a minute at first use, more than compiled neurons save in so short a training.
-    os.environ.setdefault("SCMRL_COMPILE", "never")
     from scmrl_plugins.cli.common.training import fit
     from scmrl_plugins.core.config.layers import compose
     from scmrl_plugins.core.model.assembly import assemble
@@ -52,6 +50,8 @@ def command(device: str, run: str | None) -> None:
     from scmrl_plugins.core.system import devices
 
     target = devices.resolve(device)
+    if target.type != "cpu":  # torch's compiler takes half a minute at first use, more than it saves here
+        os.environ.setdefault("SCMRL_COMPILE", "never")
     path = check_free(next_directory(Path("runs"), "demo") if run is None else run)
     second = check_free(path.with_name(f"{path.name}-match"))
     parts = assemble(compose(options=SAME))
