@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd as Convolutional
 from torch.utils.flop_counter import flop_registry
 
 from scmrl_plugins.core.measure import products
@@ -21,7 +20,10 @@ from scmrl_plugins.core.measure.products import Convolution, Counts, Setting
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from scmrl_plugins.core.system.private import TorchDispatchMode
 
-WEIGHTED = (nn.Linear, Convolutional)
+WEIGHTED = (
+    *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
 """Modules whose weights are connections."""
 
 
