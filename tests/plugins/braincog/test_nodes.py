@@ -26,8 +26,12 @@ NEURONS = sorted(
     entry.qualified for entry in catalogue().entries if entry.kind == "neuron" and entry.plugin.builtin
 )
 RANDOM = {"braincog:NoiseLIFNode", "braincog:NoisePLIFNode"}
-FUSED = ["if", "lif", "plif", "alif", "ternary", "relu"]
-ANALOGUE = {"ternary", "relu", "ReLUNode", "BiasReLUNode", "BurstLIFNode", "DGLIFNode", "HTDGLIFNode", "LIAFNode"}
+FUSED = ["if", "lif", "plif", "alif", "ternary", "relu", "quantized"]
+ANALOGUE = {"ternary", "relu", "quantized", "ReLUNode", "BiasReLUNode", "BurstLIFNode"} | {
+    "DGLIFNode",
+    "HTDGLIFNode",
+    "LIAFNode",
+}
 
 
 def neuron(name: str, **config: Any) -> nn.Module:
