@@ -53,7 +53,7 @@ def test_the_library_knows_every_surrogate() -> None:
 
 
 @pytest.mark.parametrize(("cls", "options"), NEURONS)
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(
     surrogate=st.sampled_from(list(SURROGATES)),
     dtype=st.sampled_from([torch.float32, torch.float64]),
@@ -83,7 +83,7 @@ def test_spikes_and_gradients(
 
 
 @pytest.mark.parametrize(("cls", "options"), NEURONS)
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(
     surrogate=st.sampled_from(list(SURROGATES)),
     dtype=st.sampled_from([torch.float32, torch.float64]),
