@@ -126,6 +126,7 @@ def test_every_command_works_beside_them(folder: Path, all_bad: Path, tmp_path: 
     json.loads(scmrl("build", *SMALL, "--fusion", "good:good", "--json"))
     assert json.loads(scmrl("eval", run, "--device", "cpu", "--json"))["n"] > 0
     assert scmrl("explain", run)
+    assert json.loads(scmrl("profile", run, "--device", "cpu", "--json"))["layers"]
     assert "good" in scmrl("plugins")
     assert json.loads(scmrl("check", "late", "--json"))["failed"] == 0
     scmrl("predict", run, "--audio", "none.wav", "--visual", "none.png", code=2)
