@@ -100,13 +100,14 @@ def _profiled(name: str, parts: Assembly, split: str, batch_size: int | None, de
     """The profile of a run on a split, with progress on standard error."""
     from dataclasses import replace
 
+    from scmrl_plugins.core.data.loading import evaluation_loader
     from scmrl_plugins.core.data.prepare import prepare
-    from scmrl_plugins.core.evaluation.profile import profile, split_loader
+    from scmrl_plugins.core.evaluation.profile import profile
     from scmrl_plugins.core.system.progress import Progress
 
     with Progress() as progress:
         data = prepare(parts.dataset, parts.config, [split], progress=progress)
-        loader = split_loader(parts, data.splits[split], batch_size)
+        loader = evaluation_loader(data.splits[split], parts.config, batch_size=batch_size)
         progress.stage(f"profile of {name}", len(loader))
         return replace(profile(parts.model.to(device), loader, device, progress), name=name)
 

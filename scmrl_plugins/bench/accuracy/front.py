@@ -10,7 +10,7 @@ from scmrl_plugins.bench.accuracy.grid import CLEAN
 Task = Mapping[str, Any]
 
 
-class Place(NamedTuple):
+class Ranked(NamedTuple):
     """A method in the ranking."""
 
     method: str
@@ -22,7 +22,7 @@ class Place(NamedTuple):
     """Whether no network is as accurate and as cheap, and better in one of them."""
 
 
-def ranking(task: Task) -> list[Place]:
+def ranking(task: Task) -> list[Ranked]:
     """The methods that were tested without corruption, the most accurate first."""
     accuracy = {
         name: method["conditions"][CLEAN]["accuracy"]
@@ -42,7 +42,7 @@ def ranking(task: Task) -> list[Place]:
             for other in points.values()
         )
 
-    places = [
-        Place(name, one, joules.get(name), name in points and not beaten(name)) for name, one in accuracy.items()
+    entries = [
+        Ranked(name, one, joules.get(name), name in points and not beaten(name)) for name, one in accuracy.items()
     ]
-    return sorted(places, key=lambda place: -place.accuracy["mean"])
+    return sorted(entries, key=lambda entry: -entry.accuracy["mean"])

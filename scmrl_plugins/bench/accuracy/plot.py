@@ -66,19 +66,19 @@ def front(summary: Mapping[str, Any]) -> Figure:
 
 
 def _front(axis: Axes, task: Mapping[str, Any]) -> None:
-    places = [(place, 1e9 * place.joules) for place in ranking(task) if place.joules is not None]
-    for place, energy in places:
-        spread, colour = place.accuracy, "C3" if place.on_front else "C0"
+    entries = [(entry, 1e9 * entry.joules) for entry in ranking(task) if entry.joules is not None]
+    for entry, energy in entries:
+        spread, colour = entry.accuracy, "C3" if entry.on_front else "C0"
         axis.plot(energy, 100 * spread["mean"], "o", color=colour, markersize=4)
         if spread["low"] is not None:
             axis.plot(
                 [energy] * 2, [100 * spread["low"], 100 * spread["high"]], color=colour, linewidth=0.7, alpha=0.5
             )
         at = (energy, 100 * spread["mean"])
-        axis.annotate(place.method, at, (4, 3), textcoords="offset points", fontsize=6, color=colour)
-    best = sorted((energy, 100 * place.accuracy["mean"]) for place, energy in places if place.on_front)
+        axis.annotate(entry.method, at, (4, 3), textcoords="offset points", fontsize=6, color=colour)
+    best = sorted((energy, 100 * entry.accuracy["mean"]) for entry, energy in entries if entry.on_front)
     axis.step([x for x, _ in best], [y for _, y in best], where="post", color="C3", linewidth=1, label="front")
-    energies = [energy for _, energy in places]
+    energies = [energy for _, energy in entries]
     if 0 < 10 * min(energies) < max(energies):
         axis.set_xscale("log")
     axis.margins(0.2, 0.1)

@@ -33,7 +33,7 @@ def write(summary: Mapping[str, Any], out: Path, command: str) -> None:
 
 def with_front(summary: Mapping[str, Any]) -> bool:
     """Whether a network has both an accuracy and an energy."""
-    return any(place.on_front for task in summary["tasks"].values() for place in ranking(task))
+    return any(entry.on_front for task in summary["tasks"].values() for entry in ranking(task))
 
 
 def markdown(summary: Mapping[str, Any], command: str) -> str:

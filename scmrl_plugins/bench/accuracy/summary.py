@@ -81,10 +81,10 @@ def _task(grid: Grid, task: Task, made: Made) -> dict[str, Any]:
         _compare(methods, pools, {name: reference for name in methods if name != reference}, reference)
     controls = {row.name: row.control for row in grid.rows_of(task) if isinstance(row, Method) and row.control}
     _compare(methods, pools, controls, CONTROL)
-    places = ranking({"methods": methods})
+    entries = ranking({"methods": methods})
     return {
-        "ranking": [place.method for place in places],
-        "front": [place.method for place in places if place.on_front],
+        "ranking": [entry.method for entry in entries],
+        "front": [entry.method for entry in entries if entry.on_front],
         "conditions": {condition.name: condition.settings() for condition in grid.conditions_of(task)},
         "samples": next(iter(made[0][1]["conditions"].values()))["n"],
         "cluster": next((pool.column for one in pools.values() for pool in one.values() if pool.column), None),

@@ -39,9 +39,9 @@ def ranked(task: Task) -> list[str]:
     Those on the front of accuracy and energy are marked.
     """
     lines = [
-        f"| {number} | {place.method} | {_percent(place.accuracy)} "
-        f"| {'' if place.joules is None else f'{place.joules * 1e9:.1f}'} | {'yes' if place.on_front else ''} |"
-        for number, place in enumerate(ranking(task), 1)
+        f"| {number} | {entry.method} | {_percent(entry.accuracy)} "
+        f"| {'' if entry.joules is None else f'{entry.joules * 1e9:.1f}'} | {'yes' if entry.on_front else ''} |"
+        for number, entry in enumerate(ranking(task), 1)
     ]
     head = ["| rank | method | accuracy, % | energy, nJ | on the front |", "|---:|---|---:|---:|---|"]
     return [*head, *lines] if lines else []

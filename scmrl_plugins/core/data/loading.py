@@ -172,12 +172,13 @@ def evaluation_loader(
     config: ExperimentConfig,
     processes: Processes = SINGLE_PROCESS,
     data: EvaluationData | None = None,
+    batch_size: int | None = None,
 ) -> Loader:
     """Batches of a split in its order, with each sample's ``index``; n processes take every n-th batch each.
 
-    ``data`` (default ``EvaluationData(split)``): the samples.
+    ``data`` (default ``EvaluationData(split)``): the samples. ``batch_size``: default ``train.batch_size``.
     """
-    size = config.train.batch_size
+    size = batch_size or config.train.batch_size
     starts = range(0, len(split), size)[processes.rank :: processes.count]
     samples = data or EvaluationData(split)
     return Loader(samples, config, [range(start, min(start + size, len(split))) for start in starts])

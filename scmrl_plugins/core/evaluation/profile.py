@@ -9,8 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from scmrl_plugins.core.data.loading import Batch, EvaluationData, Loader
-from scmrl_plugins.core.data.split import FeatureSplit
+from scmrl_plugins.core.data.loading import Batch, Loader
 from scmrl_plugins.core.evaluation.evaluate import trained_precision
 from scmrl_plugins.core.interfaces import ModelOutput
 from scmrl_plugins.core.measure import counting, energy, operations
@@ -105,7 +104,7 @@ def _shown(layer: Layer, bits: int) -> dict[str, Any]:
 def profile(
     model: AudioVisualModel, loader: Loader, device: torch.device, progress: Progress | None = None
 ) -> Profile:
-    """The costs of a model on the samples of a loader, each of which has its ``index``, in evaluation mode.
+    """The costs of a model on the samples of an ``evaluation_loader``, in evaluation mode.
 
     The precision is that of the training. A model that draws at random gets its samples one by one, each with a
     seed of its own, so that neither their order nor the batches matter. The generators keep their state.
@@ -135,13 +134,6 @@ def profile(
     kind, bits = kind_of(model)
     accuracy = float(right.double().mean()) if len(right) else None
     return Profile(layers, len(right), accuracy, model.config.model.steps, kind, bits)
-
-
-def split_loader(parts: Assembly, split: FeatureSplit, batch_size: int | None) -> Loader:
-    """Batches of a split; ``train.batch_size`` samples each by default."""
-    size = batch_size or parts.config.train.batch_size
-    starts = range(0, len(split), size)
-    return Loader(EvaluationData(split), parts.config, [range(i, min(i + size, len(split))) for i in starts])
 
 
 def _parts(batch: Batch, singly: bool) -> Iterator[Batch]:

@@ -65,13 +65,6 @@ inline float multiply_add(float a, float b, float c) {
     return a * b + c;
 #endif
 }
-inline double multiply_add(double a, double b, double c) {
-#ifdef __FMA__
-    return __builtin_fma(a, b, c);
-#else
-    return a * b + c;
-#endif
-}
 
 // e^x = 2^k e^r, |r| <= log(2) / 2, with as many terms of the series of e^r as the type has digits for.
 inline float exponential(float x) {

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from scmrl_plugins.core.data.loading import EvaluationData, Loader
+from scmrl_plugins.core.data.loading import EvaluationData, Loader, evaluation_loader
 from scmrl_plugins.core.data.prepare import prepare
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.evaluation.evaluate import evaluate
-from scmrl_plugins.core.evaluation.profile import Profile, bounds, profile, split_loader, verdicts
+from scmrl_plugins.core.evaluation.profile import Profile, bounds, profile, verdicts
 from scmrl_plugins.core.measure.counting import Layer, count_batches, total
 from scmrl_plugins.core.measure.energy import MODELS
 from scmrl_plugins.core.measure.operations import random_inputs
@@ -45,7 +45,7 @@ def test_neither_batches_nor_order_matter(small: Small, encoder: str) -> None:
 @pytest.mark.slow
 def test_its_accuracy_is_that_of_the_evaluation_and_its_energy_adds_up(small: Small) -> None:
     parts = small(sets=[FIRES])
-    loader = split_loader(parts, split_of(parts), None)
+    loader = evaluation_loader(split_of(parts), parts.config)
     found = profile(parts.model, loader, CPU)
     assert found.accuracy == pytest.approx(evaluate(parts.model, parts.loss, loader, CPU).metrics["accuracy"])
     layers = found.by_layer()
