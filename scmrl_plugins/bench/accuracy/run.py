@@ -16,7 +16,6 @@ from scmrl_plugins.bench.accuracy.grid import CLEAN, Grid, Method
 from scmrl_plugins.bench.accuracy.records import Directory, Record
 from scmrl_plugins.core.data.loading import evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
-from scmrl_plugins.core.evaluation.contribution import contribution
 from scmrl_plugins.core.evaluation.metrics import Predictions
 from scmrl_plugins.core.evaluation.predictions import write_predictions
 from scmrl_plugins.core.interfaces import Modality
@@ -179,8 +178,8 @@ class Bench:
             if result.alone_method:
                 found["alone_method"] = result.alone_method
             if keys[condition.name]["contribution"]:
-                found["contribution"] = contribution(
-                    model, split, self.device, disturbance=condition, seed=seed, progress=self.progress
+                found["contribution"] = tested.crossing(
+                    model, split, condition, seed, self.device, self.progress, tokens
                 )
             conditions[condition.name] = {"made_with": keys[condition.name], **found}
             self._write_predictions(cell, condition.name, result.predictions)

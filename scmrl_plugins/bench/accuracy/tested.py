@@ -12,6 +12,7 @@ from torch import Tensor
 from scmrl_plugins.core.data.loading import Loader, evaluation_loader
 from scmrl_plugins.core.data.split import FeatureSplit
 from scmrl_plugins.core.evaluation import metrics
+from scmrl_plugins.core.evaluation.contribution import Contribution, contribution
 from scmrl_plugins.core.evaluation.disturbance import Disturbance, DisturbedData
 from scmrl_plugins.core.evaluation.evaluate import CLEAN, Evaluation, evaluate
 from scmrl_plugins.core.evaluation.metrics import Predictions
@@ -37,7 +38,7 @@ def answers(
     ``loader`` is an ``evaluation_loader``. What each modality says alone is measured where nothing is disturbed.
     """
     model, loss = parts.model, parts.loss.to(device)
-    clean = condition.settings() == CLEAN.settings()
+    clean = _clean(condition)
     if tokens is None or clean:
         options: Any = {"disturbance": condition, "seed": seed, "progress": progress, "blanked": clean}
         return evaluate(model, loss, loader, device, **options)
@@ -45,6 +46,22 @@ def answers(
     disturbed = evaluation_loader(split, parts.config, data=DisturbedData(split, condition, seed))
     head: Any = FromTokens(model)
     return evaluate(head, loss, tokens.loader(disturbed), device, seed=seed, progress=progress)
+
+
+def crossing(
+    model: AudioVisualModel,
+    split: FeatureSplit,
+    condition: Disturbance,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+    tokens: TokenCache | None,
+) -> Contribution:
+    """The contribution by direction under a condition, from ``tokens`` if there are any and nothing is disturbed."""
+    if tokens is None or not _clean(condition):
+        return contribution(model, split, device, disturbance=condition, seed=seed, progress=progress)
+    head: Any = FromTokens(model)
+    return contribution(head, split, device, seed=seed, progress=progress, reading=tokens.loader)
 
 
 def figures(predictions: Predictions, cluster: str | None) -> dict[str, Any]:
@@ -62,6 +79,10 @@ def figures(predictions: Predictions, cluster: str | None) -> dict[str, Any]:
             counts[name][0] += 1
             counts[name][1] += right
     return {"n": len(predictions), "metrics": metrics.scalars(metrics.compute(predictions)), "groups": groups}
+
+
+def _clean(condition: Disturbance) -> bool:
+    return condition.settings() == CLEAN.settings()
 
 
 def predictions(probabilities: np.ndarray, labels: np.ndarray, split: FeatureSplit) -> Predictions:

@@ -20,7 +20,7 @@ count together, and a change at one scale is carried on to the next.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,12 +67,14 @@ def contribution(
     disturbance: Disturbance = CLEAN,
     seed: int = 0,
     progress: Progress | None = None,
+    reading: Callable[[Loader], Loader] | None = None,
 ) -> Contribution:
     """The contribution by direction, ``{"audio_from_visual": {"rate": ...}, "visual_from_audio": {...}}``.
 
     In evaluation mode; the modules return to the mode they were in, and torch's generators to their state.
     ``seed`` draws the partners from the split, and the corruptions of ``disturbance`` as ``evaluate`` does.
-    Nothing depends on the batches. Empty for a fusion of one modality. Raises ``UserError`` for a split of less
+    Nothing depends on the batches. ``reading`` gives loaders of what ``model`` takes in place of inputs, such as
+    tokens. Empty for a fusion of one modality. Raises ``UserError`` for a split of less
     than two samples.
     """
     if set(model.modalities) != set(MODALITIES):
@@ -81,6 +83,7 @@ def contribution(
         raise UserError("a contribution needs at least two samples, which exchange partners: use a larger split")
     indices = np.arange(len(split))
     loaders = [_loader(model, split, order) for order in (indices, derangement(len(split), seed))]
+    loaders = [reading(loader) for loader in loaders] if reading else loaders
     progress = progress or Progress.silent()
     progress.stage("contribution", 2 * len(loaders[0]))
     training = model.training

@@ -23,7 +23,7 @@ from scmrl_plugins.core.data.store import digest, writing
 from scmrl_plugins.core.evaluation.evaluate import trained_precision
 from scmrl_plugins.core.interfaces import ModelOutput, cache_dir
 from scmrl_plugins.core.model.assembly import Assembly
-from scmrl_plugins.core.model.audio_visual import AudioVisualModel
+from scmrl_plugins.core.model.audio_visual import AudioVisualModel, Fuse, apply
 from scmrl_plugins.core.model.modes import evaluating
 from scmrl_plugins.core.run import environment
 from scmrl_plugins.core.system import files
@@ -61,11 +61,24 @@ class FromTokens(nn.Module):
         """The read-out of the model."""
         return self.model.readout
 
-    def forward(self, **tokens: Tensor) -> ModelOutput:
+    def encode(self, **tokens: Tensor) -> dict[str, Tensor]:
+        """The tokens in the layout of the model, ``[T, B, D, N]``."""
         ordered = {name: x.transpose(0, 1).contiguous().mT for name, x in tokens.items()}
         if self.config.model.layout != "channels-last":
             ordered = {name: x.contiguous() for name, x in ordered.items()}
-        return self.model.predict(ordered)
+        return ordered
+
+    def tokens(self, encoded: Mapping[str, Tensor], fuse: Fuse = apply) -> dict[str, Tensor]:
+        """``encoded``, which are tokens already: no fusion block runs between the stages."""
+        del fuse
+        return dict(encoded)
+
+    def predict(self, tokens: Mapping[str, Tensor], fuse: Fuse = apply) -> ModelOutput:
+        """As ``AudioVisualModel.predict``."""
+        return self.model.predict(tokens, fuse)
+
+    def forward(self, **tokens: Tensor) -> ModelOutput:
+        return self.predict(self.encode(**tokens))
 
 
 class TokenCache:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -115,7 +115,8 @@ class Digits(SoundDataset):
             if any(empty):
                 row = empty.index(True)
                 raise UserError(f"row {row} of the batch has no {modality}, others have; leave it out")
-            result[modality] = np.stack([decoders[modality](cell) for cell in cells])[:, None]
+            decoded = _Once(decoders[modality])
+            result[modality] = np.stack([decoded(cell) for cell in cells])[:, None]
         return result
 
     def inputs(self, stored: Mapping[str, np.ndarray], training: bool) -> dict[str, np.ndarray]:
@@ -204,6 +205,20 @@ class Digits(SoundDataset):
 
     def _image(self, cell: Mapping[str, Any]) -> np.ndarray:
         return resize(images.decode(*source_of(cell, "visual")), self.image_size)
+
+
+class _Once:
+    """Decodes each file of a batch once: the pairs of a recording follow each other."""
+
+    def __init__(self, decode: Callable[[Mapping[str, Any]], np.ndarray]) -> None:
+        self._decode = decode
+        self._decoded: dict[tuple[Any, Any], np.ndarray] = {}
+
+    def __call__(self, cell: Mapping[str, Any]) -> np.ndarray:
+        key = cell.get("path"), cell.get("bytes")
+        if key not in self._decoded:
+            self._decoded[key] = self._decode(cell)
+        return self._decoded[key]
 
 
 def to_dataset(rows: Iterable[Row], split: str, classes: Sequence[str], groups: Sequence[str]) -> datasets.Dataset:
