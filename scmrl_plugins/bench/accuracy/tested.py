@@ -57,7 +57,7 @@ def crossing(
     progress: Progress,
     tokens: TokenCache | None,
 ) -> Contribution:
-    """The contribution by direction under a condition, from ``tokens`` if there are any and nothing is disturbed."""
+    """The contribution by direction under a condition, from ``tokens``, if any, where nothing is disturbed."""
     if tokens is None or not _clean(condition):
         return contribution(model, split, device, disturbance=condition, seed=seed, progress=progress)
     head: Any = FromTokens(model)
