@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,14 +12,17 @@ import torch
 from blob_data import Blobs
 from trainings import epochs, fit, trainer
 
+from scmrl_plugins.core.evaluation.contribution import contribution
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.run.directory import Run, create_run
-from scmrl_plugins.core.training.tokens import TokenCache
+from scmrl_plugins.core.system.progress import Progress
+from scmrl_plugins.core.training.tokens import FromTokens, TokenCache
 from scmrl_plugins.registry import UserError
 
 Small = Callable[..., Assembly]
 FROZEN = ['train.freeze=["audio", "visual"]', "train.epochs=2", "train.freeze_feed_forward=false"]
 CACHED = [*FROZEN, "train.cache_tokens=true"]
+CPU = torch.device("cpu")
 NOISE = {"noise": {"audio": [0, 10], "visual": [0, 10]}}
 
 
@@ -123,6 +126,23 @@ def test_tokens_are_those_of_the_model(small: Small, tmp_path: Path) -> None:
     [validation] = [array for array in arrays.values() if len(array) == len(split)]
     assert validation.any()
     np.testing.assert_array_equal(validation, tokens["audio"].transpose(0, 1).mT.numpy())
+
+
+@pytest.mark.numerical
+@pytest.mark.slow
+def test_the_contribution_on_stored_tokens_is_that_on_inputs(small: Small, tmp_path: Path) -> None:
+    """Up to rounding, which depends on the batch."""
+    parts = small(sets=[*CACHED, "neuron.threshold=0.1"], fusion={"name": "perceptron"})
+    training = trainer(parts)
+    training.fit(create_run(tmp_path / "run", parts))
+    split, head = training.data.splits["validation"], cast(Any, FromTokens(parts.model))
+    direct = contribution(parts.model, split, CPU, seed=3)
+    tokens = TokenCache(parts, CPU, Progress.silent())
+    stored = contribution(head, split, CPU, seed=3, reading=tokens.loader)
+    assert stored.keys() == direct.keys() != set()
+    for name, figures in direct.items():
+        assert not figures["dead"], "so that it says something"
+        assert stored[name] == pytest.approx(figures, rel=1e-3, abs=1e-6), name
 
 
 @pytest.mark.slow

@@ -4,8 +4,9 @@ import gzip
 import pickle
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -21,6 +22,7 @@ from scmrl_plugins.core.config.layers import compose
 from scmrl_plugins.core.data.prepare import prepare
 from scmrl_plugins.core.interfaces import Dataset, ModelConfig, RepairedFileWarning
 from scmrl_plugins.plugins.datasets.media import idx, images
+from scmrl_plugins.plugins.datasets.media.front_end import FrontEnd
 from scmrl_plugins.plugins.datasets.media.idx import idx_bytes, read_idx
 from scmrl_plugins.plugins.datasets.miniatures.digits import SPEAKERS, tone, write_fsdd, write_mnist
 from scmrl_plugins.plugins.datasets.spoken_digits import SpokenDigits
@@ -33,6 +35,10 @@ def parts(split: datasets.Dataset) -> tuple[list[str], list[str]]:
     """The recordings and images of a split's ids."""
     recordings, pictures = zip(*(identifier.split("/") for identifier in split["id"]), strict=True)
     return list(recordings), list(pictures)
+
+
+def by_row(rows: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(rows, cells, strict=True)) for cells in zip(*rows.values(), strict=True)]
 
 
 def assert_disjoint(splits: datasets.DatasetDict) -> None:
@@ -96,6 +102,24 @@ def test_transform_and_pickle(root: Path) -> None:
         "visual": (3, 1, 28, 28),
     }
     np.testing.assert_allclose(arrays["visual"][0, 0], images.decode(rows["visual"][0]["bytes"], "x"), atol=1e-6)
+
+
+def test_a_batch_decodes_a_recording_once_for_all_its_pairs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = spoken(root, validation_indices=1, train_pairs=3)
+    rows = digits.splits()["train"][:9]
+    single = [digits.transform({name: [cell] for name, cell in row.items()}) for row in by_row(rows)]
+    decoded: list[str] = []
+    original = FrontEnd.decode
+
+    def counted(front_end: FrontEnd, source: Any, name: str, *rest: Any) -> np.ndarray:
+        decoded.append(name)
+        return original(front_end, source, name, *rest)
+
+    monkeypatch.setattr(FrontEnd, "decode", counted)
+    arrays = digits.transform(rows)
+    assert len(decoded) == len(set(decoded)) == 3
+    for modality in ("audio", "visual"):
+        np.testing.assert_array_equal(arrays[modality], np.concatenate([one[modality] for one in single]))
 
 
 @pytest.mark.slow

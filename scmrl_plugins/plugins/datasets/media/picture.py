@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -212,8 +213,16 @@ def turned(pictures: np.ndarray, degrees: float, zoom: float) -> np.ndarray:
 
     if not degrees and not zoom:
         return pictures
-    from torchvision.transforms.v2 import functional as tv  # it imports torch's compiler, which takes two seconds
+    from scipy import ndimage  # half the time of torchvision's affine
 
-    angle, scale = (torch.rand(2).mul(2).sub(1) * torch.tensor([degrees, zoom])).tolist()
-    options: Any = {"translate": [0, 0], "shear": [0.0, 0.0], "interpolation": tv.InterpolationMode.BILINEAR}
-    return tv.affine(torch.tensor(pictures), angle=angle, scale=1 + scale, **options).numpy()
+    angle, scale = (2 * torch.rand(2).double() - 1).tolist()
+    angle, scale = math.radians(degrees) * angle, 1 + zoom * scale
+    cosine, sine = math.cos(angle) / scale, math.sin(angle) / scale
+    matrix = np.array([[cosine, -sine], [sine, cosine]])  # where each pixel (row, column) comes from
+    middle = (np.array(pictures.shape[-2:]) - 1) / 2
+    result = np.empty_like(pictures)
+    for index in np.ndindex(pictures.shape[:-2]):
+        ndimage.affine_transform(
+            pictures[index], matrix, middle - matrix @ middle, output=result[index], order=1, mode="grid-constant"
+        )
+    return result

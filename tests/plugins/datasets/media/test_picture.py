@@ -179,6 +179,20 @@ def test_a_picture_is_turned_about_its_middle() -> None:
     assert 0.78 < min(lengths) < 0.88 < 1.12 < max(lengths) < 1.22
 
 
+@pytest.mark.parametrize("shape", [(1, 24, 24), (2, 3, 17, 40)])
+@pytest.mark.parametrize("seed", range(3))
+def test_turning_is_torchvisions_affine(shape: tuple[int, ...], seed: int) -> None:
+    pictures = np.random.default_rng(seed).random(shape, dtype=np.float32)
+    torch.manual_seed(seed)
+    found = turned(pictures, 30, 0.3)
+    torch.manual_seed(seed)
+    angle, scale = (2 * torch.rand(2) - 1).tolist()
+    options: Any = {"translate": [0, 0], "shear": [0.0, 0.0], "interpolation": tv.InterpolationMode.BILINEAR}
+    expected = tv.affine(torch.from_numpy(pictures), angle=30 * angle, scale=1 + 0.3 * scale, **options)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected.numpy(), atol=2e-5)
+
+
 def test_a_picture_that_is_not_turned_draws_nothing() -> None:
     picture, state = np.ones((1, 4, 4), np.float32), torch.get_rng_state()
     assert turned(picture, 0, 0) is picture
