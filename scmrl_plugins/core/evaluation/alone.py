@@ -5,7 +5,7 @@ By one of two methods, which is given beside the figures:
 - ``split``: the read-out's share of the modality, ``Readout.split``, for the stream of the complete input. This
   takes a read-out that has a split, and streams in which nothing of the other modality is: those of a fusion in
   which nothing crosses, or those without the fusion, for a read-out that reads them
-- ``blank``: the prediction with silence or black for the other modality, two forward passes more
+- ``blank``: the prediction with silence or black for the other modality, which takes two fusions more
 """
 
 from __future__ import annotations
@@ -71,18 +71,71 @@ class Split:
         if self._handle:
             self._handle.remove()
 
+    def __call__(self, _inputs: Mapping[str, Tensor]) -> Mapping[Modality, Tensor]:
+        return self.logits
+
     def _read(self, readout: Any, arguments: tuple[Fused, ...]) -> None:
         self.logits = readout.split(means(own_streams(self.model, arguments[0])))
 
 
+class Blanked:
+    """``blanked(inputs)``: the ``logits [B, K]`` by modality with silence or black for the other one.
+
+    ``inputs`` are those of the last batch that the model predicted within the ``with`` block. Its tokens are used
+    again, and those of silence and black are computed once for every shape of the inputs, unless the tokens of a
+    modality depend on more than its input: on the other modality, or on random numbers.
+    """
+
+    def __init__(self, model: AudioVisualModel, blank: Blank) -> None:
+        self.model, self.blank = model, blank
+        parts: list[Any] = [*model.encoders.values(), *model.backbones.values(), model.neuron_type]
+        drawn = any("stochastic" in part.tags for part in parts)
+        self.reuses = len(model.modalities) > 1 and not drawn and not list(model.fusion.between)
+        self._tokens: Mapping[str, Tensor] = {}
+        self._missing: dict[tuple[torch.Size, ...], Mapping[str, Tensor]] = {}
+
+    def __enter__(self) -> Blanked:
+        self._handle = self.model.fusion.register_forward_pre_hook(self._keep) if self.reuses else None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle:
+            self._handle.remove()
+
+    def _keep(self, _fusion: object, tokens: tuple[Tensor, ...]) -> None:
+        self._tokens = dict(zip(MODALITIES, tokens, strict=True))
+
+    def __call__(self, inputs: Mapping[str, Tensor]) -> dict[Modality, Tensor]:
+        if not self.reuses:
+            return _alone(self.model, inputs, self.blank)
+        tokens, missing = self._tokens, self._tokens_of_blanks(inputs)
+        given = {name: {**missing, name: tokens[name]} for name in MODALITIES}
+        return {name: self.model.predict(both).logits for name, both in given.items()}
+
+    def _tokens_of_blanks(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        shapes = tuple(inputs[name].shape for name in MODALITIES)
+        if shapes not in self._missing:
+            encoded = self.model.encode(**_replaced(inputs, self.blank, *MODALITIES))
+            self._missing[shapes] = self.model.tokens(encoded)
+        return self._missing[shapes]
+
+
 def without(model: AudioVisualModel, inputs: Mapping[str, Tensor], blank: Blank, *missing: Any) -> ModelOutput:
     """The output for silence or black, ``blank[modality] [C, 1, 1]``, as the input of each missing modality."""
+    output: ModelOutput = model(**_replaced(inputs, blank, *missing))
+    return output
+
+
+def _replaced(inputs: Mapping[str, Tensor], blank: Blank, *missing: Any) -> dict[str, Tensor]:
     replaced = {}
     for name in missing:
         x = inputs[name]
         replaced[name] = torch.as_tensor(blank[name], dtype=x.dtype, device=x.device).expand_as(x)
-    output: ModelOutput = model(**{**inputs, **replaced})
-    return output
+    return {**inputs, **replaced}
+
+
+def _alone(model: AudioVisualModel, inputs: Mapping[str, Tensor], blank: Blank) -> dict[Modality, Tensor]:
+    return {name: without(model, inputs, blank, OTHER[name]).logits for name in MODALITIES}
 
 
 @torch.no_grad()
@@ -97,4 +150,4 @@ def alone(
         return dict(split.logits), chosen
     if not chosen:
         return {}, chosen
-    return {name: without(model, inputs, blank, OTHER[name]).logits for name in MODALITIES}, chosen
+    return _alone(model, inputs, blank), chosen

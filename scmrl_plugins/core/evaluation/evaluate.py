@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,34 +110,38 @@ def evaluate(
     ``loader`` is an ``evaluation_loader``. ``disturbance`` corrupts the inputs, with random numbers from ``seed``,
     the same for any batches and processes; ``seed`` and the first sample of a batch also seed torch's generators,
     for components that draw, and the generators return to their state. All of several ``processes`` get the
-    result for the split. ``blanked``: whether it takes two forward passes more to see what each modality says
-    alone, where the model has no split for that.
+    result for the split. ``blanked``: whether it fuses twice more to see what each modality says alone, where the
+    model has no split for that.
     """
     modes = model.training, objective.training
     model.eval()
     objective.eval()
     seen = [(torch.zeros(0, dtype=torch.long), torch.zeros(0, len(model.classes)), torch.zeros(0).double())]
     indices = [torch.zeros(0, dtype=torch.long)]
-    split, found = alone.Split(model), alone.method(model)
+    found = alone.method(model)
     found = found if found == "split" or blanked else ""
+    blank = loader.dataset.split.blank
+    said = alone.Blanked(model, blank) if found == "blank" else alone.Split(model)
     # The same in all processes, also in one that has no batch.
     single: dict[str, list[Tensor]] = {name: [] for name in model.modalities if found}
+    firing = FiringRates(model)
     try:
-        with FiringRates(model) as firing, seeds.generators_kept(device), trained_precision(model, device), split:
+        with seeds.generators_kept(device), trained_precision(model, device), said:
             for batch in loader:
                 inputs = corrupted_inputs(batch, loader, device, disturbance, seed)
-                torch.manual_seed(seeds.mix(seed, int(batch["index"][0])))
-                output = model(**inputs)
+                first = seeds.mix(seed, int(batch["index"][0]))
+                torch.manual_seed(first)
+                with firing:
+                    output = model(**inputs)
                 loss, _ = objective(output, batch["label"].to(device))
                 losses = torch.full((len(batch["label"]),), loss.item(), dtype=torch.float64)
                 seen.append((batch["label"], output.logits.float().cpu(), losses))
                 indices.append(batch["index"])
-                for name, scores in split.logits.items():
+                torch.manual_seed(first)
+                for name, scores in said(inputs).items():
                     single[name].append(scores.float().cpu())
                 if progress:
                     progress.advance()
-        if found == "blank":
-            _blanked(single, model, loader, device, disturbance, seed)
     finally:
         model.train(modes[0])
         objective.train(modes[1])
@@ -152,24 +155,6 @@ def evaluate(
     firing.add_up(processes)
     measured = metrics.compute(predictions), firing.rates, firing.constant
     return Evaluation(predictions, *measured, disturbance, model.config.train.precision, found)
-
-
-def _blanked(
-    single: Mapping[str, list[Tensor]],
-    model: AudioVisualModel,
-    loader: Loader,
-    device: torch.device,
-    disturbance: Disturbance,
-    seed: int,
-) -> None:
-    """Add the logits of each modality with the other one missing, by batch."""
-    blank = loader.dataset.split.blank
-    with seeds.generators_kept(device), trained_precision(model, device):
-        for batch in loader:
-            inputs = corrupted_inputs(batch, loader, device, disturbance, seed)
-            torch.manual_seed(seeds.mix(seed, int(batch["index"][0])))
-            for name, logits in alone.alone(model, inputs, blank)[0].items():
-                single[name].append(logits.float().cpu())
 
 
 def trained_precision(model: AudioVisualModel, device: torch.device) -> contextlib.AbstractContextManager[object]:

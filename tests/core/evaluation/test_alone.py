@@ -16,6 +16,7 @@ from scmrl_plugins.core.evaluation.evaluate import Evaluation, evaluate
 from scmrl_plugins.core.evaluation.metrics import rows
 from scmrl_plugins.core.measure.operations import random_inputs
 from scmrl_plugins.core.model.assembly import Assembly
+from scmrl_plugins.core.system import seeds
 
 Small = Callable[..., Assembly]
 CPU = torch.device("cpu")
@@ -101,6 +102,36 @@ def test_an_evaluation_has_the_accuracy_of_each_modality_and_the_method(small: S
     assert 0 <= found.metrics["visual_alone"] <= 1
     # Those passes do not count as the model's.
     assert found.firing_rates == evaluated(cmrl).firing_rates
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"readout": {"name": "experts"}, "fusion": {"name": "summary"}},
+        {"encoder": {"name": "rate"}},  # draws
+        {  # fuses between the stages
+            "backbone": {"name": "qkformer"},
+            "fusion": {"name": "cmqka", "scales": 2},
+            "neuron": {"threshold": 0.1},
+        },
+    ],
+)
+def test_what_is_used_again_gives_the_same_to_the_last_bit(small: Small, sections: dict[str, Any]) -> None:
+    parts = small(**sections)
+    found = evaluated(parts, blanked=True).predictions.alone
+    split = load_splits(parts.dataset, parts.config)["test"]
+    said: dict[str, list[Tensor]] = {"audio": [], "visual": []}
+    parts.model.eval()
+    batches = list(evaluation_loader(split, parts.config))
+    assert len(batches) > 1
+    for batch in batches:
+        torch.manual_seed(seeds.mix(0, int(batch["index"][0])))
+        for name, logits in alone(parts.model, {key: batch[key] for key in said}, split.blank)[0].items():
+            said[name].append(logits)
+    for name, logits in said.items():
+        assert torch.equal(found[name], torch.cat(logits))
+        assert logits[0].unique(dim=0).shape[0] > 1
 
 
 def split_rows(parts: Assembly) -> list[Any]:

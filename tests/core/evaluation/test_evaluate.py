@@ -26,17 +26,21 @@ from scmrl_plugins.core.parallel.processes import Processes
 Small = Callable[..., Assembly]
 
 
+class Analogue(nn.Identity):
+    tags = frozenset({"analogue"})
+
+
 class Echo(nn.Module):
     """Its logits are its audio input."""
 
     classes = ("a", "b", "c", "d")
     config = SimpleNamespace(train=SimpleNamespace(precision="fp32"))
-    neuron_type = nn.Identity
+    neuron_type = Analogue
     modalities = ("audio",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.neuron = nn.Identity()
+        self.neuron = Analogue()
         self.modes: list[bool] = []
 
     def forward(self, audio: Tensor, visual: Tensor | None = None) -> ModelOutput:
