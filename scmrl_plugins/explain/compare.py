@@ -18,7 +18,7 @@ from scmrl_plugins.core.system import files
 from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.explain import page
 from scmrl_plugins.explain.clock import Clock
-from scmrl_plugins.explain.drawing import SERIES, Drawing, Table, margin, panel, percent, whole
+from scmrl_plugins.explain.drawing import SERIES, Drawing, Table, integer_ticks, margin, panel, percent
 from scmrl_plugins.explain.facts import DAMAGED, Facts, damaged, facts
 from scmrl_plugins.explain.findings import Finding
 from scmrl_plugins.explain.measured import MOST
@@ -224,7 +224,7 @@ def _curves(known: Sequence[Facts], names: list[str]) -> Drawing:
                 label=shortened(name, 24),
             )
         axes.set(xlabel="epoch", ylabel="accuracy")
-        whole(axes.xaxis)
+        integer_ticks(axes.xaxis)
         percent(axes.yaxis)
         axes.legend()
     ends = [one.epochs[-1].get(f"{one.chooser}_accuracy", 0.0) if one.epochs else 0.0 for one in known]

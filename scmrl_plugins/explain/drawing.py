@@ -194,7 +194,7 @@ def percent(axis: Any) -> None:
     axis.set_major_formatter(PercentFormatter(1.0))
 
 
-def whole(axis: Any) -> None:
+def integer_ticks(axis: Any) -> None:
     """Label an axis of counts at whole numbers."""
     from matplotlib.ticker import MaxNLocator
 

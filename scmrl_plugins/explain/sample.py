@@ -15,7 +15,17 @@ from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.run.directory import Run
 from scmrl_plugins.core.system import files
 from scmrl_plugins.explain import page
-from scmrl_plugins.explain.drawing import BOTH, COLOURS, SERIES, Drawing, Table, margin, panel, percent, whole
+from scmrl_plugins.explain.drawing import (
+    BOTH,
+    COLOURS,
+    SERIES,
+    Drawing,
+    Table,
+    integer_ticks,
+    margin,
+    panel,
+    percent,
+)
 from scmrl_plugins.explain.figures import samples
 from scmrl_plugins.explain.findings import Finding
 from scmrl_plugins.explain.inside import Example, examine
@@ -139,7 +149,7 @@ def _by_step(example: Example, classes: Sequence[str]) -> Drawing:
         for k, colour in zip(order, SERIES, strict=False):
             axes.plot(steps, example.by_step[:, k], marker="o", color=colour, label=shortened(classes[k], 20))
         axes.set(ylim=(0, 1.03), xlabel="time step", ylabel="probability")
-        whole(axes.xaxis)
+        integer_ticks(axes.xaxis)
         percent(axes.yaxis)
         axes.legend()
     best = [classes[k] for k in example.by_step.argmax(1)]

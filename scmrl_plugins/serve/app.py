@@ -1,6 +1,6 @@
 """The application: a page, the endpoint ``POST /predict``, ``/health``, and the description of both.
 
-One thread computes, one request after the other. A request takes a place in the queue before its files are read;
+One thread computes, one request after the other. A request takes a slot of the queue before its files are read;
 where none is free, the answer is 429.
 """
 
@@ -56,20 +56,20 @@ _BODY = {
 
 
 class Queue:
-    """Places for requests, and the one thread that computes."""
+    """Slots for requests, and the one thread that computes."""
 
-    def __init__(self, places: int) -> None:
-        self.places, self.taken = places, 0
+    def __init__(self, slots: int) -> None:
+        self.slots, self.taken = slots, 0
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="scmrl-serve")
 
     def enter(self) -> bool:
-        """Take a place if one is free."""
-        free = self.taken < self.places
+        """Take a slot if one is free."""
+        free = self.taken < self.slots
         self.taken += free
         return free
 
     def leave(self) -> None:
-        """Give the place back."""
+        """Give the slot back."""
         self.taken -= 1
 
     async def run(self, function: Any) -> Any:
@@ -123,7 +123,7 @@ def create(answers: Answers, name: str, limits: uploads.Limits, waiting: int) ->
             "classes": len(model.classes),
             "device": str(answers.predictor.device),
             "requests": queue.taken,
-            "limits": {"bytes": limits.size, "seconds": limits.seconds, "requests": queue.places},
+            "limits": {"bytes": limits.size, "seconds": limits.seconds, "requests": queue.slots},
         }
 
     @app.get("/", include_in_schema=False)

@@ -1,4 +1,4 @@
-"""``scmrl bench accuracy``: killed at once, it goes on; a cell at a time; what it leaves can be read."""
+"""``scmrl bench accuracy``: killed at once, it resumes; a cell at a time; what it leaves can be read."""
 
 from __future__ import annotations
 

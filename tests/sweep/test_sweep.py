@@ -54,7 +54,7 @@ def test_draws_follow_from_the_seed_alone(tmp_path: Path) -> None:
     more = [trial.settings for trial in read(tmp_path, RANDOM, "sweep.trials=9").trials()]
     assert more[:6] == points
     assert points != [trial.settings for trial in read(tmp_path, RANDOM, "sweep.seed=1").trials()]
-    # Known numbers: the same on every machine, and the sweeps that people have begun go on.
+    # Known numbers: the same on every machine, and sweeps that users have begun resume.
     assert points[0] == {
         "train.lr": 0.0006507,
         "train.batch_size": 6,

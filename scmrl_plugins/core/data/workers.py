@@ -78,7 +78,7 @@ def died(error: BaseException) -> str | None:
     reason = str(error).strip().splitlines()[0].rstrip(". ")
     return (
         f"a data loading process died: {reason}; if it ran out of memory, reduce the number of workers; the same "
-        f"command goes on from there, and scmrl train RUN resumes a run"
+        f"command resumes from there, and scmrl train RUN resumes a run"
     )
 
 

@@ -64,7 +64,7 @@ class Progress:
         self._live.update(self._task, advance=steps, figures=text)
 
     def line(self, text: str) -> None:
-        """Print a line that stays. Once nobody reads them, or their file is full, the work goes on without."""
+        """Print a line that stays. Once nobody reads them, or their file is full, the work continues without."""
         try:
             self.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
         except OSError:

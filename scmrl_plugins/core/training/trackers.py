@@ -29,7 +29,7 @@ _NEURONS, _SIDE = 64, 128
 class Trackers:
     """The trackers of a training, in its main process. ``UserError`` for one that is unknown or not installed.
 
-    One that fails is left out from then on, with a warning: the training goes on without it.
+    One that fails is left out from then on, with a warning: training continues without it.
     """
 
     def __init__(self, names: Sequence[str], accelerator: Accelerator, progress: Progress) -> None:

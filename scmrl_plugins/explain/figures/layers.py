@@ -7,7 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from scmrl_plugins.core.measure.firing import DEAD, SATURATED, unhealthy
-from scmrl_plugins.explain.drawing import MUTED, SERIES, Drawing, Table, heat, margin, panel, percent, whole
+from scmrl_plugins.explain.drawing import (
+    MUTED,
+    SERIES,
+    Drawing,
+    Table,
+    heat,
+    integer_ticks,
+    margin,
+    panel,
+    percent,
+)
 from scmrl_plugins.explain.facts import Facts
 from scmrl_plugins.explain.figures.declare import figure
 from scmrl_plugins.explain.shorten import shortened
@@ -88,7 +98,7 @@ def over_training(facts: Facts) -> Iterator[Drawing]:
         else:
             axes.set_ylabel("layer, in the order of the network")
         axes.set(xlabel="epoch")
-        whole(axes.xaxis)
+        integer_ticks(axes.xaxis)
         axes.spines[:].set_visible(True)
         axes.spines[:].set_color(MUTED)
     rows = [

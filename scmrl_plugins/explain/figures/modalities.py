@@ -14,10 +14,10 @@ from scmrl_plugins.explain.drawing import (
     SERIES,
     Drawing,
     Table,
+    integer_ticks,
     margin,
     panel,
     percent,
-    whole,
 )
 from scmrl_plugins.explain.facts import Facts
 from scmrl_plugins.explain.figures.declare import figure, measured_figure
@@ -189,7 +189,7 @@ def by_step(measured: Measured) -> Iterator[Drawing]:
         if measured.carried is not None:
             axes.axhline(measured.carried.baseline, color=INK, ls=":", lw=1.2)
         axes.set(ylim=(0, 1.03), xlabel="time step", ylabel="accuracy")
-        whole(axes.xaxis)
+        integer_ticks(axes.xaxis)
         percent(axes.yaxis)
     rows = [[str(step), f"{value:.1%}"] for step, value in zip(steps, values, strict=True)]
     yield Drawing(

@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 
 from scmrl_plugins.core.evaluation.metrics import METRICS, Metric
-from scmrl_plugins.explain.drawing import INK, SERIES, WIDTH, Drawing, Table, heat, margin, panel, percent, whole
+from scmrl_plugins.explain.drawing import (
+    INK,
+    SERIES,
+    WIDTH,
+    Drawing,
+    Table,
+    heat,
+    integer_ticks,
+    margin,
+    panel,
+    percent,
+)
 from scmrl_plugins.explain.facts import Facts
 from scmrl_plugins.explain.figures.declare import figure
 from scmrl_plugins.explain.shorten import shortened
@@ -45,7 +56,7 @@ def _curve(facts: Facts, name: str, metric: Metric) -> Drawing:
             axes.axhline(tested, color=INK, ls=":", lw=1.2, label="test")
         if metric.format.endswith("%"):
             percent(axes.yaxis)
-        whole(axes.xaxis)
+        integer_ticks(axes.xaxis)
         axes.set(xlabel="epoch")
         axes.legend(loc="best")
     label = f"{metric.label[:1].upper()}{metric.label[1:]}"
@@ -174,7 +185,7 @@ def terms(facts: Facts) -> Iterator[Drawing]:
         for name, colour in zip(names[:8], SERIES, strict=False):
             y = [float(line.get("terms", {}).get(name, math.nan)) for line in facts.epochs]
             axes.plot(epochs, y, color=colour, label=shortened(name, 20))
-        whole(axes.xaxis)
+        integer_ticks(axes.xaxis)
         axes.set(xlabel="epoch")
         axes.legend()
     rows = [

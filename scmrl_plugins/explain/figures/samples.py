@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scmrl_plugins.core.data.picture import colours_of
-from scmrl_plugins.explain.drawing import INK, MUTED, SERIES, WIDTH, Drawing, Table, heat, margin, panel, whole
+from scmrl_plugins.explain.drawing import (
+    INK,
+    MUTED,
+    SERIES,
+    WIDTH,
+    Drawing,
+    Table,
+    heat,
+    integer_ticks,
+    margin,
+    panel,
+)
 from scmrl_plugins.explain.figures.declare import measured_figure
 from scmrl_plugins.explain.figures.layers import short
 from scmrl_plugins.explain.inside import Example, grid
@@ -136,9 +147,9 @@ def attention_over_time(example: Example, classes: Sequence[str]) -> Drawing:
             heat(axes, weights, aspect="equal", extent=(0.5, count + 0.5, len(weights) + 0.5, 0.5))
             axes.set_title(short(name), fontsize=8)
             axes.set(xlabel="attended step", ylabel="step" if len(weights) > 1 else "")
-            whole(axes.xaxis)
+            integer_ticks(axes.xaxis)
             if len(weights) > 1:
-                whole(axes.yaxis)
+                integer_ticks(axes.yaxis)
             else:
                 axes.set_yticks([])
     rows = [[name, *(f"{value:.3g}" for value in weights.mean(0)[:32])] for name, weights in maps.items()]
@@ -173,7 +184,7 @@ def raster(example: Example, classes: Sequence[str]) -> Drawing:
             axes.set_yticks([])
             axes.set_ylabel(short(name), rotation=0, ha="right", va="center", fontsize=7)
             axes.spines[:].set_visible(True)
-        whole(grids[-1].xaxis)
+        integer_ticks(grids[-1].xaxis)
         grids[-1].set_xlabel("time step")
     rows = [[name, f"{(fired != 0).mean():.1%}", str(fired.shape[1])] for name, fired in spikes.items()]
     return Drawing(
@@ -209,7 +220,7 @@ def traces(example: Example, classes: Sequence[str]) -> Drawing:
                 axes.plot(steps[hits], potentials[hits, index], "o", color=colour, ms=4)
             axes.axhline(0, color=MUTED, lw=0.6)
             axes.set_title(short(name), fontsize=8, fontweight="normal", color=INK)
-        whole(grids[-1].xaxis)
+        integer_ticks(grids[-1].xaxis)
         grids[-1].set_xlabel("time step")
     rows = [[name, f"{x.min():.3g}", f"{x.max():.3g}", f"{x.mean():.3g}"] for name, x in found.items()]
     return Drawing(

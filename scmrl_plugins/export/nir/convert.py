@@ -83,7 +83,7 @@ class Converter(Graph):
                 raise Unsupported(NAMES.get(name, name.replace("_", " ")))
             lost = [x for x in tracked if isinstance(x, Lost)]
             if lost and name not in LAYERS and (name != "add" or len(lost) == len(tracked)):
-                self._leave(node)  # it goes on outside of the graph
+                self._leave(node)  # the rest is outside of the graph
                 return Lost(node)
             given = [self._known(x) if isinstance(x, Lost) else x for x in args]
             return OPERATORS[name](self, node, *given, **kwargs)

@@ -117,7 +117,7 @@ def check_takes_training_steps(subject: Subject) -> None:
 
 @check("modulation")
 def check_resumes_to_the_bit(subject: Subject) -> None:
-    """What it keeps from step to step is in its buffers and parameters: a copy of them goes on alike."""
+    """What it keeps from step to step is in its buffers and parameters: a copy of them continues alike."""
     first, second = Rig(subject), Rig(subject)
     first.observe()
     for number in range(2):

@@ -179,7 +179,7 @@ def test_planted_faults_are_found_by_name_and_the_rest_is_used(
 
 @pytest.mark.slow
 def test_an_epoch_with_planted_faults(copied: Callable[[str], Path], tmp_path: Path, cache: Path) -> None:
-    """Videos vanish from YouTube: training goes on without them, and says how many."""
+    """Videos vanish from YouTube: training continues without them and reports how many."""
     root = copied("ave")
     expected = ave_faults(root)
     options = sets({**SMALL, "dataset.root": root})
