@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,16 +146,27 @@ def evaluate(
     finally:
         model.train(modes[0])
         objective.train(modes[1])
-    index = torch.cat(indices)
+    predictions = _predictions(model, loader, torch.cat(indices), seen, single, processes)
+    firing.add_up(processes)
+    measured = metrics.compute(predictions), firing.rates, firing.constant
+    return Evaluation(predictions, *measured, disturbance, model.config.train.precision, found)
+
+
+def _predictions(
+    model: AudioVisualModel,
+    loader: Loader,
+    index: Tensor,
+    seen: Sequence[tuple[Tensor, Tensor, Tensor]],
+    single: Mapping[str, Sequence[Tensor]],
+    processes: Processes,
+) -> Predictions:
+    """The predictions of all processes: targets, logits and losses by batch, and the logits of each modality."""
     targets, logits, losses = (
         _by_index(index, torch.cat(column), processes) for column in zip(*seen, strict=True)
     )
     data = loader.dataset.split
     apart = {name: _by_index(index, torch.cat([logits[:0], *rows]), processes) for name, rows in single.items()}
-    predictions = Predictions(targets, logits, losses, model.classes, data.ids, data.groups, apart)
-    firing.add_up(processes)
-    measured = metrics.compute(predictions), firing.rates, firing.constant
-    return Evaluation(predictions, *measured, disturbance, model.config.train.precision, found)
+    return Predictions(targets, logits, losses, model.classes, data.ids, data.groups, apart)
 
 
 def trained_precision(model: AudioVisualModel, device: torch.device) -> contextlib.AbstractContextManager[object]:
