@@ -1,7 +1,7 @@
 """The notebooks among the examples run from their first cell to the last.
 
-Their cells are plain Python, so they run as one script in a fork, which saves the start of a kernel for each. Those
-that train on the digits train a smaller model on fewer of them, as the commands of the README do in its test.
+Their cells are plain Python, so they run as one script in a fork, which saves the start of a kernel for each.
+Those that train on the digits train a smaller model on fewer of them, as the test of the README does.
 """
 
 from __future__ import annotations

@@ -50,6 +50,8 @@ def test_the_commands_work_in_their_order(
         arguments = line.split()[1:]
         if arguments[0] in ("train", "bench"):  # the same command, with a smaller model on fewer digits
             arguments += sets({**SMALL_MODEL, **SMALL_DATA})
+        if arguments[0] == "train":  # half the operators to export, which takes longest
+            arguments += sets({"model.steps": 1, "fusion.attention": "spatial"})
         if arguments[0] == "bench":  # of five methods and three seeds one
             arguments += ["--only", "late-0"]
         done = invoke(*arguments)

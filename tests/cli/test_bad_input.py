@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from cli_runs import SMALL, TINY, Outcome, assert_refused, contents, invoke, run_scmrl
+from cli_runs import SMALL, TINY, Outcome, assert_refused, contents, fork_scmrl, invoke
 from PIL import Image
 
 BUILD = ["build", *SMALL, "--device", "cpu", "--json"]
@@ -399,5 +399,5 @@ def test_without_espeak_the_missing_extra_is_named(
 @pytest.mark.slow
 def test_in_a_process_of_its_own_too(trained: Path, copy: Path, small_cache: Path) -> None:
     (copy / "model.safetensors").write_bytes(b"nonsense")
-    done = run_scmrl("eval", copy, "--device", "cpu", cwd=copy.parent, SCMRL_CACHE=str(small_cache))
+    done = fork_scmrl("eval", copy, "--device", "cpu", cwd=copy.parent, SCMRL_CACHE=str(small_cache))
     assert_refused(done, "model.safetensors", "damaged")

@@ -49,22 +49,70 @@ def test_help_and_lists_start_without_the_heavy_libraries() -> None:
     assert json.loads(done.out) == [[[line, 0, True, []] for line in lines], True, "1"], done.err
 
 
+PROGRAM = """
+import os, sys
+import torch  # once for all
+from scmrl_plugins.cli import main
+
+def in_a_fork(stage):
+    if pid := os.fork():
+        os.waitpid(pid, 0)
+        return
+    code = 0
+    try:
+        stage()
+    except SystemExit as end:
+        code = end.code
+    print("stage", stage.__name__, code, *sys.modules, file=sys.stderr, flush=True)
+    os._exit(0)
+
+def build():
+    main(["build"])
+
+def loop():
+    import scmrl_plugins.core.training.loop
+
+def train():
+    from scmrl_plugins.core.training import step
+    call = step.Step.__call__
+
+    def first(*arguments):
+        call(*arguments)
+        sys.exit()
+
+    step.Step.__call__ = first
+    main(["train", *sys.argv[2:]])
+
+def predict():
+    main(["predict", sys.argv[1], "--audio", "a.wav", "--visual", "i.png"])
+
+def eval():
+    main(["eval", sys.argv[1]])
+
+for stage in (build, loop, train, predict, eval):
+    in_a_fork(stage)
+"""
+
+
+@pytest.fixture(scope="module")
+def imported(
+    trained: Path, small_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, frozenset[str]]:
+    """The modules that each of some commands has imported, where before it only torch was."""
+    folder = tmp_path_factory.mktemp("imported")
+    Image.new("L", (8, 8), 200).save(folder / "i.png")
+    soundfile.write(folder / "a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 4000), 8000)
+    arguments = ["-c", PROGRAM, str(trained), *TINY, "--device", "cpu", "-o", "run"]
+    done = run_python(*arguments, cwd=folder, SCMRL_CACHE=str(small_cache), SCMRL_COMPILE="always")
+    lines = [line.split()[1:] for line in done.err.splitlines() if line.startswith("stage ")]
+    ends = {stage: code for stage, code, *_ in lines}
+    assert ends == {"build": "0", "loop": "0", "train": "None", "predict": "0", "eval": "0"}, done.err
+    return {stage: frozenset(modules) for stage, _, *modules in lines}
+
+
 @pytest.mark.slow
-def test_a_model_is_built_without_what_data_training_and_reports_need() -> None:
-    program = (
-        "import sys\n"
-        "from scmrl_plugins.cli import main\n"
-        "try:\n"
-        "    main(['build'])\n"
-        "except SystemExit as end:\n"
-        "    print(end.code, *sys.modules, file=sys.stderr)\n"
-        "import scmrl_plugins.core.training.loop\n"
-        "print(*sys.modules, file=sys.stderr)\n"
-    )
-    built, trains = run_python("-c", program).err.splitlines()[-2:]
-    code, *modules = built.split()
-    assert code == "0"
-    assert {"torch", "braincog", "scmrl_plugins.plugins.fusions.cmrl"} <= set(modules)
+def test_a_model_is_built_without_what_data_training_and_reports_need(imported: dict[str, frozenset[str]]) -> None:
+    assert {"torch", "braincog", "scmrl_plugins.plugins.fusions.cmrl"} <= imported["build"]
     unused = {
         "accelerate",
         "braincog.base",
@@ -76,58 +124,28 @@ def test_a_model_is_built_without_what_data_training_and_reports_need() -> None:
         "soundfile",
         "timm",
     }
-    assert {*unused, "torchvision", "pandas", "pyarrow"} & set(modules) == set()
+    assert {*unused, "torchvision", "pandas", "pyarrow"} & imported["build"] == set()
     # Nor does training import those for models, plots and data.
-    assert "accelerate" in trains.split()
-    assert {"datasets", "matplotlib", "pandas", "sklearn", "timm", "torchvision"} & set(trains.split()) == set()
+    assert "accelerate" in imported["loop"]
+    assert {"datasets", "matplotlib", "pandas", "sklearn", "timm", "torchvision"} & imported["loop"] == set()
 
 
 @pytest.mark.slow
 def test_training_takes_its_first_step_without_the_compiler_and_what_reports_need(
-    tmp_path: Path, small_cache: Path
+    imported: dict[str, frozenset[str]],
 ) -> None:
     """torch's compiler takes seconds to import; neurons, optimizers, accelerate and torchvision each would."""
-    program = (
-        "import sys\n"
-        "from scmrl_plugins.core.training.step import Step\n"
-        "step = Step.__call__\n"
-        "def first(*arguments):\n"
-        "    step(*arguments)\n"
-        "    print(*sys.modules, file=sys.stderr)\n"
-        "    sys.exit()\n"
-        "Step.__call__ = first\n"
-        "from scmrl_plugins.cli import main\n"
-        f"main({['train', *TINY, '--device', 'cpu', '-o', 'run']})\n"
-    )
-    done = run_python("-c", program, cwd=tmp_path, SCMRL_CACHE=str(small_cache), SCMRL_COMPILE="always")
-    modules = set(done.err.splitlines()[-1].split())
-    assert "scmrl_plugins.core.training.loop" in modules, done.err
-    assert not {*COMPILER, "torch.distributed.tensor", "torchvision", "timm", "matplotlib", "jinja2"} & modules
+    needless = {*COMPILER, "torch.distributed.tensor", "torchvision", "timm", "matplotlib", "jinja2"}
+    assert not needless & imported["train"]
 
 
 @pytest.mark.slow
 def test_predictions_and_evaluations_start_without_what_they_do_not_need(
-    trained: Path, tmp_path: Path, small_cache: Path
+    imported: dict[str, frozenset[str]],
 ) -> None:
-    Image.new("L", (8, 8), 200).save(tmp_path / "i.png")
-    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 4000), 8000)
-    program = (
-        "import sys\n"
-        "from scmrl_plugins.cli import main\n"
-        f"run = {str(trained)!r}\n"
-        "for line in (['predict', run, '--audio', 'a.wav', '--visual', 'i.png'], ['eval', run]):\n"
-        "    try:\n"
-        "        main(line)\n"
-        "    except SystemExit as end:\n"
-        "        print(end.code, *sys.modules, file=sys.stderr)\n"
-    )
-    done = run_python("-c", program, cwd=tmp_path, SCMRL_CACHE=str(small_cache), SCMRL_COMPILE="always")
-    lines = [line.split() for line in done.err.splitlines() if " torch " in line]
-    assert [line[0] for line in lines] == ["0", "0"], done.err
-    predicts, evaluates = (set(line) for line in lines)
     needless = {*COMPILER, "torchvision", "timm", "matplotlib", "jinja2", "sklearn", "pandas", "scipy.signal"}
-    assert not {*needless, "datasets", "accelerate"} & predicts
-    assert not needless - {"pandas"} & evaluates
+    assert not {*needless, "datasets", "accelerate"} & imported["predict"]
+    assert not needless - {"pandas"} & imported["eval"]
 
 
 @pytest.mark.slow
