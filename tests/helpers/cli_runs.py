@@ -77,6 +77,8 @@ FORKS.set_forkserver_preload(
         "datasets",
         "matplotlib.backends.backend_agg",
         "matplotlib.figure",
+        "scipy.signal",
+        "sklearn.datasets",
         "scmrl_plugins.cli.train",
         "scmrl_plugins.core.training.loop",
         "scmrl_plugins.explain.report",

@@ -113,7 +113,7 @@ def test_a_static_input_with_every_fast_path_is_the_published_form(
 
 # Training ------------------------------------------------------------------------------------------------
 
-SMALL = Settings(batch=4, image_size=32, steps=4, dims=32, heads=4, threads=1)
+SMALL = Settings(batch=4, image_size=16, steps=4, dims=32, heads=4, threads=1)
 
 
 def losses(variant: str, layout: str, steps: int) -> list[float]:
