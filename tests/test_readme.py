@@ -52,6 +52,8 @@ def test_the_commands_work_in_their_order(
             arguments += sets({**SMALL_MODEL, **SMALL_DATA})
         if arguments[0] == "train":  # half the operators to export, which takes longest
             arguments += sets({"model.steps": 1, "fusion.attention": "spatial"})
+        if arguments[:2] == ["data", "show"]:
+            arguments += sets({key: value for key, value in SMALL_DATA.items() if key.startswith("dataset.")})
         if arguments[0] == "bench":  # of five methods and three seeds one
             arguments += ["--only", "late-0"]
         done = invoke(*arguments)

@@ -65,7 +65,9 @@ def test_gradients_reach_the_weights_before_silent_layers(small: Small) -> None:
 
 @pytest.mark.slow
 def test_training_for_it_revives_silent_layers(small: Small) -> None:
-    parts = small(neuron={"threshold": 2.0}, loss=[{"name": "rate", "low": 0.1, "high": 1.0}], fusion={"name": "late"})
+    parts = small(
+        neuron={"threshold": 2.0}, loss=[{"name": "rate", "low": 0.1, "high": 1.0}], fusion={"name": "late"}
+    )
     before, after = train(parts, 60)
     assert (before < 0.05).sum() > len(before) / 2
     assert (after < 0.05).sum() < (before < 0.05).sum() / 2
@@ -74,7 +76,9 @@ def test_training_for_it_revives_silent_layers(small: Small) -> None:
 
 @pytest.mark.slow
 def test_training_for_it_quietens_busy_layers(small: Small) -> None:
-    parts = small(neuron={"threshold": 0.01}, loss=[{"name": "rate", "low": 0.0, "high": 0.2}], fusion={"name": "late"})
+    parts = small(
+        neuron={"threshold": 0.01}, loss=[{"name": "rate", "low": 0.0, "high": 0.2}], fusion={"name": "late"}
+    )
     before, after = train(parts, 60)
     assert (before > 0.3).sum() > len(before) / 2
     assert (after > 0.3).sum() < (before > 0.3).sum() / 2
