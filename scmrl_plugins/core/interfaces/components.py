@@ -87,6 +87,14 @@ class Neuron(Component, nn.Module):
         """
         return None
 
+    def normalized(self, y: Tensor, norm: nn.Module, pool: nn.Module | None, steps: int) -> Tensor | None:
+        """``pool(spikes[t])`` for each time step for the currents norm(y), fused, with all gradients.
+
+        ``norm`` is a batch norm over all but the channels C, ``y [T or 1, B, C, *]``; ``pool`` may be none. None,
+        the default, means as for ``pooled``: the layer calls them in turn.
+        """
+        return None
+
 
 class Encoder(Component, nn.Module):
     """``(x [B, C, H, W] or [B, T, C, H, W]) -> [T, B, C, H, W]``, one instance per modality.

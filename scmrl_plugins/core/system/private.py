@@ -45,9 +45,21 @@ def operations_intercepted() -> bool:
     return bool(torch._C._len_torch_dispatch_stack())
 
 
+def is_profiled() -> bool:
+    """Whether torch's profiler records what runs."""
+    return torch.autograd._profiler_enabled()
+
+
 def has_forward_hooks(module: nn.Module) -> bool:
     """Whether the module has forward hooks."""
     return bool(module._forward_hooks)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether the module has hooks of any kind."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
 
 
 def reset_accelerator() -> None:
@@ -181,8 +193,10 @@ __all__ = [
     "fingerprint",
     "fix_sizes",
     "has_forward_hooks",
+    "has_hooks",
     "import_submodules",
     "infer_features",
+    "is_profiled",
     "limit_recompilations",
     "operations_intercepted",
     "optimizers_without_compiler",

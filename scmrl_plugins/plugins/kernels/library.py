@@ -20,30 +20,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scmrl_plugins.core.system.private import is_profiled
 from scmrl_plugins.plugins.kernels.compiled import warn_once
 
 # No multiply-add is fused, so that each operation rounds as it does in torch.
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-std=c++17")
 SECONDS = 120
-TYPES = {torch.float32: "float32", torch.float64: "float64"}
+TYPES = {torch.float32: "float", torch.float64: "double"}
 
 
 @functools.cache
-def library(source: Path) -> ctypes.CDLL | None:
-    """The functions of a C++ file. ``None``, with a single warning, if it cannot be compiled or loaded.
+def library(source: Path, dtype: torch.dtype) -> ctypes.CDLL | None:
+    """The functions of a C++ file for numbers of a type, there ``Real``, which takes half the time of two types.
 
-    Compiled by ``CXX``, else ``g++`` or ``clang++``, and kept in ``~/.cache/scmrl/kernels``. torch's own way to
-    compile a file takes seconds to import.
+    ``None``, with a single warning, if it cannot be compiled or loaded. Compiled by ``CXX``, else ``g++`` or
+    ``clang++``, and kept in ``~/.cache/scmrl/kernels``. torch's own way to compile a file takes seconds to import.
     """
     try:
-        return _load(source)
+        return _load(source, dtype)
     except (OSError, subprocess.SubprocessError, RuntimeError) as error:
         warn_once(error)
         return None
 
 
-def _load(source: Path) -> ctypes.CDLL:
-    compiler = _compiler()
+def _load(source: Path, dtype: torch.dtype) -> ctypes.CDLL:
+    compiler = [*_compiler(), f"-DReal={TYPES[dtype]}"]
     text = source.read_bytes()
     key = hashlib.sha256(repr((text, FLAGS, compiler, platform.platform(), _processor())).encode()).hexdigest()
     built = Path.home() / ".cache" / "scmrl" / "kernels" / f"{source.stem}-{key[:24]}.so"
@@ -87,14 +88,18 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
 
 
-def call(functions: ctypes.CDLL, name: str, dtype: torch.dtype, *args: Any, result: Any = None) -> Any:
-    """Call ``{name}_{dtype}``: tensors as pointers, integers as long, structures by reference, none as null.
+def call(source: Path, dtype: torch.dtype, name: str, *args: Any, result: Any = None) -> Any:
+    """Call a function of a file that compiles: tensors as pointers, integers as long, structures by reference.
 
-    ``result``: the type of what it returns.
+    None is a null pointer. ``result``: the type of what it returns.
     """
-    function = getattr(functions, f"{name}_{TYPES[dtype]}")
+    functions = library(source, dtype)
+    assert functions is not None
+    function = functions[name]
     function.restype = result
-    with torch.profiler.record_function(f"scmrl::{name}"):
+    # A record costs as much as a small tensor's pass.
+    record = torch.profiler.record_function(f"scmrl::{name}") if is_profiled() else contextlib.nullcontext()
+    with record:
         return function(*map(_argument, args))
 
 

@@ -203,17 +203,14 @@ void correlate(Spikes x, const F *grad, F *out, long out_channels, uint8_t *chos
 
 }  // namespace
 
-#define OF_TYPE(F, name)                                                                                         \
-    bool pack_##name(const Spikes *to, const F *x) { return pack(*to, x); }                                      \
-    void convolve_##name(const Spikes *x, const F *weight, const F *bias, F *out, long out_channels) {           \
-        convolve(*x, weight, bias, out, out_channels);                                                           \
-    }                                                                                                            \
-    void correlate_##name(const Spikes *x, const F *grad, F *out, long out_channels, uint8_t *chosen, F *sums,   \
-                          long shares) {                                                                         \
-        correlate(*x, grad, out, out_channels, chosen, sums, shares);                                            \
-    }
-
+// Real is float or double, as the compiler is told.
 extern "C" {
-OF_TYPE(float, float32)
-OF_TYPE(double, float64)
+bool pack(const Spikes *to, const Real *x) { return pack(*to, x); }
+void convolve(const Spikes *x, const Real *weight, const Real *bias, Real *out, long out_channels) {
+    convolve(*x, weight, bias, out, out_channels);
+}
+void correlate(const Spikes *x, const Real *grad, Real *out, long out_channels, uint8_t *chosen, Real *sums,
+                      long shares) {
+    correlate(*x, grad, out, out_channels, chosen, sums, shares);
+}
 }

@@ -38,10 +38,8 @@ class Packed(NamedTuple):
 
     def call(self, name: str, x: Tensor, *args: Tensor | int | None) -> Any:
         """Call a function of the library for the type of x."""
-        functions = library(_source)
-        assert functions is not None
         spikes = _Spikes(self.bits.data_ptr(), *self.shape, self.kernel, torch.get_num_threads())
-        return call(functions, name, x.dtype, spikes, x, *args, result=ctypes.c_bool if name == "pack" else None)
+        return call(_source, x.dtype, name, spikes, x, *args, result=ctypes.c_bool if name == "pack" else None)
 
 
 class _Spikes(ctypes.Structure):
@@ -72,7 +70,7 @@ def _packed(x: Tensor, weight: Tensor) -> Packed | None:
         and x.dtype == weight.dtype
         and not torch.is_autocast_enabled("cpu")
         and compiled.worth(x, min(weight.shape[:2]) >= BLOCK)
-        and library(_source) is not None
+        and library(_source, x.dtype) is not None
     ):
         return None
     batch, channels, height, width = x.shape

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import ComponentConfig, Context, Neuron
+from scmrl_plugins.plugins.kernels import attention as kernel
 from scmrl_plugins.plugins.layers.spiking_conv import SpikingConv, token_by_token
 from scmrl_plugins.plugins.layers.spiking_conv import norm as batch_norm
 from scmrl_plugins.registry import UserError
@@ -148,10 +149,18 @@ class SpikingAttention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(q k^T) v s, head by head: ``[T, B, D, N], [T, B, D, M], [T, B, D, M] -> [T, B, D, N]``."""
+        if (current := self.in_one_pass(q, k, v, k.shape[-1])) is not None:
+            return current
         by_head = [rearrange(z, "t b (h d) n -> t b h n d", h=self.heads) for z in (q, k, v)]
         if self.requires_attention:
             self.attention_weights = by_head[0] @ by_head[1].mT * self.scale(k.shape[-1])
         return laid_out_as(q, rearrange(mix(*by_head) * self.scale(k.shape[-1]), "t b h n d -> t b h d n"))
+
+    def in_one_pass(self, q: Tensor, k: Tensor, v: Tensor, keys: int) -> Tensor | None:
+        """(q k^T) v s for M = ``keys`` in one pass; ``None`` if weights are asked for or it is slower."""
+        if self.requires_attention:
+            return None
+        return kernel.attend(q, k, v, self.attends_over, self.heads, self.scale(keys))
 
 
 class TemporalAttention(SpikingAttention):
@@ -182,12 +191,15 @@ class TemporalAttention(SpikingAttention):
                 f"temporal attention pairs tokens one by one, but one modality has {q.shape[-1]} and the other "
                 f"{k.shape[-1]}: set fusion.attention = 'spatial' or use the same size for both inputs"
             )
+        corrected = self.order == "corrected"
+        if corrected and (current := self.in_one_pass(q, k, v, len(k))) is not None:
+            return current
         by_token = [rearrange(z, "t b (h d) n -> n b h t d", h=self.heads) for z in (q, k, v)]
         if self.requires_attention:
             weights = by_token[0] @ by_token[1].mT * self.scale(len(k))
             self.attention_weights = rearrange(weights, "n b h t s -> t b h n s")
         mixed = mix(*by_token) * self.scale(len(k))
-        if self.order == "published":
+        if not corrected:
             mixed = rearrange(
                 rearrange(mixed, "n b h t d -> n b (h t) d"), "n b (t h) d -> n b h t d", h=self.heads
             )

@@ -47,13 +47,18 @@ class SpikingConv(nn.Module):
         steps, batch = x.shape[:2]
         static = steps > 1 and x.stride(0) == 0
         y = self.conv(x[0] if static else x.flatten(0, 1))
+        observed = _is_recorded(self.neuron) or torch.compiler.is_compiling()
+        if not observed:
+            spikes = self.neuron.normalized(y.unflatten(0, (-1, batch)), self.bn, pool, steps)
+            if spikes is not None:
+                return spikes
         z = norm(self.bn, y, steps if static else 1).unflatten(0, (-1, batch))
 
         def fire(z: Tensor) -> Tensor:
             spikes = self.neuron(Repeat.apply(z.squeeze(0), steps) if static else z)
             return spikes if pool is None else pool(spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
 
-        if pool is None or _is_recorded(self.neuron) or torch.compiler.is_compiling():
+        if pool is None or observed:
             return fire(z)
         if (maps := self.neuron.pooled(z, pool, steps)) is not None:
             return maps

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import Context, IntegrateAndFire, Neuron
-from scmrl_plugins.plugins.neurons import fused
+from scmrl_plugins.plugins.neurons import fused, normalized
 from scmrl_plugins.plugins.neurons.dynamics import Dynamics, Rate, Settings
 from scmrl_plugins.plugins.neurons.surrogates import SURROGATES, Fire
 from scmrl_plugins.plugins.neurons.upstream import node
@@ -100,6 +100,15 @@ class FusedNeuron(Neuron, node.BaseNode):
         if not self.mem_detach or torch.compiler.is_exporting():
             return None
         return fused.pooled_spikes(x, self.rate(), self.threshold, self.dynamics, pool, steps)
+
+    def normalized(self, y: Tensor, norm: nn.Module, pool: nn.Module | None, steps: int) -> Tensor | None:
+        """``pool`` of each step's spikes for the currents norm(y), in one loop with them.
+
+        ``[T or 1, B, C, *] -> [T, B, C, *]``. ``None`` if it is not faster.
+        """
+        if not self.mem_detach or torch.compiler.is_exporting():
+            return None
+        return normalized.normalized_spikes(y, norm, self.rate(), self.threshold, self.dynamics, pool, steps)
 
     def extra_repr(self) -> str:
         """The settings that the neuron was built with."""

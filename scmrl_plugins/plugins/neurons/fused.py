@@ -50,7 +50,7 @@ def pooled_spikes(
     # With channels first the loop would run along rows, which pooling takes apart.
     if not (x[0].is_contiguous(memory_format=torch.channels_last) and has_dense_steps(x)):
         return None
-    if (window := _window(pool)) is None:
+    if (window := square_window(pool)) is None:
         return None
     if steps <= POOLED_STEPS and (kernel := _kernel(x, threshold, dynamics)):
         return _Pooled.apply(x, rate, threshold, kernel, window, steps)
@@ -81,7 +81,7 @@ class _Pooled(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, threshold = ctx.saved_tensors
-        of_x, of_rate = ctx.kernel.pooled_gradients(
+        of_x, of_rate, _ = ctx.kernel.pooled_gradients(
             grads[0].permute(0, 1, 3, 4, 2).contiguous(),
             x.permute(0, 1, 3, 4, 2),
             *(float(ctx.rate), float(threshold), ctx.window, ctx.needs_input_grad[1]),
@@ -89,7 +89,7 @@ class _Pooled(torch.autograd.Function):
         return of_x.permute(0, 1, 4, 2, 3), of_rate, None, None, None, None
 
 
-def _window(pool: nn.Module) -> Window | None:
+def square_window(pool: nn.Module) -> Window | None:
     """Kernel, stride and padding of a square max pooling without hooks; None for any other module."""
     if type(pool) is not nn.MaxPool2d or pool.dilation != 1 or pool.ceil_mode or pool.return_indices:
         return None
@@ -149,7 +149,8 @@ def _backward(
     if not has_dense_steps(grad) or grad.stride()[1:] != x.stride()[1:]:
         grad = empty_like_steps(x).copy_(grad)
     if kernel is not None:
-        return kernel.gradients(grad, x, float(rate), float(threshold), learned, empty_like_steps(x))
+        of_x, of_rate, _ = kernel.gradients(grad, x, float(rate), float(threshold), learned, empty_like_steps(x))
+        return of_x, of_rate
     carry, along_x, along_rate = _first_carry(x, dynamics), [], []
     for chunk_grad, chunk in zip(grad.split(UNROLLED), x.split(UNROLLED), strict=True):
         key = (dynamics, len(chunk), x.dtype, learned, carry is None)

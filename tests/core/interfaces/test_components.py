@@ -88,6 +88,7 @@ def test_the_defaults_do_nothing() -> None:
     assert Backbone().feed_forward(x) is x
     assert Backbone.widths == ()
     assert Neuron().pooled(x, nn.MaxPool2d(2), len(x)) is None
+    assert Neuron().normalized(x, nn.BatchNorm1d(4), None, len(x)) is None
     flags = [Neuron.requires_fp, Neuron.requires_mem, Readout.further_heads, Loss.needs_firing_rates]
     assert not any(flags)
     with pytest.raises(NotImplementedError):

@@ -66,6 +66,27 @@ def forward_hooks() -> None:
     assert not private.has_forward_hooks(layer)
 
 
+def hooks() -> None:
+    layer = nn.ReLU()
+    assert not private.has_hooks(layer)
+    for register in (
+        layer.register_forward_hook,
+        layer.register_forward_pre_hook,
+        layer.register_full_backward_hook,
+        layer.register_full_backward_pre_hook,
+    ):
+        handle = register(lambda *_: None)  # type: ignore[operator]
+        assert private.has_hooks(layer)
+        handle.remove()
+        assert not private.has_hooks(layer)
+
+
+def the_profiler() -> None:
+    assert not private.is_profiled()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]):
+        assert private.is_profiled()
+
+
 def fixed_sizes() -> None:
     shapes: list[Any] = []
 
@@ -187,6 +208,8 @@ BREAKS: dict[Callable[[], None], str] = {
     hub_client_error: "the line of scmrl push and hf:// for a hub that cannot be reached",
     short_unpickling_errors: "scmrl import takes minutes to refuse some damaged checkpoints",
     pytree: "neurons of more than 16 time steps, scmrl bench speed, the check of devices",
+    hooks: "a batch norm with hooks would be left out, and they would not be called",
+    the_profiler: "profiles would not name the functions in C++",
     forward_hooks: "hooks on neurons would see a part of the batch, and hooks on a pooling would not be called",
     fixed_sizes: "neurons fused with pooling take seconds longer to compile in each process",
     accelerator: "a second training in one process, with another precision or device, is refused",

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from compiler import needs_compiler
 
 from scmrl_plugins.plugins.kernels import compiled, library
@@ -26,16 +27,16 @@ def written(folder: Path, text: str = TWICE) -> Path:
 @needs_compiler
 def test_a_file_is_compiled_once(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = written(tmp_path)
-    assert library._load(source).twice(21) == 42
+    assert library._load(source, torch.float32).twice(21) == 42
     assert len(list((home / ".cache" / "scmrl" / "kernels").iterdir())) == 1
     monkeypatch.setattr(library, "_compile", None)
-    assert library._load(source).twice(4) == 8
+    assert library._load(source, torch.float32).twice(4) == 8
 
 
 @needs_compiler
 def test_a_home_that_takes_no_files(tmp_path: Path, home: Path) -> None:
     home.touch()
-    functions = library.library(written(tmp_path))
+    functions = library.library(written(tmp_path), torch.float32)
     assert functions is not None
     assert functions.twice(1) == 2
 
@@ -43,11 +44,11 @@ def test_a_home_that_takes_no_files(tmp_path: Path, home: Path) -> None:
 @needs_compiler
 def test_an_error_of_the_compiler_is_reported(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"compiler failed: \S+ failed: .*source.cpp"):
-        assert library.library(written(tmp_path, "wrong")) is None
+        assert library.library(written(tmp_path, "wrong"), torch.float32) is None
 
 
 @pytest.mark.parametrize("name", ["no-such-compiler", "no-such-compiler -m64"])
 def test_no_compiler(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", name)
     with pytest.warns(UserWarning, match="no C\\+\\+ compiler: no-such-compiler is not installed"):
-        assert library.library(written(tmp_path)) is None
+        assert library.library(written(tmp_path), torch.float32) is None
