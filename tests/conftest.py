@@ -79,6 +79,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PluginSite
 
 
 @pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``scmrl train`` in this process draws no report, which takes as long as training a small model."""
+    monkeypatch.setattr("scmrl_plugins.explain.report.write", lambda _run: None)
+
+
+@pytest.fixture
 def blobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The data set ``blobs``, in memory, in the catalogue, and a cache that belongs to the test."""
     from blob_data import ENTRY

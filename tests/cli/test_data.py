@@ -198,6 +198,7 @@ def test_an_estimate_stores_nothing(root: Path, cache: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_report")
 def test_training_uses_what_was_prepared(root: Path, cache: Path, tmp_path: Path) -> None:
     sizes = {"steps": 2, "embed_dims": 16, "num_heads": 2}
     sets = [text for key, value in sizes.items() for text in ("--set", f"model.{key}={value}")]

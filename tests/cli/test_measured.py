@@ -40,6 +40,7 @@ def results(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_report")
 def test_a_run_keeps_the_statistics_of_its_training_split(measured: Path) -> None:
     parts = open_run(measured).assemble()
     train = load_splits(parts.dataset, parts.config, ["train"])["train"]
@@ -57,6 +58,7 @@ def test_a_run_keeps_the_statistics_of_its_training_split(measured: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_report")
 def test_a_stopped_run_resumes_with_its_statistics(measured: Path, tmp_path: Path, one_thread: None) -> None:
     run = tmp_path / "run"
     shutil.copytree(measured, run)
@@ -69,6 +71,7 @@ def test_a_stopped_run_resumes_with_its_statistics(measured: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_report")
 def test_training_measures_a_run_that_was_only_built(measured: Path, tmp_path: Path, one_thread: None) -> None:
     run = tmp_path / "built"
     assert invoke("build", *SPLIT, "-o", run).code == 0

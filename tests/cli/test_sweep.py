@@ -24,6 +24,7 @@ from scmrl_plugins.sweep.sweep import SweepSection, Trial
 
 FILE = """
 dataset.name = "av-digits"
+fusion.name = "late"
 
 [space]
 train.lr = [0.01, 1e20, 0.02]

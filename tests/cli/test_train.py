@@ -169,6 +169,7 @@ def test_a_run_is_explained(copy: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_report")
 def test_a_finished_run_is_only_tested_again(copy: Path, tmp_path: Path, one_thread: None) -> None:
     before = contents(copy)
     done = invoke("train", copy, "--device", "cpu", "--predictions", tmp_path / "p.parquet")
@@ -183,6 +184,7 @@ def test_a_finished_run_is_only_tested_again(copy: Path, tmp_path: Path, one_thr
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_report")
 def test_a_run_that_was_built_trains_to_the_same_result(trained: Path, tmp_path: Path, one_thread: None) -> None:
     run = tmp_path / "built"
     assert invoke("build", *TINY, "--device", "cpu", "-o", run).code == 0
@@ -193,6 +195,7 @@ def test_a_run_that_was_built_trains_to_the_same_result(trained: Path, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_report")
 def test_more_epochs_resume_where_the_run_stopped(copy: Path) -> None:
     config = copy / "config.toml"
     config.write_text(config.read_text().replace("\nepochs = 1\n", "\nepochs = 2\n"))
@@ -206,6 +209,7 @@ def test_more_epochs_resume_where_the_run_stopped(copy: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_report")
 def test_without_output_runs_are_numbered(tmp_path: Path) -> None:
     for _ in range(2):
         done = invoke("train", *TINY, "--fusion", "late", "--device", "cpu")
@@ -260,6 +264,7 @@ def test_a_dry_run_leaves_nothing(small_cache: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_report")
 def test_batches_that_fit_stay(small_cache: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = invoke("train", *TINY, "--fusion", "late", "--device", "cpu", "--auto-batch", "-o", run)

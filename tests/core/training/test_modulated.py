@@ -163,7 +163,7 @@ def test_a_run_that_is_killed_resumes_to_the_bit(small: Small, tmp_path: Path, n
 @pytest.mark.slow
 def test_all_work_in_bf16_and_with_a_fusion_that_interacts(small: Small, tmp_path: Path) -> None:
     for name in acting():
-        sets = ["train.epochs=1", "train.precision=bf16", "train.batch_size=24"]
+        sets = ["train.epochs=1", "train.precision=bf16", "train.batch_size=48"]
         parts = small(sets=sets, fusion={"name": "cmrl"}, modulation=settings(name, small, tmp_path))
         training = trainer(parts)
         training.prepare()

@@ -10,6 +10,11 @@ from planted_files import copy
 from scmrl_plugins.plugins.datasets.miniatures.digits import write_fsdd, write_mnist
 
 
+@pytest.fixture(autouse=True)
+def _without_report(without_report: None) -> None:
+    """Tests here look at data."""
+
+
 @pytest.fixture(scope="session")
 def digits_written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Miniatures of FSDD and MNIST; not to be changed."""
