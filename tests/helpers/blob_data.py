@@ -41,6 +41,7 @@ class Blobs:
 
     def splits(self) -> datasets.DatasetDict:
         import datasets
+        from row_table import row_table
 
         rng = np.random.default_rng(self.config.seed)
         shapes = {name: (c, self.size, self.size) for name, c in self.channels.items()}
@@ -54,7 +55,7 @@ class Blobs:
             }
             columns["label"] = labels.tolist()
             columns["id"] = [f"{split}-{i}" for i in range(count)]
-            parts[split] = datasets.Dataset.from_dict(columns)
+            parts[split] = row_table(columns)
         return datasets.DatasetDict(parts)
 
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:

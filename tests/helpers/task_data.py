@@ -42,6 +42,7 @@ class Tasks(Blobs):
 
     def splits(self) -> datasets.DatasetDict:
         import datasets
+        from row_table import row_table
 
         shapes = {name: (c, self.size, self.size) for name, c in self.channels.items()}
         fixed = np.random.default_rng(0)
@@ -68,7 +69,7 @@ class Tasks(Blobs):
             columns["label"] = labels.astype(int).tolist()
             columns["id"] = [f"{split}-{i}" for i in range(count)]
             columns["speaker"] = [f"{SPEAKERS[i % 2]}{self.config.fold}" for i in range(count)]
-            parts[split] = datasets.Dataset.from_dict(columns)
+            parts[split] = row_table(columns)
         return datasets.DatasetDict(parts)
 
 

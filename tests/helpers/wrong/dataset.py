@@ -43,10 +43,9 @@ class Rows:
 
     def splits(self) -> datasets.DatasetDict:
         import datasets
+        from row_table import row_table
 
-        return datasets.DatasetDict(
-            {split: datasets.Dataset.from_dict(self.columns(split)) for split in self.counts}
-        )
+        return datasets.DatasetDict({split: row_table(self.columns(split)) for split in self.counts})
 
     def transform(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
         return {name: np.asarray(rows[name], dtype=np.float32) for name in MODALITIES}
