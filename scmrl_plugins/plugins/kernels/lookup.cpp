@@ -1,7 +1,8 @@
 // Convolutions of spikes by table lookup of sums of weights, called by lookup.py, which describes the method.
 //
 // A spike is 0 or 1, so four spikes select one of the 16 sums of four rows of a matrix. A block of 32 spikes is 8
-// bytes, one per group of four: byte g has spikes g, g + 8, g + 16 and g + 24 in its lowest bits. For each block of 32
+// bytes, one per group of four: byte g has spikes g, g + 8, g + 16 and g + 24 in its lowest bits. Where there are at most
+// 16 channels, only four bytes are used: byte g has spikes g, g + 4, g + 8 and g + 12. For each block of 32
 // rows and 32 columns the sums are computed once, in tables that fit in the L1 cache, and looked up for every pixel
 // (forward) or for every weight (gradient).
 
@@ -36,6 +37,8 @@ struct Spikes {
     long taps() const { return kernel * kernel; }
     long edge() const { return kernel / 2; }
     long blocks() const { return (channels + BLOCK - 1) / BLOCK; }
+    // Groups of four channels in a block.
+    long groups() const { return channels <= BLOCK / 2 ? GROUPS / 2 : GROUPS; }
     // Groups of four pixels in a row; the last one is padded with zeros.
     long quads() const { return (width + 3) / 4; }
     uint8_t *at(long block, long row, long up, long left) const {
@@ -56,8 +59,8 @@ void tabulate(const F *const rows[4], long columns, F *table) {
     }
 }
 
-// sums[0 .. BLOCK) += the entries that 8 bytes select from 8 tables.
-template <class F>
+// sums[0 .. BLOCK) += the entries that COUNT bytes select from as many tables.
+template <long COUNT, class F>
 inline void look_up(const uint8_t *chosen, const F *tables, F *sums) {
     using V = typename Vector<F>::type;
     constexpr long lanes = BYTES / sizeof(F), parts = BLOCK / lanes;
@@ -66,7 +69,7 @@ inline void look_up(const uint8_t *chosen, const F *tables, F *sums) {
     std::memcpy(&all, chosen, GROUPS);
     for (long p = 0; p < parts; p++) sum[p] = *(const V *)(sums + p * lanes);
 #pragma GCC unroll 8
-    for (long g = 0; g < GROUPS; g++) {
+    for (long g = 0; g < COUNT; g++) {
         const F *row = tables + (g * SUMS + (all >> 8 * g & 15)) * BLOCK;
         for (long p = 0; p < parts; p++) sum[p] += *(const V *)(row + p * lanes);
     }
@@ -76,30 +79,40 @@ inline void look_up(const uint8_t *chosen, const F *tables, F *sums) {
 // Whether all values of x are spikes.
 template <class F>
 bool pack(Spikes to, const F *x) {
+    typedef F Eight __attribute__((vector_size(GROUPS * sizeof(F)), aligned(sizeof(F))));
+    typedef uint8_t Bytes __attribute__((vector_size(GROUPS)));
+    using Mask = decltype(Eight() == Eight());
+    const bool halves = to.groups() < GROUPS;  // of eight channels, in bits of their own until both are joined
+    const Mask one = Mask() + 1, bits = {1, 1, 1, 1, 2, 2, 2, 2};
     bool all = true;
 #pragma omp parallel for num_threads(to.threads) reduction(&& : all)
     for (long row = 0; row < to.rows(); row++) {
-        bool other = false;
-        for (long block = 0; block < to.blocks() && !other; block++) {
-            long channels = std::min(BLOCK, to.channels - block * BLOCK);
-            uint8_t *bytes = to.at(block, row, to.edge(), to.edge());
-            for (long w = 0; w < to.width && !other; w++, bytes += GROUPS) {
-                const F *pixel = x + (row * to.width + w) * to.channels + block * BLOCK;
-                F filled[BLOCK] = {};
-                if (channels < BLOCK) {
-                    std::copy(pixel, pixel + channels, filled);
-                    pixel = filled;
+        Mask odd = {};
+        const F *pixel = x + row * to.width * to.channels;
+        for (long w = 0; w < to.width; w++)  // in the order of the memory
+            for (long block = 0; block < to.blocks(); block++) {
+                long channels = std::min(BLOCK, to.channels - block * BLOCK);
+                Mask chosen = {};
+                for (long i = 0; i * GROUPS < channels; i++) {
+                    long count = std::min(GROUPS, channels - i * GROUPS);
+                    Eight value = {};
+                    if (count == GROUPS)
+                        value = *(const Eight *)(pixel + i * GROUPS);
+                    else
+                        for (long c = 0; c < count; c++) value[c] = pixel[i * GROUPS + c];
+                    Mask spike = value == 1;
+                    odd |= ~spike & (value != 0);
+                    chosen |= spike & (halves ? bits << 2 * i : one << i);
                 }
-                int spike[BLOCK], odd = 0;
-                for (long c = 0; c < BLOCK; c++) {
-                    spike[c] = pixel[c] == F(1);
-                    odd |= pixel[c] != F(spike[c]);
-                }
-                other = odd;
-                for (long g = 0; g < GROUPS; g++)
-                    bytes[g] = spike[g] | spike[g + 8] << 1 | spike[g + 16] << 2 | spike[g + 24] << 3;
+                Bytes eight = __builtin_convertvector(chosen, Bytes);
+                uint64_t word;
+                std::memcpy(&word, &eight, GROUPS);
+                if (halves) word = (word | word >> 32) & 0xffffffff;
+                std::memcpy(to.at(block, row, to.edge(), to.edge()) + w * GROUPS, &word, GROUPS);
+                pixel += channels;
             }
-        }
+        bool other = false;
+        for (long i = 0; i < GROUPS; i++) other |= odd[i] != 0;
         all = all && !other;
     }
     return all;
@@ -119,10 +132,10 @@ void convolve(Spikes x, const F *weight, const F *bias, F *out, long out_channel
             std::fill(sums, sums + pixels * BLOCK, F(0));
             for (long tap = 0; tap < x.taps(); tap++)
                 for (long block = 0; block < x.blocks(); block++) {
-                    for (long g = 0; g < GROUPS; g++) {
+                    for (long g = 0; g < x.groups(); g++) {
                         const F *four[4];
                         for (long i = 0; i < 4; i++) {
-                            long c = block * BLOCK + g + GROUPS * i, row = tap * x.channels + c;
+                            long c = block * BLOCK + g + x.groups() * i, row = tap * x.channels + c;
                             four[i] = c < x.channels ? weight + row * out_channels + column : nullptr;
                         }
                         tabulate(four, columns, tables + g * SUMS * BLOCK);
@@ -131,7 +144,8 @@ void convolve(Spikes x, const F *weight, const F *bias, F *out, long out_channel
                     for (long row = first; row < last; row++) {
                         const uint8_t *chosen = x.at(block, row, tap / x.kernel, tap % x.kernel);
                         for (long w = 0; w < x.width; w++, chosen += GROUPS, sum += BLOCK)
-                            look_up(chosen, tables, sum);
+                            x.groups() == GROUPS ? look_up<GROUPS>(chosen, tables, sum)
+                                                 : look_up<GROUPS / 2>(chosen, tables, sum);
                     }
                 }
             for (long pixel = 0; pixel < pixels; pixel++) {
@@ -157,11 +171,13 @@ void correlate(Spikes x, const F *grad, F *out, long out_channels, uint8_t *chos
                     long quad = piece * GROUPS + q;
                     const uint8_t *four =
                         x.at(block, quad / x.quads(), tap / x.kernel, quad % x.quads() * 4 + tap % x.kernel);
-                    for (long i = 0; i < 4; i++)
-                        for (long g = 0; g < GROUPS; g++)
-                            by_quad[q][g + GROUPS * i] =
-                                (four[g] >> i & 1) | (four[g + GROUPS] >> i & 1) << 1 |
-                                (four[g + 2 * GROUPS] >> i & 1) << 2 | (four[g + 3 * GROUPS] >> i & 1) << 3;
+                    uint64_t words[4];
+                    std::memcpy(words, four, sizeof words);
+                    for (long i = 0; i < 4; i++) {  // eight channels at once
+                        uint64_t bits = 0;
+                        for (long n = 0; n < 4; n++) bits |= (words[n] >> i & 0x0101010101010101) << n;
+                        std::memcpy(by_quad[q] + x.groups() * i, &bits, GROUPS);
+                    }
                 }
                 uint8_t *to = chosen + ((piece * x.taps() + tap) * x.blocks() + block) * BLOCK * GROUPS;
                 for (long c = 0; c < BLOCK; c++)
@@ -185,8 +201,11 @@ void correlate(Spikes x, const F *grad, F *out, long out_channels, uint8_t *chos
                     tabulate(four, columns, tables + q * SUMS * BLOCK);
                 }
                 const uint8_t *bytes = chosen + piece * inputs * GROUPS;
-                for (long input = 0; input < inputs; input++)
-                    look_up(bytes + input * GROUPS, tables, part + input * BLOCK);
+                for (long tap = 0; tap < x.taps(); tap++) {
+                    const long first = tap * x.blocks() * BLOCK, last = first + x.channels;
+                    for (long input = first; input < last; input++)
+                        look_up<GROUPS>(bytes + input * GROUPS, tables, part + input * BLOCK);
+                }
             }
         }
 #pragma omp parallel for num_threads(x.threads)

@@ -26,6 +26,9 @@ BLOCK, BYTES, PIXELS = 32, 8, 1024
 # The gradient of W is summed in a fixed number of parts, so that it does not depend on the number of threads.
 SHARES = 4
 
+ELEMENTS = 1 << 17
+"""From so many values on, a kernel of several pixels, for which spikes are packed once, is faster than another."""
+
 _source = Path(__file__).with_suffix(".cpp")
 
 
@@ -69,7 +72,7 @@ def _packed(x: Tensor, weight: Tensor) -> Packed | None:
         and x.shape[3] <= PIXELS
         and x.dtype == weight.dtype
         and not torch.is_autocast_enabled("cpu")
-        and compiled.worth(x, min(weight.shape[:2]) >= BLOCK)
+        and compiled.worth(x, *_pays(weight))
         and library(_source, x.dtype) is not None
     ):
         return None
@@ -79,6 +82,14 @@ def _packed(x: Tensor, weight: Tensor) -> Packed | None:
     bits = torch.zeros((math.ceil(channels / BLOCK), batch, tall, wide, BYTES), dtype=torch.uint8)
     packed = Packed(bits, x.shape, kernel)
     return packed if packed.call("pack", last) else None
+
+
+def _pays(weight: Tensor) -> tuple[bool, int]:
+    """Whether it has channels enough to be faster, and from how many values of the input on."""
+    out, channels, kernel, _ = weight.shape
+    if kernel == 1:
+        return min(out, channels) >= BLOCK, compiled.ELEMENTS
+    return out >= BLOCK and (channels >= BLOCK or channels == BLOCK // 2), ELEMENTS
 
 
 class _Convolution(torch.autograd.Function):
