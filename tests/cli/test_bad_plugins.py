@@ -13,6 +13,7 @@ from cli_runs import SMALL, TINY, assert_refused, fork_scmrl, invoke, run_python
 from plugin_site import PluginSite
 
 from scmrl_plugins.cli import COMMANDS
+from scmrl_plugins.explain.clock import Clock
 from scmrl_plugins.registry import catalogue
 
 
@@ -56,6 +57,7 @@ def test_there_are_eighteen() -> None:
     assert len(BAD) == 18
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_it_is_listed_with_its_fault(name: str, listed: dict[str, list[dict[str, str]]]) -> None:
     bad = BAD[name]
@@ -104,7 +106,10 @@ def test_building_it_ends_in_one_line_or_works(name: str, all_bad: Path) -> None
 
 
 @pytest.mark.slow
-def test_every_command_works_beside_them(folder: Path, all_bad: Path, tmp_path: Path, small_cache: Path) -> None:
+def test_every_command_works_beside_them(
+    folder: Path, all_bad: Path, tmp_path: Path, small_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clock.__init__, "__defaults__", (1.0,))  # seconds for what scmrl explain measures
     shown: set[str] = set()
 
     def scmrl(*args: str | Path, code: int = 0) -> str:

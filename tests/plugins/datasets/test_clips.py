@@ -198,6 +198,7 @@ def test_an_epoch_with_planted_faults(copied: Callable[[str], Path], tmp_path: P
 # AVE ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ave_as_published_keeps_what_its_lists_repeat(copied: Callable[[str], Path]) -> None:
     root = copied("ave")
     add(root / "testSet.txt", "Bark&-a_00000000&good&0&10")

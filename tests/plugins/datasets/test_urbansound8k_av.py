@@ -295,6 +295,7 @@ def test_planted_files_are_found_and_left_out(root: Path, cache: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_command_line(root: Path, cache: Path, tmp_path: Path) -> None:
     split = ids(urban(root))
     spoilt = picture_of(root, split["test"][0])
