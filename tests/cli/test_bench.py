@@ -84,7 +84,6 @@ def test_a_killed_grid_resumes(tmp_path: Path, small_cache: Path) -> None:
     assert audio["noisy"]["metrics"] == audio["clean"]["metrics"]
 
 
-@pytest.mark.slow
 def test_one_command_makes_one_cell(tmp_path: Path, blobs: None) -> None:
     """And those that it needs; a report of what exists says what is missing."""
     path, out = tmp_path / "grid.toml", tmp_path / "out"

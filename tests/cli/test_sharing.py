@@ -45,3 +45,9 @@ def test_an_imported_run_is_one_that_other_commands_take(trained: Path, tmp_path
     refused = invoke("import", file, "-c", trained / "config.toml", "--fusion", "late", "-o", tmp_path / "other")
     assert_refused(refused, "unused: fusion.", "does not fit the model")
     assert not (tmp_path / "other").exists()
+
+
+def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
+    assert_refused(invoke("import", "none.pt", "-o", tmp_path / "run"), "none.pt")
+    assert_refused(invoke("push", "none", "user/name"), "none: no run there")
+    assert not (tmp_path / "run").exists()

@@ -47,7 +47,6 @@ def said(found: Facts) -> str:
     return " ".join(one.text for one in findings.findings(found))
 
 
-@pytest.mark.slow
 def test_a_fusion_that_ignores_the_partner_is_dead(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,6 @@ def finished(small: Small, path: Path, fusion: str) -> Run:
     return run
 
 
-@pytest.mark.slow
 def test_a_sample_is_explained(small: Small, tmp_path: Path) -> None:
     run = finished(small, tmp_path / "run", "cmrl")
     parts = run.assemble()

@@ -31,7 +31,6 @@ nir = pytest.importorskip("nir")
 Make = Callable[..., Run]
 
 
-@pytest.mark.slow
 @pytest.mark.numerical
 def test_convolutions_and_neurons_go_out_complete(make: Make) -> None:
     run = make(backbone={"name": "conv-net"}, fusion={"name": "late"}, readout={"name": "concat"})

@@ -79,7 +79,6 @@ def test_the_results_are_written_without_paths_of_this_machine(out: Path, result
         assert "scmrl-clips" not in text
 
 
-@pytest.mark.slow
 def test_bad_files_are_measured_on_neither_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = dict(catalogue().get("dataset", "av-folder").load().fixture(tmp_path / "data"))
     sorted((tmp_path / "data" / "train").glob("*/*.wav"))[-1].write_bytes(b"")

@@ -50,7 +50,6 @@ def test_chance_knows_the_frequencies_of_the_training_split(tmp_path: Path) -> N
     assert found[0, 0] > found[0, 1]  # a random picture shows another class more often than the same
 
 
-@pytest.mark.slow
 def test_a_linear_model_separates_what_can_be_separated_and_nothing_else(tmp_path: Path) -> None:
     found, labels = answered(tmp_path, "same/linear-fold0-3")
     assert (found.argmax(1) == labels).mean() == 1
