@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 from folded_models import batch, norms, with_statistics
-from torch import nn
+from torch import Tensor, nn
 
+from scmrl_plugins.core.interfaces import Neuron
 from scmrl_plugins.core.measure.recording import moved_spikes, record_spikes
 from scmrl_plugins.core.model.assembly import Assembly
 from scmrl_plugins.core.model.folding import optimize
@@ -49,11 +50,18 @@ def test_a_folded_model_gives_the_same_logits(small: Small, fusion: str, backbon
     assert any(call.any() for calls in before.values() for call in calls)
 
 
+class Passing(Neuron):
+    """Puts out what it gets."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
 @pytest.mark.parametrize("shape", [{"dims": 1}, {"dims": 1, "bias": True}, {"dims": 2}, {"stride": 2}])
 @torch.no_grad()
 def test_every_convolution_folds(shape: dict[str, Any]) -> None:
     """The neuron left out, so that the whole of what is convolved is compared."""
-    layer = SpikingConv(3, 4, nn.Identity, **shape).double()
+    layer = SpikingConv(3, 4, Passing, **shape).double()
     nn.init.uniform_(layer.bn.weight, 0.5, 1.5)
     nn.init.normal_(layer.bn.bias)
     x = torch.randn(2, 5, 3, *([6] if shape.get("dims") == 1 else [6, 6]), dtype=torch.float64)
