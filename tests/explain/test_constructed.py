@@ -19,6 +19,7 @@ from scmrl_plugins.core.system.progress import Progress
 from scmrl_plugins.explain import findings, measured
 from scmrl_plugins.explain.clock import Clock
 from scmrl_plugins.explain.facts import Facts, facts
+from scmrl_plugins.explain.figures import FIGURES
 from scmrl_plugins.explain.inside import attended_modalities, examine
 from scmrl_plugins.registry import catalogue
 
@@ -86,6 +87,18 @@ def test_a_model_that_uses_audio_alone_is_carried_by_it(
     assert carried.shares["visual"] == pytest.approx(silent / 2)
     names = found.measured.examples[0].cams  # type: ignore[union-attr]
     assert not names["visual"].any()
+
+
+def test_sections_of_what_was_measured_are_drawn(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = known(small, tmp_path / "run", "copying", monkeypatch)
+    for section in ("space", "robustness", "costs"):
+        drawings = [drawing for one in FIGURES if one.section == section for drawing in one.draw(found)]
+        assert drawings, section
+        for drawing in drawings:
+            assert drawing.svg.startswith("<svg"), section
+            assert drawing.text, section
 
 
 @pytest.mark.parametrize("fusion", ["late", "copying"])

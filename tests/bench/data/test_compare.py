@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import torch
 from click.testing import CliRunner
 
 from scmrl_plugins.bench.data import compare
+from scmrl_plugins.bench.data.clips import CLASSES, clips
 from scmrl_plugins.cli import main
 from scmrl_plugins.core.config import layers
+from scmrl_plugins.core.config.sections import ExperimentConfig
 from scmrl_plugins.core.data.prepare import prepare
 from scmrl_plugins.core.model.assembly import build_dataset
 from scmrl_plugins.registry import catalogue
@@ -88,7 +92,14 @@ def test_bad_files_are_measured_on_neither_side(tmp_path: Path, monkeypatch: pyt
         "model": {"image_size": 16},
     }
     config = layers.compose(options=sections)
-    monkeypatch.setattr(compare.memory, "measure", lambda _, cases: [{"private": None}] * len(cases))
+
+    def measured(config: ExperimentConfig, cases: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+        """One case, in this process; another on a system that does not report it."""
+        found = compare.memory.Loader(config, []).memory(*cases[-1])
+        assert sys.platform != "linux" or 0 < found["before"] <= found["private"]
+        return [{"private": None}, found]
+
+    monkeypatch.setattr(compare.memory, "measure", measured)
     from scmrl_plugins.core.system.progress import Progress
 
     results = compare.run(config, 100, 1, Progress())
@@ -98,6 +109,16 @@ def test_bad_files_are_measured_on_neither_side(tmp_path: Path, monkeypatch: pyt
     )
     assert results["same_batches"]
     assert results["memory"]["grows"] is None
+
+
+def test_generated_clips_have_a_folder_and_a_cache_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCMRL_CACHE", "before")
+    with clips(1) as root:
+        assert os.environ["SCMRL_CACHE"] == str(root.parent / "cache")
+        splits = {split.name: len(list(split.glob("*/*.wav"))) for split in root.iterdir()}
+        assert splits == {"train": 1, "validation": CLASSES, "test": CLASSES}
+    assert os.environ["SCMRL_CACHE"] == "before"
+    assert not root.exists()
 
 
 def test_other_batches_are_noticed() -> None:
