@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from scmrl_plugins.core.system.memory import out_of_memory
+from scmrl_plugins.core.system.private import stop_workers
 from scmrl_plugins.registry import Entry, UserError, catalogue
 from scmrl_plugins.registry.errors import describe
 
@@ -65,7 +66,8 @@ def unguarded(results: DataLoader[Any], source: Entry) -> Iterator[Any]:
             if isinstance(result, UserError):
                 raise result
             yield result
-    except RuntimeError as error:
+    except Exception as error:
+        stop_workers(results)
         if (message := died(error)) is None:
             raise
         raise UserError(f"{source}: {message}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -52,12 +53,15 @@ def refuse() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_sample_is_reported_in_one_line(small: Small, workers: int) -> None:
+    before = multiprocessing.active_children()
     batches = iter(faulty(small, refuse, workers))
     seen = [next(batches)["label"].tolist(), next(batches)["label"].tolist()]
     with pytest.raises(BadFileError) as caught:
         next(batches)
     assert str(caught.value) == "a/b.wav: no sound in it; remove it"
     assert seen == [[0, 1], [2, 3]]
+    left = set(multiprocessing.active_children()) - set(before)
+    assert not left, "while the error is held, whose frames hold the loader"
 
 
 @pytest.fixture

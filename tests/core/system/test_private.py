@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import io
+import multiprocessing
 import pickle
 import subprocess
 import sys
@@ -201,12 +202,24 @@ def short_unpickling_errors() -> None:
     assert "a" * 101 not in str(raised.value)
 
 
+def persistent_workers() -> None:
+    loader = torch.utils.data.DataLoader(range(4), num_workers=1, persistent_workers=True)  # type: ignore[arg-type]
+    before = len(multiprocessing.active_children())
+    assert next(iter(loader)) == 0
+    assert len(multiprocessing.active_children()) == before + 1
+    private.stop_workers(loader)
+    assert len(multiprocessing.active_children()) == before
+    assert [int(x) for x in loader] == [0, 1, 2, 3], "it starts others"
+    private.stop_workers(loader)
+
+
 BREAKS: dict[Callable[[], None], str] = {
     batch_norm: "batch norm over several processes, recomputed blocks and the recalibration of running statistics",
     dispatch_mode: "counts of operations and energy, the products of scmrl bench speed, the check of devices; "
     "with them, compiled kernels would hide operations that are counted",
     hub_client_error: "the line of scmrl push and hf:// for a hub that cannot be reached",
     short_unpickling_errors: "scmrl import takes minutes to refuse some damaged checkpoints",
+    persistent_workers: "after an error in the data, commands wait five seconds for each worker",
     pytree: "neurons of more than 16 time steps, scmrl bench speed, the check of devices",
     hooks: "a batch norm with hooks would be left out, and they would not be called",
     the_profiler: "profiles would not name the functions in C++",
