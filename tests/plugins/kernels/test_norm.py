@@ -103,6 +103,33 @@ def test_one_pass_is_batch_norm_neuron_and_pooling(
         torch.testing.assert_close(ours[name], expected, rtol=0, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize("cls", [LIF, PLIF, IF])
+@pytest.mark.parametrize("training", [True, False])
+def test_single_precision_decides_otherwise_only_at_the_threshold(
+    cls: Any, training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the equation in double precision, up to the first spike that differs."""
+    monkeypatch.setenv("SCMRL_COMPILE", "always")
+    neuron, bn = made(cls, 24, torch.float32)
+    bn.train(training)
+    exact, spec = copy.deepcopy(bn).double(), neuron.integrate_and_fire()
+    y = batch(4, 24, 40, torch.float32)
+    spikes = neuron.normalized(y, bn, None, 4)
+    with torch.no_grad():
+        z = exact(y.double().flatten(0, 1)).unflatten(0, y.shape[:2])
+    v, same = torch.zeros_like(z[0]), torch.ones_like(z[0], dtype=torch.bool)
+    for current, fired in zip(z, spikes, strict=True):
+        v = v + current if spec.tau is None else v + (current - v) / spec.tau
+        fires = v >= spec.threshold
+        differs = same & (fires != fired.bool())
+        assert not differs.any() or float((v[differs] - spec.threshold).abs().max()) < 1e-5
+        same &= ~differs
+        v = v * ~fires
+    assert same.float().mean() > 0.9999
+    assert spikes.any()
+    assert not spikes.all()
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e3])
 def test_statistics_are_exact_where_the_mean_is_large(offset: float) -> None:
     x = torch.randn(5000, 7, generator=torch.Generator().manual_seed(0)) * 0.1 + offset
