@@ -282,11 +282,11 @@ def compare(settings: Settings, device: str) -> dict[str, Any]:
     """
     config = through_time(settings.config(OURS))
     config = config.model_copy(update={"model": config.model.model_copy(update={"layout": "channels-first"})})
-    place, results = torch.device(device), {}
+    target, results = torch.device(device), {}
     for name, dtype in (("float32", torch.float32), ("float64", torch.float64)):
-        ours = Step(config, place, every_step=True)
+        ours = Step(config, target, every_step=True)
         _excite(ours.model)
-        network = Network(config).to(place)
+        network = Network(config).to(target)
         network.take(ours.model)
         inputs = {key: x.to(dtype) for key, x in ours.inputs.items()}
         recorded = [_record(model.to(dtype), ours.loss, inputs, ours.target) for model in (ours.model, network)]

@@ -178,7 +178,7 @@ class Bench:
             if result.alone_method:
                 found["alone_method"] = result.alone_method
             if keys[condition.name]["contribution"]:
-                found["contribution"] = tested.crossing(
+                found["contribution"] = tested.contributions(
                     model, split, condition, seed, self.device, self.progress, tokens
                 )
             conditions[condition.name] = {"made_with": keys[condition.name], **found}

@@ -48,7 +48,7 @@ def answers(
     return evaluate(head, loss, tokens.loader(disturbed), device, seed=seed, progress=progress)
 
 
-def crossing(
+def contributions(
     model: AudioVisualModel,
     split: FeatureSplit,
     condition: Disturbance,

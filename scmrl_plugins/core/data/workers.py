@@ -66,7 +66,7 @@ def unguarded(results: DataLoader[Any], source: Entry) -> Iterator[Any]:
             if isinstance(result, UserError):
                 raise result
             yield result
-    except Exception as error:
+    except Exception as error:  # not GeneratorExit: the workers of a loader left early serve its next epoch
         stop_workers(results)
         if (message := died(error)) is None:
             raise

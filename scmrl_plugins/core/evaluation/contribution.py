@@ -67,23 +67,21 @@ def contribution(
     disturbance: Disturbance = CLEAN,
     seed: int = 0,
     progress: Progress | None = None,
-    reading: Callable[[Loader], Loader] | None = None,
+    reading: Callable[[Loader], Loader] = lambda loader: loader,
 ) -> Contribution:
     """The contribution by direction, ``{"audio_from_visual": {"rate": ...}, "visual_from_audio": {...}}``.
 
     In evaluation mode; the modules return to the mode they were in, and torch's generators to their state.
     ``seed`` draws the partners from the split, and the corruptions of ``disturbance`` as ``evaluate`` does.
-    Nothing depends on the batches. ``reading`` gives loaders of what ``model`` takes in place of inputs, such as
-    tokens. Empty for a fusion of one modality. Raises ``UserError`` for a split of less
-    than two samples.
+    Nothing depends on the batches. ``reading`` turns a loader of inputs into one of what ``model`` takes, such as
+    tokens. Empty for a fusion of one modality. Raises ``UserError`` for a split of less than two samples.
     """
     if set(model.modalities) != set(MODALITIES):
         return {}
     if len(split) < 2:
         raise UserError("a contribution needs at least two samples, which exchange partners: use a larger split")
     indices = np.arange(len(split))
-    loaders = [_loader(model, split, order) for order in (indices, derangement(len(split), seed))]
-    loaders = [reading(loader) for loader in loaders] if reading else loaders
+    loaders = [reading(_loader(model, split, order)) for order in (indices, derangement(len(split), seed))]
     progress = progress or Progress.silent()
     progress.stage("contribution", 2 * len(loaders[0]))
     training = model.training

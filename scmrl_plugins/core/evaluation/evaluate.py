@@ -122,12 +122,12 @@ def evaluate(
     found = alone.method(model)
     found = found if found == "split" or blanked else ""
     blank = loader.dataset.split.blank
-    said = alone.Blanked(model, blank) if found == "blank" else alone.Split(model)
+    unimodal = alone.Blanked(model, blank) if found == "blank" else alone.Split(model)
     # The same in all processes, also in one that has no batch.
     single: dict[str, list[Tensor]] = {name: [] for name in model.modalities if found}
     firing = FiringRates(model)
     try:
-        with seeds.generators_kept(device), trained_precision(model, device), said:
+        with seeds.generators_kept(device), trained_precision(model, device), unimodal:
             for batch in loader:
                 inputs = corrupted_inputs(batch, loader, device, disturbance, seed)
                 first = seeds.mix(seed, int(batch["index"][0]))
@@ -139,7 +139,7 @@ def evaluate(
                 seen.append((batch["label"], output.logits.float().cpu(), losses))
                 indices.append(batch["index"])
                 torch.manual_seed(first)
-                for name, scores in said(inputs).items():
+                for name, scores in unimodal(inputs).items():
                     single[name].append(scores.float().cpu())
                 if progress:
                     progress.advance()

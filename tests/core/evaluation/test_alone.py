@@ -121,15 +121,15 @@ def test_what_is_used_again_gives_the_same_to_the_last_bit(small: Small, section
     parts = small(**sections)
     found = evaluated(parts, blanked=True).predictions.alone
     split = load_splits(parts.dataset, parts.config)["test"]
-    said: dict[str, list[Tensor]] = {"audio": [], "visual": []}
+    expected: dict[str, list[Tensor]] = {"audio": [], "visual": []}
     parts.model.eval()
     batches = list(evaluation_loader(split, parts.config))
     assert len(batches) > 1
     for batch in batches:
         torch.manual_seed(seeds.mix(0, int(batch["index"][0])))
-        for name, logits in alone(parts.model, {key: batch[key] for key in said}, split.blank)[0].items():
-            said[name].append(logits)
-    for name, logits in said.items():
+        for name, logits in alone(parts.model, {key: batch[key] for key in expected}, split.blank)[0].items():
+            expected[name].append(logits)
+    for name, logits in expected.items():
         assert torch.equal(found[name], torch.cat(logits))
         assert logits[0].unique(dim=0).shape[0] > 1
 
