@@ -77,7 +77,7 @@ def accuracy(
     A cell is one method on one task with one fold and seed: it is trained once and tested under every condition.
     GRID is a TOML file with [grid], [[method]], [[baseline]], [[task]] and [[condition]] sections;
     benchmarks/grids has examples. --set applies to every cell. The same command resumes an interrupted benchmark.
-    Several processes may make different cells in one DIR; cells of several machines may be copied together. DIR
+    Several processes with one DIR divide the cells; cells of several machines may be copied together. DIR
     receives results.json, results.md, results.png and front.png. Methods are ranked by accuracy, and those on the
     front of accuracy and energy are marked.
     """

@@ -30,11 +30,15 @@ from scmrl_plugins.core.training.tokens import TokenCache
 from scmrl_plugins.registry import UserError
 
 
+class Busy(Exception):
+    """Another process makes the cell, or one that it needs."""
+
+
 class Bench:
     """Makes the cells of a grid in a directory, each after those that it needs.
 
     ``make`` and ``existing`` raise ``UserError`` for a cell that was made with another configuration, another
-    version of the features, or from other networks. Several processes may share the directory.
+    version of the features, or from other networks. Several processes may share the directory, and the cells.
     """
 
     def __init__(self, grid: Grid, directory: Directory, device: torch.device, progress: Progress) -> None:
@@ -43,28 +47,47 @@ class Bench:
         self._made: dict[str, Record] = {}
 
     def make_all(self, names: Sequence[str]) -> None:
-        """Make these cells; a mistake in the last of them is reported before the first is trained."""
+        """Make these cells; a mistake in the last of them is reported before the first is trained.
+
+        What another process makes is left to it: only where nothing else remains is it waited for.
+        """
         checked: set[tuple[str, str]] = set()
         for cell in map(self.cells.__getitem__, names):
             if (cell.task, cell.row.name) not in checked:
                 checked.add((cell.task, cell.row.name))
                 assemble(cell.config)
-        for number, name in enumerate(names, start=1):
-            self.progress.line(f"{number}/{len(names)}  {name}")
-            self.make(name)
+        pending = list(names)
+        while pending:
+            busy = [name for name in pending if not self._make_unless_busy(name, names)]
+            if len(busy) == len(pending):
+                self.make(busy[0])
+            pending = busy
 
     def made(self) -> list[tuple[Cell, Record]]:
         """The cells that exist, with their records of the conditions that are up to date."""
         existing = [(cell, self.existing(name)) for name, cell in self.cells.items()]
         return [(cell, record) for cell, record in existing if record is not None and record["conditions"]]
 
-    def make(self, name: str) -> Record:
-        """The record of a cell, which is trained and tested unless that was done before."""
+    def make(self, name: str, *, wait: bool = True) -> Record:
+        """The record of a cell, which is trained and tested unless that was done before.
+
+        Waits for another process that makes it; without ``wait`` raises ``Busy``.
+        """
         if name not in self._made:
             cell = self.cells[name]
-            needed = {other: self.make(other)["weights"] for other in sorted(set(cell.needs.values()))}
-            self._made[name] = self._make(cell, needed)
+            needed = {other: self.make(other, wait=wait)["weights"] for other in sorted(set(cell.needs.values()))}
+            self._made[name] = self._make(cell, needed, wait)
         return self._made[name]
+
+    def _make_unless_busy(self, name: str, names: Sequence[str]) -> bool:
+        """Whether the cell exists now; otherwise another process makes it."""
+        self.progress.line(f"{names.index(name) + 1}/{len(names)}  {name}")
+        try:
+            self.make(name, wait=False)
+        except Busy as busy:
+            self.progress.line(str(busy))
+            return False
+        return True
 
     def existing(self, name: str) -> Record | None:
         """The record of a cell, with the conditions that are up to date; none if the cell was not made."""
@@ -78,7 +101,7 @@ class Bench:
         record = self._checked(cell, record, asked)
         return record and {**record, "conditions": records.current(record, self._keys(cell))}
 
-    def _make(self, cell: Cell, needed: Mapping[str, str]) -> Record:
+    def _make(self, cell: Cell, needed: Mapping[str, str], wait: bool) -> Record:
         parts = assemble(cell.config)
         asked, keys = records.identity(cell, parts, needed), self._keys(cell)
 
@@ -88,7 +111,7 @@ class Bench:
 
         if record := complete():
             return record
-        with self._locked(cell):
+        with self._locked(cell, wait):
             if record := complete():  # another process made it meanwhile
                 return record
             record = self._computed(cell, parts) if cell.baseline else self._trained(cell)
@@ -118,10 +141,15 @@ class Bench:
         raise UserError(f"{file}: {reason}; {remedy}")
 
     @contextlib.contextmanager
-    def _locked(self, cell: Cell) -> Iterator[None]:
-        """No other process makes the cell meanwhile."""
-        report = functools.partial(self.progress.line, f"another process makes {cell.name}: waiting for it")
-        with files.waiting(self.directory.run_path(f"{cell.name}.lock"), report):
+    def _locked(self, cell: Cell, wait: bool) -> Iterator[None]:
+        """No other process makes the cell meanwhile; if one does, wait for it, or raise ``Busy``."""
+
+        def held() -> None:
+            if not wait:
+                raise Busy(f"another process makes {cell.name}")
+            self.progress.line(f"another process makes {cell.name}: waiting for it")
+
+        with files.waiting(self.directory.run_path(f"{cell.name}.lock"), held):
             yield
 
     def run(self, name: str) -> tuple[Run, Assembly]:
@@ -155,7 +183,7 @@ class Bench:
 
     def _needed(self, name: str) -> tuple[Run, Assembly]:
         """``run`` of a cell that another one needs, which several processes may ask for at once."""
-        with self._locked(self.cells[name]):
+        with self._locked(self.cells[name], wait=True):
             return self.run(name)
 
     def _trained(self, cell: Cell) -> Record:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from blob_data import ENTRY, Blobs
+from filelock import FileLock
 from grid_files import SMALL, write
 
 from scmrl_plugins.bench.accuracy.grid import read_grid
@@ -105,6 +106,23 @@ def test_a_stopped_grid_resumes_with_the_same_figures(
     again = run(path, tmp_path / "out")
     assert (tmp_path / "out" / "cells" / "late-3.json").stat().st_mtime_ns == before
     assert figures(again) == figures(trained[1])
+
+
+def test_what_another_process_makes_comes_last(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(out / "cells")
+    other, written, write_record = FileLock(out / "runs" / "late-3.lock"), [], Directory.write
+
+    def write_and_release(directory: Directory, name: str, record: Record) -> Record:
+        written.append(name)
+        other.release()
+        return write_record(directory, name, record)
+
+    monkeypatch.setattr(Directory, "write", write_and_release)
+    with other:
+        run(write(tmp_path, SMALL), out)
+    assert written == ["spatial-3", "late-3"]
 
 
 @pytest.mark.parametrize(
