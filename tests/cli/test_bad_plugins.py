@@ -61,10 +61,10 @@ def test_there_are_eighteen() -> None:
 @pytest.mark.parametrize("name", BAD)
 def test_it_is_listed_with_its_fault(name: str, listed: dict[str, list[dict[str, str]]]) -> None:
     bad = BAD[name]
-    said = errors_of(listed, name)
-    assert bool(said) == bool(bad.listed), said
+    errors = errors_of(listed, name)
+    assert bool(errors) == bool(bad.listed), errors
     for word in bad.listed:
-        assert word in said[0]
+        assert word in errors[0]
 
 
 @pytest.mark.slow
@@ -72,12 +72,12 @@ def test_it_is_listed_with_its_fault(name: str, listed: dict[str, list[dict[str,
 def test_strictly_it_is_listed_with_a_remedy(
     name: str, listed: dict[str, list[dict[str, str]]], strict: dict[str, list[dict[str, str]]]
 ) -> None:
-    bad, said = BAD[name], errors_of(listed, name)
+    bad, errors = BAD[name], errors_of(listed, name)
     everything = errors_of(strict, name)
-    assert everything[: len(said)] == said
+    assert everything[: len(errors)] == errors
     assert everything, "not even --strict names it"
     for word in bad.strict:
-        assert any(word in error for error in everything[len(said) :]), everything
+        assert any(word in error for error in everything[len(errors) :]), everything
     for error in everything:
         assert any(word in error for word in ("pip ", "write '", "must give")), f"no remedy: {error}"
 

@@ -40,13 +40,13 @@ def test_with_nothing_else_given_it_says_what_it_built_and_leaves_a_run(tmp_path
     run = tmp_path / "deep" / "run"
     done = fork_scmrl("build", "--fusion", "cmrl", "--neuron", "lif", "--device", "cpu", "--json", "-o", run)
     assert done.code == 0, done.err
-    said = json.loads(done.out)
+    output = json.loads(done.out)
     model = scmrl_plugins.load(run)
-    assert said["kinds"] == KINDS
-    assert said["device"] == "cpu"
-    assert said["output_shape"] == [2, 10]
-    assert said["run"] == str(run)
-    assert said["parameters"] == sum(p.numel() for p in model.parameters() if p.requires_grad) > 50_000
+    assert output["kinds"] == KINDS
+    assert output["device"] == "cpu"
+    assert output["output_shape"] == [2, 10]
+    assert output["run"] == str(run)
+    assert output["parameters"] == sum(p.numel() for p in model.parameters() if p.requires_grad) > 50_000
     assert {p.name for p in run.iterdir()} == {
         "config.toml",
         "environment.json",
@@ -71,22 +71,22 @@ def test_with_nothing_else_given_it_says_what_it_built_and_leaves_a_run(tmp_path
 
 
 def test_without_output_it_leaves_nothing(tmp_path: Path) -> None:
-    said = build()
-    assert said["run"] is None
-    assert said["kinds"] == KINDS
+    output = build()
+    assert output["run"] is None
+    assert output["kinds"] == KINDS
     assert contents(tmp_path) == {}
     assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_the_table_for_people_says_the_same() -> None:
     done = invoke("build", *SMALL, "--device", "cpu", "--fusion", "late", "--readout", "concat")
-    said = build("--fusion", "late", "--readout", "concat")
+    output = build("--fusion", "late", "--readout", "concat")
     assert done.code == 0
     assert "nothing crosses between the modalities in fusion 'late', by design" in done.out
-    assert said["contribution"]["audio_from_visual"] == {"rate": 0, "dead": True, "partner_share": None}
-    for word in ("late", "concat", "lif", "spikformer", f"{said['parameters']:,}", "[2, 10]", "cpu"):
+    assert output["contribution"]["audio_from_visual"] == {"rate": 0, "dead": True, "partner_share": None}
+    for word in ("late", "concat", "lif", "spikformer", f"{output['parameters']:,}", "[2, 10]", "cpu"):
         assert word in done.out
-    for layer in said["firing_rates"]:  # type: ignore[attr-defined]
+    for layer in output["firing_rates"]:  # type: ignore[attr-defined]
         assert layer in done.out
 
 
@@ -126,8 +126,8 @@ def test_later_files_options_and_settings_win_in_that_order(tmp_path: Path) -> N
     (tmp_path / "two.toml").write_text('[readout]\nname = "concat"\n')
     files = ["-c", str(tmp_path / "one.toml"), "-c", str(tmp_path / "two.toml")]
     small = ["--set", "model.num_heads=2", "--set", "model.image_size=8", "--device", "cpu", "--json"]
-    said = json.loads(invoke("build", *files, "--readout", "add", *small, "-o", tmp_path / "run").out)
-    assert (said["kinds"]["fusion"], said["kinds"]["readout"], said["steps"]) == ("late", "add", 5)
+    output = json.loads(invoke("build", *files, "--readout", "add", *small, "-o", tmp_path / "run").out)
+    assert (output["kinds"]["fusion"], output["kinds"]["readout"], output["steps"]) == ("late", "add", 5)
     assert tomllib.loads((tmp_path / "run" / "config.toml").read_text())["model"]["embed_dims"] == 32
     assert json.loads(invoke("build", *files, *small, "--set", "model.steps=2").out)["steps"] == 2
 
@@ -149,18 +149,18 @@ def test_every_sort_of_fusion_builds_with_every_readout(fusion: str, readout: st
         done = invoke("build", *SMALL, "--fusion", fusion, "--readout", readout)
         assert_refused(done, f"fusion {fusion!r}", f"readout {readout!r}")
         return
-    said = build("--fusion", fusion, "--readout", readout)
-    assert (said["kinds"]["fusion"], said["kinds"]["readout"]) == (fusion, readout)  # type: ignore[index]
-    assert said["output_shape"] == [2, 10]
+    output = build("--fusion", fusion, "--readout", readout)
+    assert (output["kinds"]["fusion"], output["kinds"]["readout"]) == (fusion, readout)  # type: ignore[index]
+    assert output["output_shape"] == [2, 10]
 
 
 @pytest.mark.parametrize("name", ["alif", "PLIFNode"])
 def test_a_neuron_of_ours_or_braincogs_is_in_every_layer(name: str) -> None:
-    said = build("--fusion", "late", "--neuron", name)
-    assert said["kinds"] == {**KINDS, "fusion": "late", "loss": ["ce"], "neuron": name}
-    assert said["output_shape"] == [2, 10]
+    output = build("--fusion", "late", "--neuron", name)
+    assert output["kinds"] == {**KINDS, "fusion": "late", "loss": ["ce"], "neuron": name}
+    assert output["output_shape"] == [2, 10]
     layers = build("--fusion", "late")["firing_rates"]
-    assert len(said["firing_rates"]) == len(layers)  # type: ignore[arg-type]
+    assert len(output["firing_rates"]) == len(layers)  # type: ignore[arg-type]
 
 
 def test_a_data_set_builds_a_model_without_its_files(tmp_path: Path) -> None:

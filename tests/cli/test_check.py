@@ -45,9 +45,9 @@ def test_one_that_does_not(forgetful: PluginSite) -> None:
 def test_json_names_component_check_and_reason(forgetful: PluginSite) -> None:
     done = invoke("check", "two:deaf", "--json")
     assert done.code == 1
-    said = json.loads(done.out)
-    assert (said["passed"], said["failed"], said["skipped"]) == (22, 1, 0)
-    (failed,) = [check for check in said["checks"] if check["outcome"] == "failed"]
+    output = json.loads(done.out)
+    assert (output["passed"], output["failed"], output["skipped"]) == (22, 1, 0)
+    (failed,) = [check for check in output["checks"] if check["outcome"] == "failed"]
     assert failed == {
         "kind": "fusion",
         "component": "deaf",

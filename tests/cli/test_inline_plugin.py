@@ -23,9 +23,9 @@ def test_from_training_to_prediction(tmp_path: Path, small_cache: Path) -> None:
         "train", *TINY, "--plugin", file, "--fusion", "handmade", "--device", "cpu", "-o", run, **surroundings
     )
     assert done.code == 0, done.err
-    said = json.loads((run / "environment.json").read_text())["plugins"][-1]
-    assert (said["name"], said["distribution"], said["file"]) == ("mine", "inline", str(file))
-    assert said["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    plugin = json.loads((run / "environment.json").read_text())["plugins"][-1]
+    assert (plugin["name"], plugin["distribution"], plugin["file"]) == ("mine", "inline", str(file))
+    assert plugin["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
 
     evaluated = fork_scmrl("eval", run, "--plugin", file, "--device", "cpu", "--json", **surroundings)
     assert json.loads(evaluated.out)["n"] > 0

@@ -12,7 +12,7 @@ from cli_runs import Outcome, contents, invoke
 from scmrl_plugins.core.run.directory import open_run
 
 
-def said(done: Outcome) -> dict[str, Any]:
+def output(done: Outcome) -> dict[str, Any]:
     assert done.code == 0, done.err
     return json.loads(done.out)
 
@@ -23,8 +23,8 @@ def convolutions(run: Path) -> int:
 
 def test_eval_of_the_folded_model_agrees(trained: Path) -> None:
     before = contents(trained)
-    plain = said(invoke("eval", trained, "--device", "cpu", "--json"))
-    folded = said(invoke("eval", trained, "--device", "cpu", "--json", "--optimize"))
+    plain = output(invoke("eval", trained, "--device", "cpu", "--json"))
+    folded = output(invoke("eval", trained, "--device", "cpu", "--json", "--optimize"))
     assert "optimized" not in plain
     assert folded["accuracy"] == plain["accuracy"]
     assert folded["confusion"] == plain["confusion"]
@@ -39,7 +39,7 @@ def test_eval_of_the_folded_model_agrees(trained: Path) -> None:
 @pytest.mark.slow
 def test_eval_says_it_in_one_line(trained: Path) -> None:
     noisy = ["eval", trained, "--device", "cpu", "--visual-snr", "0", "--optimize"]
-    optimized = said(invoke(*noisy, "--json"))["optimized"]
+    optimized = output(invoke(*noisy, "--json"))["optimized"]
     last = invoke(*noisy).out.splitlines()[-1]
     moved = f"{optimized['moved_spikes']:,} of {optimized['spikes']:,} spikes of the first batch moved"
     assert last.startswith(f"batch norm folded into {optimized['folded']} convolutions; {moved} (")
@@ -53,7 +53,7 @@ def test_predict_with_the_folded_model_agrees(trained: Path, tmp_path: Path) -> 
     audio.write_bytes(row["audio"]["bytes"])
     visual.write_bytes(row["visual"]["bytes"])
     args = ["predict", trained, "--audio", audio, "--visual", visual, "--device", "cpu"]
-    plain, folded = said(invoke(*args, "--json")), said(invoke(*args, "--json", "--optimize"))
+    plain, folded = output(invoke(*args, "--json")), output(invoke(*args, "--json", "--optimize"))
     assert plain.keys() == {"predictions"}
     assert folded["optimized"] == {"folded": convolutions(trained)}
     assert folded["predictions"][0]["label"] == plain["predictions"][0]["label"]

@@ -15,12 +15,12 @@ def test_export_says_what_was_written(trained: Path, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     done = invoke("export", trained, "--format", "safetensors", "-o", file, "--json")
     assert done.code == 0, done.err
-    said = json.loads(done.out)
-    assert said["path"] == str(file)
-    assert (said["format"], said["steps"], said["max_difference"]) == ("safetensors", 2, 0)
-    assert said["inputs"] == {"audio": ["batch", 1, 8, 8], "visual": ["batch", 1, 8, 8]}
-    assert said["verified"] == said["same_top1"] > 0
-    assert said["verified_on"] == "test split"
+    output = json.loads(done.out)
+    assert output["path"] == str(file)
+    assert (output["format"], output["steps"], output["max_difference"]) == ("safetensors", 2, 0)
+    assert output["inputs"] == {"audio": ["batch", 1, 8, 8], "visual": ["batch", 1, 8, 8]}
+    assert output["verified"] == output["same_top1"] > 0
+    assert output["verified_on"] == "test split"
     assert_refused(
         invoke("export", trained, "--format", "safetensors", "-o", file, "--partial"), "--partial", "complete"
     )

@@ -166,20 +166,20 @@ def test_it_starts_about_as_fast_as_click_and_pluggy(command: str) -> None:
 def test_plugins_json_is_the_catalogue() -> None:
     done = run_scmrl("plugins", "--json")
     assert done.code == 0
-    said = json.loads(done.out)
+    listed = json.loads(done.out)
     found = discover()
-    assert said["components"] == [
+    assert listed["components"] == [
         {"kind": e.kind, "name": e.name, "plugin": e.plugin.name, "summary": e.summary} for e in found.entries
     ]
-    assert said["plugins"] == [
+    assert listed["plugins"] == [
         {"name": p.name, "distribution": p.distribution, "version": p.version, "file": p.file}
         for p in found.plugins
     ]
-    assert said["broken"] == [
+    assert listed["broken"] == [
         {"name": b.name, "distribution": b.distribution, "error": b.error} for b in found.broken
     ]
     assert {"kind": "fusion", "name": "cmrl", "plugin": "fusions"}.items() <= max(
-        said["components"], key=lambda component: component["name"] == "cmrl"
+        listed["components"], key=lambda component: component["name"] == "cmrl"
     ).items()
 
 

@@ -74,12 +74,12 @@ def test_a_stopped_sweep_resumes(here: None, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("STOP", "1")
     stopped = sweep()
     assert stopped.code == 130
-    said = [line for line in stopped.err.splitlines() if "interrupted" in line or "resume" in line]
-    assert len(said) == 1
-    assert said[0].startswith(
+    shown = [line for line in stopped.err.splitlines() if "interrupted" in line or "resume" in line]
+    assert len(shown) == 1
+    assert shown[0].startswith(
         "Error: interrupted; finished trials are in out/results.md; resume with scmrl sweep sweep.toml -o out"
     )
-    assert said[0].endswith("--device cpu")
+    assert shown[0].endswith("--device cpu")
     table = (out / "results.md").read_text()
     assert "| trial-001 | 0.01 | " in table
     assert "| trial-003 | 0.02 |  |  |  | waiting |" in table

@@ -68,9 +68,9 @@ def test_a_broken_one_is_listed_and_ours_still_work(site: PluginSite) -> None:
     assert done.code == 0
     broken = done.out.partition("broken:\n")[2].split()
     assert broken[:3] == ["gated", "scmrl-gated:", "ModuleNotFoundError:"]
-    (said,) = json.loads(invoke("plugins", "--json").out)["broken"]
-    assert (said["name"], said["distribution"]) == ("gated", "scmrl-gated")
-    assert "nonsense_that_is_not_there" in said["error"]
+    (gated,) = json.loads(invoke("plugins", "--json").out)["broken"]
+    assert (gated["name"], gated["distribution"]) == ("gated", "scmrl-gated")
+    assert "nonsense_that_is_not_there" in gated["error"]
     assert invoke("build", *SMALL, "--device", "cpu", "--json").code == 0
     assert_refused(invoke("build", "--fusion", "gated"), "unknown fusion 'gated'", "plugins with problems: gated")
 

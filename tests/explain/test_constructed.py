@@ -44,7 +44,7 @@ def known(small: Small, path: Path, fusion: str, monkeypatch: pytest.MonkeyPatch
     return found
 
 
-def said(found: Facts) -> str:
+def text_of(found: Facts) -> str:
     return " ".join(one.text for one in findings.findings(found))
 
 
@@ -61,7 +61,7 @@ def test_a_fusion_that_copies_the_partner_is_live(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = known(small, tmp_path / "run", "copying", monkeypatch)
-    text = said(found)
+    text = text_of(found)
     assert "The fusion is live" in text
     assert "dead" not in text
     assert "nothing crosses" not in text

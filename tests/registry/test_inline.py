@@ -73,7 +73,7 @@ def test_a_built_in_keeps_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "component", "said"),
+    ("kind", "name", "component", "message"),
     [
         ("fuson", "cell", Cell, "unknown kind"),
         ("fusion", "a b", Cell, "a name is"),
@@ -81,9 +81,9 @@ def test_a_built_in_keeps_its_name() -> None:
         ("fusion", "cell", dict, "not a class with a Config"),
     ],
 )
-def test_a_mistake_is_one_line_and_changes_nothing(kind: str, name: str, component: type, said: str) -> None:
+def test_a_mistake_is_one_line_and_changes_nothing(kind: str, name: str, component: type, message: str) -> None:
     before = list(catalogue().entries)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         register_inline(kind, name, component)
     assert catalogue().entries == before
 
@@ -113,7 +113,7 @@ def test_a_file_read_again_replaces_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "source", "said"),
+    ("name", "source", "message"),
     [
         ("none.py", None, "no such file"),
         ("notes.txt", "", "not a .py file"),
@@ -124,11 +124,11 @@ def test_a_file_read_again_replaces_itself(tmp_path: Path) -> None:
         ("wrong.py", FILE.format(size=1).replace('"fusion"', '"fuson"'), "unknown kind"),
     ],
 )
-def test_a_bad_file_is_one_line_with_its_name(tmp_path: Path, name: str, source: str | None, said: str) -> None:
+def test_a_bad_file_is_one_line_with_its_name(tmp_path: Path, name: str, source: str | None, message: str) -> None:
     if source is not None:
         (tmp_path / name).write_text(source)
     before = list(catalogue().entries)
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         register_file(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
     assert catalogue().entries == before

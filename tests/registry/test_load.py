@@ -29,7 +29,7 @@ def test_the_class_is_found_also_inside_another(site: PluginSite) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "said"),
+    ("source", "target", "words"),
     [
         (None, "not_there_at_all:Gate", "ModuleNotFoundError: No module named 'not_there_at_all'"),
         ("", "bad_target:Gate", "AttributeError"),
@@ -49,14 +49,14 @@ def test_the_class_is_found_also_inside_another(site: PluginSite) -> None:
     ],
 )
 def test_a_bad_target_is_one_line_with_component_plugin_and_distribution(
-    site: PluginSite, source: str | None, target: str, said: str
+    site: PluginSite, source: str | None, target: str, words: str
 ) -> None:
     if source is not None:
         site.add("d", {}, bad_target=source)
     with pytest.raises(UserError) as caught:
         entry(target).load()
     message = str(caught.value)
-    assert said in message
+    assert words in message
     assert "fusion 'gate' of plugin 'gated' (scmrl-gated 1.5)" in message
     assert target in message
     assert "\n" not in message

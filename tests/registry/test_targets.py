@@ -13,7 +13,7 @@ from scmrl_plugins.registry.targets import missing
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "said"),
+    ("source", "target", "complains"),
     [
         ("class Gate: ...", "looked_at:Gate", None),
         ("class Gate: ...", "looked_at:Gate.Inner", None),  # only an import would tell
@@ -35,15 +35,15 @@ from scmrl_plugins.registry.targets import missing
         ("", "sys:path", None),  # built into Python: there is no source
     ],
 )
-def test_what_the_source_says(site: PluginSite, source: str, target: str, said: str | None) -> None:
+def test_what_the_source_says(site: PluginSite, source: str, target: str, complains: str | None) -> None:
     site.add("d", {}, looked_at=source)
     package = site.folder / "a_package"
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
     (package / "there.py").write_text("class Gate: ...")
     complaint = missing(target)
-    assert (complaint is None) == (said is None), complaint
-    assert said is None or said in str(complaint)
+    assert (complaint is None) == (complains is None), complaint
+    assert complains is None or complains in str(complaint)
     assert not {"looked_at", "a_package", "a_package.there"} & sys.modules.keys()
 
 

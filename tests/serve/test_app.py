@@ -162,7 +162,7 @@ def test_a_missing_modality_where_it_is_known_how(small: Any, tmp_path: Path) ->
     found = served.post("/predict", files={"audio": ("a", buffer.getvalue(), "audio/wav")}).json()
     assert found["alone"]["method"] == "split"
     assert "visual" not in found["alone"]
-    for said, predicted in zip(found["alone"]["audio"], found["predictions"], strict=True):
-        assert said["label"] == predicted["label"]
-        assert said["probability"] == pytest.approx(predicted["probability"], abs=1e-6)
+    for alone, predicted in zip(found["alone"]["audio"], found["predictions"], strict=True):
+        assert alone["label"] == predicted["label"]
+        assert alone["probability"] == pytest.approx(predicted["probability"], abs=1e-6)
     assert list(found["images"]) == ["audio"]

@@ -30,7 +30,7 @@ from scmrl_plugins.core.training.tokens import TokenCache
 from scmrl_plugins.registry import UserError
 
 
-class Busy(Exception):
+class BusyError(Exception):
     """Another process makes the cell, or one that it needs."""
 
 
@@ -71,7 +71,7 @@ class Bench:
     def make(self, name: str, *, wait: bool = True) -> Record:
         """The record of a cell, which is trained and tested unless that was done before.
 
-        Waits for another process that makes it; without ``wait`` raises ``Busy``.
+        Waits for another process that makes it; without ``wait`` raises ``BusyError``.
         """
         if name not in self._made:
             cell = self.cells[name]
@@ -84,7 +84,7 @@ class Bench:
         self.progress.line(f"{names.index(name) + 1}/{len(names)}  {name}")
         try:
             self.make(name, wait=False)
-        except Busy as busy:
+        except BusyError as busy:
             self.progress.line(str(busy))
             return False
         return True
@@ -142,11 +142,11 @@ class Bench:
 
     @contextlib.contextmanager
     def _locked(self, cell: Cell, wait: bool) -> Iterator[None]:
-        """No other process makes the cell meanwhile; if one does, wait for it, or raise ``Busy``."""
+        """No other process makes the cell meanwhile; if one does, wait for it, or raise ``BusyError``."""
 
         def held() -> None:
             if not wait:
-                raise Busy(f"another process makes {cell.name}")
+                raise BusyError(f"another process makes {cell.name}")
             self.progress.line(f"another process makes {cell.name}: waiting for it")
 
         with files.waiting(self.directory.run_path(f"{cell.name}.lock"), held):

@@ -11,10 +11,10 @@ By one of two methods, which is given beside the figures:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scmrl_plugins.core.interfaces import MODALITIES, OTHER, Fused, Modality, ModelOutput
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
@@ -53,7 +53,25 @@ def means(streams: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
     return {name: stream.mean((0, 3)) for name, stream in streams.items()}
 
 
-class Split:
+class _Reader:
+    """``read(module, arguments)`` for each call of a module within the ``with`` block; of none, for none."""
+
+    def __init__(self, module: nn.Module | None) -> None:
+        self._module = module
+
+    def read(self, module: Any, arguments: tuple[Any, ...]) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self._handle = self._module.register_forward_pre_hook(self.read) if self._module is not None else None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle:
+            self._handle.remove()
+
+
+class Split(_Reader):
     """The ``logits [B, K]`` by modality of the last batch that the model predicts within the ``with`` block.
 
     They take no forward pass more. Empty for a model without a split.
@@ -62,23 +80,16 @@ class Split:
     def __init__(self, model: AudioVisualModel) -> None:
         self.model, self.applies = model, method(model) == "split"
         self.logits: Mapping[Modality, Tensor] = {}
-
-    def __enter__(self) -> Split:
-        self._handle = self.model.readout.register_forward_pre_hook(self._read) if self.applies else None
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._handle:
-            self._handle.remove()
+        super().__init__(model.readout if self.applies else None)
 
     def __call__(self, _inputs: Mapping[str, Tensor]) -> Mapping[Modality, Tensor]:
         return self.logits
 
-    def _read(self, readout: Any, arguments: tuple[Fused, ...]) -> None:
-        self.logits = readout.split(means(own_streams(self.model, arguments[0])))
+    def read(self, module: Any, arguments: tuple[Any, ...]) -> None:
+        self.logits = module.split(means(own_streams(self.model, arguments[0])))
 
 
-class Blanked:
+class Blanked(_Reader):
     """``blanked(inputs)``: the ``logits [B, K]`` by modality with silence or black for the other one.
 
     ``inputs`` are those of the last batch that the model predicted within the ``with`` block. Its tokens are used
@@ -93,17 +104,10 @@ class Blanked:
         self.reuses = len(model.modalities) > 1 and not drawn and not list(model.fusion.between)
         self._tokens: Mapping[str, Tensor] = {}
         self._missing: dict[tuple[torch.Size, ...], Mapping[str, Tensor]] = {}
+        super().__init__(model.fusion if self.reuses else None)
 
-    def __enter__(self) -> Blanked:
-        self._handle = self.model.fusion.register_forward_pre_hook(self._keep) if self.reuses else None
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._handle:
-            self._handle.remove()
-
-    def _keep(self, _fusion: object, tokens: tuple[Tensor, ...]) -> None:
-        self._tokens = dict(zip(MODALITIES, tokens, strict=True))
+    def read(self, module: Any, arguments: tuple[Any, ...]) -> None:
+        self._tokens = dict(zip(MODALITIES, arguments, strict=True))
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[Modality, Tensor]:
         if not self.reuses:

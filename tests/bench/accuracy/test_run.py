@@ -108,9 +108,7 @@ def test_a_stopped_grid_resumes_with_the_same_figures(
     assert figures(again) == figures(trained[1])
 
 
-def test_what_another_process_makes_comes_last(
-    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_another_process_makes_comes_last(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(out / "cells")
     other, written, write_record = FileLock(out / "runs" / "late-3.lock"), [], Directory.write
 

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 SILENCE = {"audio": torch.zeros(1, 1, 1), "visual": torch.zeros(2, 1, 1)}
 
 
-def said(parts: Assembly, inputs: dict[str, Tensor]) -> tuple[Any, str]:
+def predicted_alone(parts: Assembly, inputs: dict[str, Tensor]) -> tuple[Any, str]:
     return alone(parts.model.eval(), inputs, SILENCE)
 
 
@@ -39,12 +39,12 @@ def test_the_split_of_a_linear_read_out_sums_to_the_logits(small: Small, readout
     parts = small(fusion={"name": "late"}, readout={"name": readout})
     weights(parts)
     inputs = random_inputs(parts.model, CPU, 4)
-    logits, found = said(parts, inputs)
+    logits, found = predicted_alone(parts, inputs)
     assert found == "split"
     with torch.no_grad():
         torch.testing.assert_close(logits["audio"] + logits["visual"], parts.model(**inputs).logits)
     other = {**inputs, "visual": 1 - inputs["visual"]}
-    changed, _ = said(parts, other)
+    changed, _ = predicted_alone(parts, other)
     assert torch.equal(changed["audio"], logits["audio"])
     assert not torch.equal(changed["visual"], logits["visual"])
 
@@ -52,7 +52,7 @@ def test_the_split_of_a_linear_read_out_sums_to_the_logits(small: Small, readout
 def test_an_expert_is_what_its_modality_says(small: Small) -> None:
     parts = small(fusion={"name": "cmrl"}, readout={"name": "experts"})
     inputs = random_inputs(parts.model, CPU, 4)
-    logits, found = said(parts, inputs)
+    logits, found = predicted_alone(parts, inputs)
     with torch.no_grad():
         heads = parts.model(**inputs).aux_logits
     assert found == "split"
@@ -64,7 +64,7 @@ def test_an_expert_is_what_its_modality_says(small: Small) -> None:
 def test_without_a_split_the_other_input_is_blank(small: Small, fusion: str) -> None:
     parts = small(fusion={"name": fusion})
     inputs = random_inputs(parts.model, CPU, 4)
-    logits, found = said(parts, inputs)
+    logits, found = predicted_alone(parts, inputs)
     assert found == "blank"
     with torch.no_grad():
         expected = parts.model(inputs["audio"], torch.zeros_like(inputs["visual"])).logits
@@ -73,7 +73,7 @@ def test_without_a_split_the_other_input_is_blank(small: Small, fusion: str) -> 
 
 def test_a_model_of_one_modality_says_nothing_more(small: Small) -> None:
     parts = small(fusion={"name": "visual"})
-    assert (method(parts.model), said(parts, random_inputs(parts.model, CPU, 2))) == ("", ({}, ""))
+    assert (method(parts.model), predicted_alone(parts, random_inputs(parts.model, CPU, 2))) == ("", ({}, ""))
 
 
 def evaluated(parts: Assembly, *, blanked: bool = False) -> Evaluation:
@@ -87,7 +87,7 @@ def test_an_evaluation_has_the_accuracy_of_each_modality_and_the_method(small: S
     plain = evaluated(late)
     inputs = {name: torch.stack([torch.tensor(row[name]) for row in split_rows(late)]) for name in SILENCE}
     target = torch.tensor([row["label"] for row in split_rows(late)])
-    logits, _ = said(late, inputs)
+    logits, _ = predicted_alone(late, inputs)
     for name, x in logits.items():
         assert plain.metrics[f"{name}_alone"] == pytest.approx(float((x.argmax(1) == target).float().mean()))
     assert plain.as_dict()["alone_method"] == "split"

@@ -126,17 +126,17 @@ import huggingface_hub
 from scmrl_plugins.core.model.audio_visual import AudioVisualModel
 from test_hub_program import logits
 run, found = sys.argv[1], {}
-said = lambda *args: (lambda done: [done.code, done.out, done.err])(invoke(*args))
-found["anonymous"] = said("push", run, "user/name")
+outcome = lambda *args: (lambda done: [done.code, done.out, done.err])(invoke(*args))
+found["anonymous"] = outcome("push", run, "user/name")
 os.environ["HF_TOKEN"] = "hf_secret"
-found["pushed"] = said("push", run, "user/name", "--json")
-found["evaluated"] = said("eval", "hf://user/name", "--device", "cpu", "--json")
-found["absent"] = said("eval", "hf://user/other")
+found["pushed"] = outcome("push", run, "user/name", "--json")
+found["evaluated"] = outcome("eval", "hf://user/name", "--device", "cpu", "--json")
+found["absent"] = outcome("eval", "hf://user/other")
 huggingface_hub.constants.HF_HUB_OFFLINE = True
-found["offline"] = said("eval", "hf://user/name", "--device", "cpu", "--json")
+found["offline"] = outcome("eval", "hf://user/name", "--device", "cpu", "--json")
 found["loaded"] = logits(AudioVisualModel.from_pretrained("user/name")).tolist()
-found["not cached"] = said("eval", "hf://user/third")
-found["offline push"] = said("push", run, "user/name")
+found["not cached"] = outcome("eval", "hf://user/third")
+found["offline push"] = outcome("push", run, "user/name")
 print(json.dumps(found))
 """
 
