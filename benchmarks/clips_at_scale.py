@@ -4,8 +4,8 @@
 
 Generates mp4 clips of 2 s with sound, prepares a few of them and all of them with ``scmrl data prepare``, each
 into an empty cache, and measures the memory of all processes of the command. Prepares all of them once more, with
-SIGKILL at random moments, in turns to the command alone and to its workers too, and compares each stored file with
-that of the undisturbed run. Needs Linux. ``-o`` writes ``clips.md`` and ``clips.json``.
+SIGKILL at random moments, alternately to the command alone and to its workers too, and compares each stored file
+with that of the undisturbed run. Needs Linux. ``-o`` writes ``clips.md`` and ``clips.json``.
 """
 
 from __future__ import annotations

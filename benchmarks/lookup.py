@@ -1,4 +1,4 @@
-"""Convolutions of spikes by table lookup and by torch, forward and for the gradient of the weights, in turns.
+"""Convolutions of spikes by table lookup and by torch, forward and for the gradient of the weights, alternately.
 
     python benchmarks/lookup.py [--rate 0.2] [--repeats 9] [--threads 2] [--json]
 
@@ -107,7 +107,7 @@ def main() -> None:
         )
         return
     print(
-        f"Minimum of {options.repeats} rounds in turns, {options.threads} threads, rate {options.rate}, in ms:\n"
+        f"Minimum of {options.repeats} alternating rounds, {options.threads} threads, rate {options.rate}, ms:\n"
     )
     print("| input to output | forward | lookup | gradient of weights | lookup |\n|---|---:|---:|---:|---:|")
     for title, seconds in results.items():

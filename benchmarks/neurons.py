@@ -1,4 +1,4 @@
-"""The leaky integrate-and-fire neuron of four libraries, forward and backward on one tensor, in turns.
+"""The leaky integrate-and-fire neuron of four libraries, forward and backward on one tensor, alternately.
 
     python benchmarks/neurons.py [--shape 4,8,32,128,128] [--repeats 5] [--threads 2] [--device cpu] [--json]
 
@@ -191,7 +191,7 @@ def main() -> None:
         settings = {"shape": shape, "repeats": options.repeats, "threads": options.threads}
         print(json.dumps({"neurons": results, **settings, **environment}, indent=2))
         return
-    print(f"Forward and backward on {shape}, {options.repeats} rounds in turns, {options.threads} threads:\n")
+    print(f"Forward and backward on {shape}, {options.repeats} alternating rounds, {options.threads} threads:\n")
     print(table(results))
     for name, result in results.items():
         if "missing" in result:

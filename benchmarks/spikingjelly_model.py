@@ -1,4 +1,4 @@
-"""S-CMRL built from the parts of SpikingJelly, as published, and as ours: spikes compared, then time in turns.
+"""S-CMRL built from the parts of SpikingJelly, as published, and as ours: spikes compared, then time alternately.
 
     python benchmarks/spikingjelly_model.py [--small] [--threads 2] [--repeats 5] [--cpu-time] [-o DIR] [--json]
 
@@ -338,7 +338,7 @@ def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str
 
 
 def measure(settings: Settings, device: str, cpu_time: bool) -> dict[str, Any]:
-    """Seconds, memory and ratios of all variants, each in its process, in turns."""
+    """Seconds, memory and ratios of all variants, each in its process, alternately."""
     with contextlib.ExitStack() as stack:
         sides = {name: stack.enter_context(_side(name, settings, device, cpu_time)) for name in VARIANTS}
         prepared = {name: child.call("prepare") for name, child in sides.items()}
@@ -383,7 +383,7 @@ def markdown(results: Mapping[str, Any], command: str) -> str:
     settings, hardware = results["settings"], results["hardware"]
     clock = "processor's time" if results["cpu_time"] else "time"
     lines = [
-        f"The same network in four forms: minimum {clock} of {settings['repeats']} rounds in turns, and / ours:",
+        f"The same network in four forms: minimum {clock} of {settings['repeats']} alternating rounds, and / ours:",
         "",
         "| | training step | / ours | inference | / ours | peak memory | / ours |",
         "|---|---:|---:|---:|---:|---:|---:|",

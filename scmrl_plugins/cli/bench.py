@@ -149,7 +149,7 @@ def _size(name: str, default: int, largest: int, meaning: str, smallest: int = 1
 def speed(device: str, scaling: bool, profile: bool, out: str | None, as_json: bool, **settings: Any) -> None:
     """Compare the speed of the model to its published form.
 
-    Both run in turns, each in a separate process. The baseline steps BrainCog's LIFNode in Python, runs every
+    Both run alternately, each in a separate process. The baseline steps BrainCog's LIFNode in Python, runs every
     layer on every time step with channels first, and compiles nothing. Ratios are baseline / ours, of the
     shortest times. DIR receives speed.json and speed.md.
     """

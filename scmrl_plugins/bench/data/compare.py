@@ -40,7 +40,7 @@ class Decoded(FeatureSplit):
 
 
 def run(config: ExperimentConfig, samples: int, repeats: int, progress: Progress) -> dict[str, Any]:
-    """Seconds of an epoch through the training loader from stored features, and from the files, in turns.
+    """Seconds of an epoch through the training loader from stored features, and from the files, alternately.
 
     ``ratio`` is that of the minima; ``memory`` compares a process that loads an eighth of the samples eight times
     with one that loads all of them once. Raises ``UserError`` for a data set that cannot be read, or is too small.
@@ -55,7 +55,7 @@ def run(config: ExperimentConfig, samples: int, repeats: int, progress: Progress
     ids = set(stored.rows["id"].to_pylist())
     good = [index for index, name in enumerate(rows["id"]) if str(name) in ids]
     sides = {DECODED: Loading(Decoded(dataset, rows.select(good)), config), STORED: Loading(stored, config)}
-    progress.line(f"{len(stored)} training samples: an epoch of each to compare them, then {repeats} in turns")
+    progress.line(f"{len(stored)} training samples: an epoch of each to compare them, then {repeats} alternately")
     same = all(map(same_batch, *(side.epoch(0) for side in sides.values())))
     epochs = {name: spread(seconds) for name, seconds in _in_turns(sides, repeats, progress).items()}
     progress.line("memory of a process that loads as many batches of an eighth of the samples, and of all")

@@ -27,7 +27,7 @@ def markdown(results: Mapping[str, Any], command: str) -> str:
     machine = f"{results['hardware']['cpu']}, {results['hardware']['cores']} cores"
     lines = [
         f"An epoch of {results['samples']:,} training samples of `{settings['dataset']}` through the training "
-        f"loader, augmentation included, {settings['repeats']} times in turns:",
+        f"loader, augmentation included, {settings['repeats']} times alternately:",
         "",
         "| | minimum time | median | samples per second | at the median |",
         "|---|---:|---:|---:|---:|",

@@ -26,7 +26,7 @@ def markdown(results: Mapping[str, Any], command: str) -> str:
     shape = ", ".join(map(str, results["kernel"]["shape"]))
     rounds, losses = settings["repeats"], results["first_losses"]
     lines = [
-        f"Minimum time of {rounds} rounds taken in turns, and baseline / ours (higher is better):",
+        f"Minimum time of {rounds} alternating rounds, and baseline / ours (higher is better):",
         "",
         "| | baseline | ours | ratio | of the medians |",
         "|---|---:|---:|---:|---:|",

@@ -120,7 +120,7 @@ class Worker:
         return profile(lambda: self._timed(self.step.train), rows, cuda=self.device.type == "cuda")
 
     def scale_steps(self, steps: Sequence[int], rounds: int) -> list[float]:
-        """A training step for each number of time steps: the minimum of ``rounds`` taken in turns."""
+        """A training step for each number of time steps: the minimum of alternating ``rounds``."""
         return self._minima([self._step(_with_model(self.config, steps=t)).train for t in steps], rounds)
 
     def scale_tokens(self, fusion: str, tokens: Sequence[int], rounds: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""The interface of each kind of component. A plugin imports this module and ``scmrl_plugins.registry``, no others.
+"""The interface of each kind of component. A plugin needs only this module and ``scmrl_plugins.registry``.
 
 A component is a class with a ``Config``, a subclass of ``ComponentConfig``. It is a torch module, built as
 ``Component(config, context)``, unless it is a data set, built as ``Dataset(config, model)``. It inherits

@@ -102,9 +102,9 @@ class TrainingPass(Protocol):
 
 
 class Modulation(Component, nn.Module):
-    """``(TrainingPass) -> loss``, or several by name; then ``combine`` makes one gradient of theirs.
+    """``(TrainingPass) -> loss``, or several by name; then ``combine`` merges their gradients.
 
-    ``forward`` is called for every batch, ``combine`` once a step, after the backward passes and before the
+    ``forward`` is called for every batch, ``combine`` once per step, after the backward passes and before the
     gradient is clipped. What lasts from step to step is in buffers and parameters: checkpoints have it, and the
     optimizer trains the parameters. What passes from ``forward`` to ``combine`` is in ``TrainingStep.sums``.
     """
@@ -116,7 +116,7 @@ class Modulation(Component, nn.Module):
     """What it needs besides the forward pass: a set of words from ``NEEDS``."""
 
     passes: ClassVar[tuple[int, int]] = (1, 1)
-    """Forward and backward passes a batch through the model, apart from those for ``needs``."""
+    """Forward and backward passes through the model per batch, apart from those for ``needs``."""
 
     @property
     def observes(self) -> float:
@@ -147,4 +147,4 @@ class Modulation(Component, nn.Module):
         }
 
     def observe(self, features: Mapping[Modality, Tensor], target: Tensor) -> None:
-        """Called before each epoch, if ``observes``, with features ``[n, D]`` in evaluation mode and ``[n]``."""
+        """Called before each epoch, if ``observes``: features ``[n, D]`` in evaluation mode, targets ``[n]``."""

@@ -21,6 +21,9 @@ def scmrl_register(register: Register) -> None:
     register("modulation", "mmpareto", f"{_HERE}.mmpareto:Pareto", "unimodal losses, combined without conflict")
     register("modulation", "dgl", f"{_HERE}.dgl:Disentangled", "encoders that learn from unimodal losses alone")
     register(
-        "modulation", "g2d", f"{_HERE}.g2d:GuidedDistillation", "distillation from unimodal teachers, by turns"
+        "modulation",
+        "g2d",
+        f"{_HERE}.g2d:GuidedDistillation",
+        "distillation from teachers, modality by modality",
     )
     register("modulation", "opm", f"{_HERE}.opm:PredictionModulation", "dropout of the better modality's stream")
