@@ -383,7 +383,7 @@ def markdown(results: Mapping[str, Any], command: str) -> str:
     settings, hardware = results["settings"], results["hardware"]
     clock = "processor's time" if results["cpu_time"] else "time"
     lines = [
-        f"The same network in four forms: minimum {clock} of {settings['repeats']} alternating rounds, and / ours:",
+        f"The same network in four forms: minimum {clock}, {settings['repeats']} alternating rounds, and / ours:",
         "",
         "| | training step | / ours | inference | / ours | peak memory | / ours |",
         "|---|---:|---:|---:|---:|---:|---:|",
