@@ -47,13 +47,14 @@ def figure(summary: Mapping[str, Any]) -> Figure:
 
 
 def front(summary: Mapping[str, Any]) -> Figure:
-    """A panel for each task: accuracy against energy, a point a network, and a line through the front."""
+    """A panel for each task: accuracy against energy, a numbered point per network, and a line through the front."""
     from matplotlib.figure import Figure
 
     tasks = {name: task for name, task in summary["tasks"].items() if any(one.on_front for one in ranking(task))}
     columns = min(2, len(tasks))
     rows = math.ceil(len(tasks) / columns)
-    figure = Figure(figsize=(4.6 * columns, 3.4 * rows), layout="constrained")
+    most = max(len(task["methods"]) for task in tasks.values())
+    figure = Figure(figsize=(5.6 * columns, rows * max(3.0, 0.7 + 0.12 * most)), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis, (name, task) in zip(axes, tasks.items(), strict=False):
         _front(axis, task)
@@ -67,7 +68,10 @@ def front(summary: Mapping[str, Any]) -> Figure:
 
 def _front(axis: Axes, task: Mapping[str, Any]) -> None:
     entries = [(entry, 1e9 * entry.joules) for entry in ranking(task) if entry.joules is not None]
-    for entry, energy in entries:
+    entries.sort(key=lambda one: one[1])
+    best = [(energy, 100 * entry.accuracy["mean"]) for entry, energy in entries if entry.on_front]
+    axis.step([x for x, _ in best], [y for _, y in best], where="post", color="C3", linewidth=1, label="front")
+    for number, (entry, energy) in enumerate(entries, start=1):
         spread, colour = entry.accuracy, "C3" if entry.on_front else "C0"
         axis.plot(energy, 100 * spread["mean"], "o", color=colour, markersize=4)
         if spread["low"] is not None:
@@ -75,13 +79,12 @@ def _front(axis: Axes, task: Mapping[str, Any]) -> None:
                 [energy] * 2, [100 * spread["low"], 100 * spread["high"]], color=colour, linewidth=0.7, alpha=0.5
             )
         at = (energy, 100 * spread["mean"])
-        axis.annotate(entry.method, at, (4, 3), textcoords="offset points", fontsize=6, color=colour)
-    best = sorted((energy, 100 * entry.accuracy["mean"]) for entry, energy in entries if entry.on_front)
-    axis.step([x for x, _ in best], [y for _, y in best], where="post", color="C3", linewidth=1, label="front")
+        axis.annotate(str(number), at, (3, 2), textcoords="offset points", fontsize=6, color=colour)
+        axis.plot([], [], " ", label=f"{number} {entry.method}", color=colour)
     energies = [energy for _, energy in entries]
     if 0 < 10 * min(energies) < max(energies):
         axis.set_xscale("log")
-    axis.margins(0.2, 0.1)
     axis.grid(alpha=0.3)
     axis.tick_params(labelsize=7)
-    axis.legend(fontsize=7)
+    beside = {"loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False}
+    axis.legend(**beside, fontsize=6, labelcolor="linecolor", labelspacing=0.2, handlelength=1)

@@ -48,7 +48,10 @@ def test_the_table_ranks_by_accuracy_and_marks_the_front() -> None:
 def test_the_plot_has_every_network_and_a_line_through_the_front() -> None:
     drawn = plot.front({"tasks": {"same": task(POINTS), "match": task({"chance": (0.1, None)})}})
     [axis] = [axis for axis in drawn.axes if axis.get_visible()]
-    assert {text.get_text() for text in axis.texts} == {"wasteful", "best", "cheap", "beaten"}
+    assert [text.get_text() for text in axis.texts] == ["1", "2", "3", "4"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [
+        *("front", "1 cheap", "2 beaten", "3 best", "4 wasteful")
+    ]
     [line] = [one for one in axis.lines if one.get_label() == "front"]
     assert [round(float(x), 9) for x in line.get_xdata()] == [1, 5]
     assert [round(float(y), 9) for y in line.get_ydata()] == [70, 90]
