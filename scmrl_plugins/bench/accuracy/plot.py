@@ -47,7 +47,7 @@ def figure(summary: Mapping[str, Any]) -> Figure:
 
 
 def front(summary: Mapping[str, Any]) -> Figure:
-    """A panel for each task: accuracy against energy, a numbered point per network, and a line through the front."""
+    """A panel for each task: accuracy against energy, numbered networks, and a line through the front."""
     from matplotlib.figure import Figure
 
     tasks = {name: task for name, task in summary["tasks"].items() if any(one.on_front for one in ranking(task))}
@@ -86,5 +86,7 @@ def _front(axis: Axes, task: Mapping[str, Any]) -> None:
         axis.set_xscale("log")
     axis.grid(alpha=0.3)
     axis.tick_params(labelsize=7)
-    beside = {"loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False}
-    axis.legend(**beside, fontsize=6, labelcolor="linecolor", labelspacing=0.2, handlelength=1)
+    legend = axis.legend(
+        loc="upper left", bbox_to_anchor=(1, 1), fontsize=6, labelcolor="linecolor", labelspacing=0.2
+    )
+    legend.set_frame_on(False)
