@@ -12,7 +12,7 @@ from scmrl_plugins.bench.accuracy import records, tested
 from scmrl_plugins.bench.accuracy.baselines.answers import answers
 from scmrl_plugins.bench.accuracy.baselines.material import Material
 from scmrl_plugins.bench.accuracy.cells import Cell, cells
-from scmrl_plugins.bench.accuracy.grid import CLEAN, Grid, Method
+from scmrl_plugins.bench.accuracy.grid import CLEAN, Grid, GridSection, Method
 from scmrl_plugins.bench.accuracy.records import Directory, Record
 from scmrl_plugins.core.data.loading import evaluation_loader
 from scmrl_plugins.core.data.prepare import load_splits
@@ -99,11 +99,11 @@ class Bench:
         known = {**record["made_with"]["needs"], **needed}
         asked = records.identity(cell, assemble(cell.config), known)
         record = self._checked(cell, record, asked)
-        return record and {**record, "conditions": records.current(record, self._keys(cell))}
+        return record and {**record, "conditions": records.current(record, _keys(cell, self.grid.section))}
 
     def _make(self, cell: Cell, needed: Mapping[str, str], wait: bool) -> Record:
         parts = assemble(cell.config)
-        asked, keys = records.identity(cell, parts, needed), self._keys(cell)
+        asked, keys = records.identity(cell, parts, needed), _keys(cell, self.grid.section)
 
         def complete() -> Record | None:
             record = self._checked(cell, self.directory.read(cell.name), asked)
@@ -118,17 +118,6 @@ class Bench:
             described = {"task": cell.task, "method": cell.row.name, "fold": cell.fold, "seed": cell.seed}
             record = {"cell": described, "made_with": asked, **record, "device": str(self.device)}
             return self.directory.write(cell.name, {**record, "environment": environment.describe(parts.config)})
-
-    def _keys(self, cell: Cell) -> dict[str, Record]:
-        """By condition, all that its result depends on."""
-        section = self.grid.section
-        measured = () if cell.baseline else section.contribution
-        return {
-            condition.name: records.condition_key(
-                condition, section.noise_seed, condition.name in measured, section.cluster
-            )
-            for condition in cell.conditions
-        }
 
     def _checked(self, cell: Cell, record: Record | None, asked: Record) -> Record | None:
         """The record, if it was made as asked; of a baseline none otherwise, of a network ``UserError``."""
@@ -192,7 +181,7 @@ class Bench:
         model = parts.model.to(self.device)
         split = load_splits(parts.dataset, parts.config, ["test"])["test"]
         loader = evaluation_loader(split, parts.config)
-        keys, seed = self._keys(cell), self.grid.section.noise_seed
+        keys, seed = _keys(cell, self.grid.section), self.grid.section.noise_seed
         record = self.directory.read(cell.name) or {"conditions": {}}
         conditions = records.current(record, keys)
         measured = {key: record[key] for key in ("costs", "training") if CLEAN in conditions}
@@ -226,7 +215,7 @@ class Bench:
         seed = self.grid.section.noise_seed
         network = functools.cache(lambda name: self._needed(name)[1])
         material = Material(cell, parts, network, self.device, seed)
-        answer, keys, conditions = answers(cell.baseline, material), self._keys(cell), {}
+        answer, keys, conditions = answers(cell.baseline, material), _keys(cell, self.grid.section), {}
         for condition in cell.conditions:
             self.progress.stage(f"{cell.name}, {condition.name}", None)
             found = tested.predictions(answer(condition), material.split("test").labels, material.split("test"))
@@ -239,6 +228,17 @@ class Bench:
     def _write_predictions(self, cell: Cell, condition: str, predictions: Predictions) -> None:
         path = self.directory.predictions_file(cell.name, condition)
         write_predictions(path, predictions, {"cell": cell.name, "condition": condition, "split": "test"})
+
+
+def _keys(cell: Cell, section: GridSection) -> dict[str, Record]:
+    """By condition, all that its result depends on."""
+    measured = () if cell.baseline else section.contribution
+    return {
+        condition.name: records.condition_key(
+            condition, section.noise_seed, condition.name in measured, section.cluster
+        )
+        for condition in cell.conditions
+    }
 
 
 def _check_origins(run: Run, starts: Mapping[Modality, str]) -> None:
