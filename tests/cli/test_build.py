@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_runs import SMALL, assert_refused, contents, fork_scmrl, invoke
@@ -28,7 +29,7 @@ def built_in(kind: str) -> list[str]:
     return [entry.name for entry in catalogue().entries if entry.kind == kind and entry.plugin.builtin]
 
 
-def build(*args: str | Path) -> dict[str, object]:
+def build(*args: str | Path) -> dict[str, Any]:
     """The JSON document of a small model's ``scmrl build``."""
     done = invoke("build", *SMALL, "--device", "cpu", "--json", *args)
     assert done.code == 0, done.err
@@ -86,7 +87,7 @@ def test_the_table_for_people_says_the_same() -> None:
     assert output["contribution"]["audio_from_visual"] == {"rate": 0, "dead": True, "partner_share": None}
     for word in ("late", "concat", "lif", "spikformer", f"{output['parameters']:,}", "[2, 10]", "cpu"):
         assert word in done.out
-    for layer in output["firing_rates"]:  # type: ignore[attr-defined]
+    for layer in output["firing_rates"]:
         assert layer in done.out
 
 
@@ -150,7 +151,7 @@ def test_every_sort_of_fusion_builds_with_every_readout(fusion: str, readout: st
         assert_refused(done, f"fusion {fusion!r}", f"readout {readout!r}")
         return
     output = build("--fusion", fusion, "--readout", readout)
-    assert (output["kinds"]["fusion"], output["kinds"]["readout"]) == (fusion, readout)  # type: ignore[index]
+    assert (output["kinds"]["fusion"], output["kinds"]["readout"]) == (fusion, readout)
     assert output["output_shape"] == [2, 10]
 
 
@@ -160,7 +161,7 @@ def test_a_neuron_of_ours_or_braincogs_is_in_every_layer(name: str) -> None:
     assert output["kinds"] == {**KINDS, "fusion": "late", "loss": ["ce"], "neuron": name}
     assert output["output_shape"] == [2, 10]
     layers = build("--fusion", "late")["firing_rates"]
-    assert len(output["firing_rates"]) == len(layers)  # type: ignore[arg-type]
+    assert len(output["firing_rates"]) == len(layers)
 
 
 def test_a_data_set_builds_a_model_without_its_files(tmp_path: Path) -> None:

@@ -242,8 +242,8 @@ def test_an_interrupted_training_prints_how_to_resume(small_cache: Path, tmp_pat
     assert code == 130
     assert out == ""
     lines = [line for line in err.splitlines() if line]  # click ends the terminal's ^C with an empty line
-    others = [line for line in lines if not line.startswith(("epoch ", "warning: epoch "))]
-    assert others == [
+    messages = [line for line in lines if not line.startswith(("epoch ", "warning: epoch "))]
+    assert messages == [
         f"Error: interrupted; finishing the step and saving, then resume with scmrl train {run}; {AGAIN}"
     ]
     done = metrics(run)[-1]["epoch"]

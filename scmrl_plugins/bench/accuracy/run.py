@@ -75,8 +75,9 @@ class Bench:
         """
         if name not in self._made:
             cell = self.cells[name]
-            needed = {other: self.make(other, wait=wait)["weights"] for other in sorted(set(cell.needs.values()))}
-            self._made[name] = self._make(cell, needed, wait)
+            origins = sorted(set(cell.needs.values()))
+            weights_of = {origin: self.make(origin, wait=wait)["weights"] for origin in origins}
+            self._made[name] = self._make(cell, weights_of, wait)
         return self._made[name]
 
     def _make_unless_busy(self, name: str, names: Sequence[str]) -> bool:
@@ -101,9 +102,9 @@ class Bench:
         record = self._checked(cell, record, asked)
         return record and {**record, "conditions": records.current(record, _keys(cell, self.grid.section))}
 
-    def _make(self, cell: Cell, needed: Mapping[str, str], wait: bool) -> Record:
+    def _make(self, cell: Cell, weights_of: Mapping[str, str], wait: bool) -> Record:
         parts = assemble(cell.config)
-        asked, keys = records.identity(cell, parts, needed), _keys(cell, self.grid.section)
+        asked, keys = records.identity(cell, parts, weights_of), _keys(cell, self.grid.section)
 
         def complete() -> Record | None:
             record = self._checked(cell, self.directory.read(cell.name), asked)

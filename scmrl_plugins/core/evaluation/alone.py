@@ -10,7 +10,7 @@ By one of two methods, which is given beside the figures:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import torch
@@ -54,16 +54,14 @@ def means(streams: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
 
 
 class _Reader:
-    """``read(module, arguments)`` for each call of a module within the ``with`` block; of none, for none."""
+    """``read(module, arguments)`` for each call of a module, if there is one, within the ``with`` block."""
 
-    def __init__(self, module: nn.Module | None) -> None:
-        self._module = module
-
-    def read(self, module: Any, arguments: tuple[Any, ...]) -> None:
-        raise NotImplementedError
+    def __init__(self, module: nn.Module | None, read: Callable[[Any, tuple[Any, ...]], None]) -> None:
+        self._module, self._read = module, read
 
     def __enter__(self) -> Self:
-        self._handle = self._module.register_forward_pre_hook(self.read) if self._module is not None else None
+        module = self._module
+        self._handle = None if module is None else module.register_forward_pre_hook(self._read)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,13 +78,13 @@ class Split(_Reader):
     def __init__(self, model: AudioVisualModel) -> None:
         self.model, self.applies = model, method(model) == "split"
         self.logits: Mapping[Modality, Tensor] = {}
-        super().__init__(model.readout if self.applies else None)
+        super().__init__(model.readout if self.applies else None, self._split)
 
     def __call__(self, _inputs: Mapping[str, Tensor]) -> Mapping[Modality, Tensor]:
         return self.logits
 
-    def read(self, module: Any, arguments: tuple[Any, ...]) -> None:
-        self.logits = module.split(means(own_streams(self.model, arguments[0])))
+    def _split(self, readout: Any, arguments: tuple[Any, ...]) -> None:
+        self.logits = readout.split(means(own_streams(self.model, arguments[0])))
 
 
 class Blanked(_Reader):
@@ -104,9 +102,9 @@ class Blanked(_Reader):
         self.reuses = len(model.modalities) > 1 and not drawn and not list(model.fusion.between)
         self._tokens: Mapping[str, Tensor] = {}
         self._missing: dict[tuple[torch.Size, ...], Mapping[str, Tensor]] = {}
-        super().__init__(model.fusion if self.reuses else None)
+        super().__init__(model.fusion if self.reuses else None, self._keep)
 
-    def read(self, module: Any, arguments: tuple[Any, ...]) -> None:
+    def _keep(self, _fusion: Any, arguments: tuple[Any, ...]) -> None:
         self._tokens = dict(zip(MODALITIES, arguments, strict=True))
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[Modality, Tensor]:

@@ -110,15 +110,15 @@ def test_a_stopped_grid_resumes_with_the_same_figures(
 
 def test_what_another_process_makes_comes_last(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(out / "cells")
-    other, written, write_record = FileLock(out / "runs" / "late-3.lock"), [], Directory.write
+    lock, written, write_record = FileLock(out / "runs" / "late-3.lock"), [], Directory.write
 
     def write_and_release(directory: Directory, name: str, record: Record) -> Record:
         written.append(name)
-        other.release()
+        lock.release()
         return write_record(directory, name, record)
 
     monkeypatch.setattr(Directory, "write", write_and_release)
-    with other:
+    with lock:
         run(write(tmp_path, SMALL), out)
     assert written == ["spatial-3", "late-3"]
 

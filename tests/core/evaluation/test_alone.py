@@ -43,8 +43,8 @@ def test_the_split_of_a_linear_read_out_sums_to_the_logits(small: Small, readout
     assert found == "split"
     with torch.no_grad():
         torch.testing.assert_close(logits["audio"] + logits["visual"], parts.model(**inputs).logits)
-    other = {**inputs, "visual": 1 - inputs["visual"]}
-    changed, _ = predicted_alone(parts, other)
+    inverted = {**inputs, "visual": 1 - inputs["visual"]}
+    changed, _ = predicted_alone(parts, inverted)
     assert torch.equal(changed["audio"], logits["audio"])
     assert not torch.equal(changed["visual"], logits["visual"])
 
