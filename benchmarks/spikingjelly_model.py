@@ -33,7 +33,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scmrl_plugins.bench.speed.compare import in_turns
+from scmrl_plugins.bench.speed.compare import alternating
 from scmrl_plugins.bench.speed.settings import BASELINE, OURS, SMALL, Settings
 from scmrl_plugins.bench.speed.step import CHANNELS, CLASSES, Step
 from scmrl_plugins.bench.speed.worker import Worker
@@ -343,8 +343,8 @@ def measure(settings: Settings, device: str, cpu_time: bool) -> dict[str, Any]:
         sides = {name: stack.enter_context(_side(name, settings, device, cpu_time)) for name in VARIANTS}
         prepared = {name: child.call("prepare") for name, child in sides.items()}
         version = sides[SPIKINGJELLY].call("version")
-        train = in_turns({name: (child, "train") for name, child in sides.items()}, settings.repeats)
-        infer = in_turns({name: (child, "infer") for name, child in sides.items()}, settings.repeats)
+        train = alternating({name: (child, "train") for name, child in sides.items()}, settings.repeats)
+        infer = alternating({name: (child, "infer") for name, child in sides.items()}, settings.repeats)
     memory = {name: result["memory"] for name, result in prepared.items()}
     return {
         "train": {name: spread(seconds) for name, seconds in train.items()},

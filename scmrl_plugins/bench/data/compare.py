@@ -57,7 +57,7 @@ def run(config: ExperimentConfig, samples: int, repeats: int, progress: Progress
     sides = {DECODED: Loading(Decoded(dataset, rows.select(good)), config), STORED: Loading(stored, config)}
     progress.line(f"{len(stored)} training samples: an epoch of each to compare them, then {repeats} alternately")
     same = all(map(same_batch, *(side.epoch(0) for side in sides.values())))
-    epochs = {name: spread(seconds) for name, seconds in _in_turns(sides, repeats, progress).items()}
+    epochs = {name: spread(seconds) for name, seconds in _alternating(sides, repeats, progress).items()}
     progress.line("memory of a process that loads as many batches of an eighth of the samples, and of all")
     store(dataset, config, rows.select(range(few)), progress)  # not to be computed where memory is measured
     small, large = memory.measure(config, [(few, GROWTH), (len(rows), 1)])
@@ -90,7 +90,7 @@ def run(config: ExperimentConfig, samples: int, repeats: int, progress: Progress
     }
 
 
-def _in_turns(sides: Mapping[str, Loading], repeats: int, progress: Progress) -> dict[str, list[float]]:
+def _alternating(sides: Mapping[str, Loading], repeats: int, progress: Progress) -> dict[str, list[float]]:
     """Seconds of every epoch, one of each side after the other."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     progress.stage("epochs", repeats * len(sides))

@@ -43,13 +43,13 @@ def run(
         in_one_layout = ours.call("first_loss", layout=settings.config(BASELINE).model.layout)
         progress.line(f"{settings.repeats} rounds of training steps, inference and the neuron alone")
         ours.call("arithmetic")
-        train = in_turns({**_each(sides, "train"), "bare": (ours, "arithmetic")}, settings.repeats)
+        train = alternating({**_each(sides, "train"), "bare": (ours, "arithmetic")}, settings.repeats)
         ours.call("infer_folded")
-        inference = in_turns({**_each(sides, "infer"), "folded": (ours, "infer_folded")}, settings.repeats)
+        inference = alternating({**_each(sides, "infer"), "folded": (ours, "infer_folded")}, settings.repeats)
         profiled = ours.call("profile", rows=PROFILED) if profile else None
         for child in sides.values():
             child.call("kernel")
-        kernel = in_turns(_each(sides, "kernel"), settings.repeats)
+        kernel = alternating(_each(sides, "kernel"), settings.repeats)
     results = _results(settings, device, prepared, train, inference, kernel, in_one_layout)
     if scaling:
         progress.line("scaling")
@@ -80,7 +80,7 @@ def side(variant: str, settings: Settings, device: str, *, compiled: bool = True
     )
 
 
-def in_turns(methods: Mapping[str, tuple[Child, str]], rounds: int) -> dict[str, list[float]]:
+def alternating(methods: Mapping[str, tuple[Child, str]], rounds: int) -> dict[str, list[float]]:
     """Seconds by name. Each method is called once a round, so that other load on the machine slows all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(rounds):

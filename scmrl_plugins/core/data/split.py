@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scmrl_plugins.core.data.parts import GROUP, read_array
+from scmrl_plugins.core.data.parts import GROUP, StoredArrays
 from scmrl_plugins.core.data.transform import Arrays
 from scmrl_plugins.core.interfaces import MODALITIES, Dataset, Modality
 
@@ -28,8 +28,9 @@ class FeatureSplit(torch.utils.data.Dataset):
 
         self.dataset, self.paths = dataset, list(paths)
         # A Dataset for each file would take milliseconds a file.
-        table = concat_tables([MemoryMappedTable.from_file(str(path)) for path in paths])
-        self.rows = datasets.Dataset(table).with_format("arrow")
+        self.table = concat_tables([MemoryMappedTable.from_file(str(path)) for path in paths])
+        self.rows = datasets.Dataset(self.table).with_format("arrow")
+        self.positions = np.arange(len(self.rows))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -59,6 +60,7 @@ class FeatureSplit(torch.utils.data.Dataset):
         """The split with these samples only, in this order."""
         other = copy.copy(self)
         other.rows = self.rows.select(indices)
+        other.positions = self.positions[indices]
         vars(other).pop("labels", None)  # of the complete split
         return other
 
@@ -72,7 +74,15 @@ class FeatureSplit(torch.utils.data.Dataset):
 
     def stored(self, index: int) -> tuple[Arrays, int]:
         """A sample's arrays as ``transform`` returned them, read-only; and its label."""
-        row = self.rows[index]
-        # One row lies in one chunk; to combine chunks would copy it.
-        names = [name for name in MODALITIES if name in row.column_names]
-        return {name: read_array(row[name].chunk(0)) for name in names}, row["label"][0].as_py()
+        position = self.positions[index]
+        return {name: arrays[position] for name, arrays in self._arrays.items()}, int(self.labels[index])
+
+    @functools.cached_property
+    def _arrays(self) -> Mapping[str, StoredArrays]:
+        """The arrays of the complete split by modality. A row as ``datasets`` formats it would take longer."""
+        names = [name for name in MODALITIES if name in self.table.column_names]
+        return {name: StoredArrays(self.table.column(name)) for name in names}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the arrays: pickled they would be copied, and the rows are mapped by path."""
+        return {name: value for name, value in vars(self).items() if name != "_arrays"}

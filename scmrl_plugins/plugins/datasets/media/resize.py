@@ -21,5 +21,4 @@ def resize(array: np.ndarray, size: int, width: int | None = None) -> np.ndarray
 
 def moved(array: np.ndarray, axis: int, cells: int) -> np.ndarray:
     """``y[i] = x[i + cells]`` along an axis; what moves in repeats the edge."""
-    length = array.shape[axis]
-    return array.take((np.arange(length) + cells).clip(0, length - 1), axis)
+    return array.take(np.arange(array.shape[axis]) + cells, axis, mode="clip")
