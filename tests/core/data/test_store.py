@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,27 @@ def test_features_are_computed_once(small: Small, counted: Counted) -> None:
     assert counted.taken() == again.computed == 0
     for name, split in first.splits.items():
         assert content(split) == content(again.splits[name])
+
+
+@pytest.mark.parametrize("chosen", [[47, 3, 31, 3], range(8, 23)], ids=["any", "contiguous"])
+def test_a_subset_has_the_rows_of_its_indices(small: Small, counted: Counted, chosen: Sequence[int]) -> None:
+    """Over the borders of the files; also of a subset, and pickled."""
+    parts = small()
+    train = prepare(parts.dataset, parts.config).splits["train"]
+    assert len(train.paths) > 3
+    rows = parts.dataset.splits()["train"]
+    arrays, labels = parts.dataset.transform(rows[:]), rows["label"]
+    subset = train.subset(chosen)
+    twice = train.subset(range(5, len(train))).subset([index - 5 for index in chosen if index > 5])
+    for split, indices in [(subset, chosen), (twice, [index for index in chosen if index > 5])]:
+        for each in (split, pickle.loads(pickle.dumps(split))):
+            assert len(each) == len(indices)
+            for index, (found, label) in zip(indices, map(each.stored, range(len(each))), strict=True):
+                assert label == labels[index]
+                assert all(np.array_equal(found[name], arrays[name][index]) for name in arrays)
+                assert found.keys() == arrays.keys()
+            with pytest.raises(IndexError):
+                each.stored(len(each))
 
 
 @pytest.mark.slow
