@@ -87,14 +87,14 @@ def _plain_baseline(cell: Cell) -> Record | None:
     return {**cell.baseline.model_dump(mode="json", exclude={"name", "tasks"}), **version}
 
 
-def difference(record: Record, asked: Record) -> str:
-    """What a record was made with that is not asked for, for a message; empty if it is the same."""
+def difference(record: Record, expected: Record) -> str:
+    """What a record was made with that is not expected, for a message; empty if it is the same."""
     made = record["made_with"]
-    if made == asked:
+    if made == expected:
         return ""
-    if key := _first_difference(made["config"], asked["config"]):
+    if key := _first_difference(made["config"], expected["config"]):
         return f"made with another configuration ({key})"
-    if made["features"] != asked["features"]:
+    if made["features"] != expected["features"]:
         return "made with another version of the features"
     return "made from another training of the methods that it needs"
 

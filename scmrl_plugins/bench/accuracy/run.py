@@ -98,16 +98,16 @@ class Bench:
         found = {other: self.directory.read(other) for other in set(cell.needs.values())}
         needed = {other: one["weights"] for other, one in found.items() if one is not None}
         known = {**record["made_with"]["needs"], **needed}
-        asked = records.identity(cell, assemble(cell.config), known)
-        record = self._checked(cell, record, asked)
+        expected = records.identity(cell, assemble(cell.config), known)
+        record = self._checked(cell, record, expected)
         return record and {**record, "conditions": records.current(record, _keys(cell, self.grid.section))}
 
     def _make(self, cell: Cell, weights_of: Mapping[str, str], wait: bool) -> Record:
         parts = assemble(cell.config)
-        asked, keys = records.identity(cell, parts, weights_of), _keys(cell, self.grid.section)
+        expected, keys = records.identity(cell, parts, weights_of), _keys(cell, self.grid.section)
 
         def complete() -> Record | None:
-            record = self._checked(cell, self.directory.read(cell.name), asked)
+            record = self._checked(cell, self.directory.read(cell.name), expected)
             return record if record and records.current(record, keys).keys() == keys.keys() else None
 
         if record := complete():
@@ -117,12 +117,12 @@ class Bench:
                 return record
             record = self._computed(cell, parts) if cell.baseline else self._trained(cell)
             described = {"task": cell.task, "method": cell.row.name, "fold": cell.fold, "seed": cell.seed}
-            record = {"cell": described, "made_with": asked, **record, "device": str(self.device)}
+            record = {"cell": described, "made_with": expected, **record, "device": str(self.device)}
             return self.directory.write(cell.name, {**record, "environment": environment.describe(parts.config)})
 
-    def _checked(self, cell: Cell, record: Record | None, asked: Record) -> Record | None:
-        """The record, if it was made as asked; of a baseline none otherwise, of a network ``UserError``."""
-        if record is None or not (reason := records.difference(record, asked)):
+    def _checked(self, cell: Cell, record: Record | None, expected: Record) -> Record | None:
+        """The record, if it was made as expected; of a baseline none otherwise, of a network ``UserError``."""
+        if record is None or not (reason := records.difference(record, expected)):
             return record
         if cell.baseline:
             return None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import bisect
 import functools
 import hashlib
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -138,17 +136,6 @@ def _cells(rows: Sequence[Arrays], key: str) -> list[Mapping[str, Any]]:
     return [{"data": row[key].tobytes(), "shape": row[key].shape, "dtype": row[key].dtype.str} for row in rows]
 
 
-class StoredArrays:
-    """The arrays of a column that ``Part.write`` wrote: ``arrays[i]`` is read-only and not copied.
-
-    ``column`` is memory-mapped and has one chunk or more for each file.
-    """
-
-    def __init__(self, column: pyarrow.ChunkedArray) -> None:
-        self.chunks = [[chunk.field(name) for name in ("data", "dtype", "shape")] for chunk in column.chunks]
-        self.ends = list(itertools.accumulate(len(chunk) for chunk in column.chunks))
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        number = bisect.bisect_right(self.ends, index)
-        data, dtype, shape = (field[index - self.ends[number]] for field in self.chunks[number])
-        return np.frombuffer(data.as_buffer(), dtype=dtype.as_py()).reshape(shape.as_py())
+def read_array(cell: pyarrow.StructScalar) -> np.ndarray:
+    """An array that ``Part.write`` wrote, read-only and not copied."""
+    return np.frombuffer(cell["data"].as_buffer(), dtype=cell["dtype"].as_py()).reshape(cell["shape"].as_py())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scmrl_plugins.core.data.parts import GROUP, StoredArrays
+from scmrl_plugins.core.data.parts import GROUP, read_array
 from scmrl_plugins.core.data.transform import Arrays
 from scmrl_plugins.core.interfaces import MODALITIES, Dataset, Modality
 
@@ -74,15 +74,7 @@ class FeatureSplit(torch.utils.data.Dataset):
 
     def stored(self, index: int) -> tuple[Arrays, int]:
         """A sample's arrays as ``transform`` returned them, read-only; and its label."""
-        position = self.positions[index]
-        return {name: arrays[position] for name, arrays in self._arrays.items()}, int(self.labels[index])
-
-    @functools.cached_property
-    def _arrays(self) -> Mapping[str, StoredArrays]:
-        """The arrays of the complete split by modality. A row as ``datasets`` formats it would take longer."""
+        # From the table: a row as ``datasets`` formats it takes longer.
+        position = int(self.positions[index])
         names = [name for name in MODALITIES if name in self.table.column_names]
-        return {name: StoredArrays(self.table.column(name)) for name in names}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the arrays: pickled they would be copied, and the rows are mapped by path."""
-        return {name: value for name, value in vars(self).items() if name != "_arrays"}
+        return {name: read_array(self.table.column(name)[position]) for name in names}, int(self.labels[index])
